@@ -1,0 +1,218 @@
+//! What the state store holds, as domain values: one record type per key family. Their stored form is
+//! `proto/proto/reelmill/store/v1/store.proto`.
+//!
+//! Who may write: only the leader. Values are absolute, never increments, so that writing the same batch again
+//! changes nothing.
+
+use crate::hash::Sha256;
+use crate::ids::{AttemptId, FencingTerm, IdempotencyKey, JobId, RunNo, SpecId, TenantId, WorkerId};
+use crate::job::{JobRequest, JobState};
+use crate::keys::ObjectKey;
+use crate::outcome::Fault;
+
+/// An object and the proof of its content.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ObjectRef {
+    /// Key within the job's private area.
+    pub key: ObjectKey,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the content.
+    pub sha256: Sha256,
+}
+
+/// `jobs/<id>`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JobRecord {
+    /// The job.
+    pub id: JobId,
+    /// What was asked for.
+    pub request: JobRequest,
+    /// Slots the cluster had at Submit: fixed, so that replanning gives the same plan.
+    pub slots_hint: u32,
+    /// Wall clock at Submit, milliseconds since the Unix epoch: shown and retained by, never decided with.
+    pub submitted_unix_ms: u64,
+    /// Where in its life.
+    pub state: JobState,
+    /// Which run.
+    pub run: RunNo,
+    /// Grows with every write of this record.
+    pub version: u64,
+    /// The source index, once made.
+    pub index: Option<ObjectRef>,
+    /// The analysis, once made.
+    pub analysis: Option<ObjectRef>,
+    /// The current plan revision, once made.
+    pub plan: Option<PlanRef>,
+    /// Manifests and their hashes, from Publishing on.
+    pub manifests: Vec<ManifestRef>,
+    /// Wall clock when it became terminal, milliseconds since the Unix epoch.
+    pub ended_unix_ms: Option<u64>,
+}
+
+/// The current plan of a job.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlanRef {
+    /// Its revision.
+    pub revision: u32,
+    /// The stored plan.
+    pub object: ObjectRef,
+    /// How many chunks it has.
+    pub chunks: u32,
+    /// Duration of the film in milliseconds, for showing.
+    pub media_ms: u64,
+}
+
+/// A manifest as it will be, or was, written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ManifestRef {
+    /// Path within the package.
+    pub name: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the content.
+    pub sha256: Sha256,
+}
+
+/// `commits/<job>/<spec>`: an attempt's output is the chunk's output. Absent = open.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CommitRecord {
+    /// The job.
+    pub job: JobId,
+    /// The spec.
+    pub spec: SpecId,
+    /// The attempt that won.
+    pub attempt: AttemptId,
+    /// Its worker.
+    pub worker: WorkerId,
+    /// Its report.
+    pub report: ObjectRef,
+}
+
+/// `faults/<job>/<spec>`: budgets used, and the verdict when they are used up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FaultRecord {
+    /// The job.
+    pub job: JobId,
+    /// The spec.
+    pub spec: SpecId,
+    /// Encoder failures and wrong outputs so far, over all runs since the last Retry.
+    pub faults: u32,
+    /// Workers that vanished while running it.
+    pub losses: u32,
+    /// Workers it failed on.
+    pub workers: Vec<WorkerId>,
+    /// The last fault.
+    pub last: Option<Fault>,
+    /// Its budget is used up: the chunk is `Failed`.
+    pub failed: bool,
+}
+
+/// `idem/<tenant>/<key>`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IdempotencyRecord {
+    /// Scope.
+    pub tenant: TenantId,
+    /// The client's key.
+    pub key: IdempotencyKey,
+    /// Hash of the request it stands for.
+    pub request: Sha256,
+    /// The job it made.
+    pub job: JobId,
+    /// Wall clock at Submit, for the 30 days it is kept.
+    pub submitted_unix_ms: u64,
+}
+
+/// `leader`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeaderRecord {
+    /// The term.
+    pub term: FencingTerm,
+    /// Where clients and workers reach the leader.
+    pub address: String,
+}
+
+/// The key families of the state store; keys are built and parsed here only.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum StateKey {
+    /// `leader`
+    Leader,
+    /// `term`: the embedded store's counter.
+    Term,
+    /// `jobs/<id>`
+    Job(JobId),
+    /// `commits/<id>/<spec>`
+    Commit(JobId, SpecId),
+    /// `faults/<id>/<spec>`
+    Fault(JobId, SpecId),
+    /// `idem/<tenant>/<key>`
+    Idempotency(TenantId, IdempotencyKey),
+    /// `outbox/<id>`
+    Outbox(JobId),
+    /// `uploads/<id>`
+    Upload(JobId),
+}
+
+impl StateKey {
+    /// The key as stored.
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::Leader => "leader".to_owned(),
+            Self::Term => "term".to_owned(),
+            Self::Job(j) => format!("jobs/{j}"),
+            Self::Commit(j, s) => format!("commits/{j}/{s}"),
+            Self::Fault(j, s) => format!("faults/{j}/{s}"),
+            Self::Idempotency(t, k) => format!("idem/{t}/{k}"),
+            Self::Outbox(j) => format!("outbox/{j}"),
+            Self::Upload(j) => format!("uploads/{j}"),
+        }
+    }
+
+    /// A stored key; `None` for a family this version does not know.
+    pub fn parse(text: &str) -> Option<Self> {
+        let spec = |s: &str| Some(SpecId(Sha256::from_hex(s)?));
+        let mut parts = text.split('/');
+        let (family, a, b, end) = (parts.next()?, parts.next(), parts.next(), parts.next());
+        if end.is_some() {
+            return None;
+        }
+        Some(match (family, a, b) {
+            ("leader", None, None) => Self::Leader,
+            ("term", None, None) => Self::Term,
+            ("jobs", Some(j), None) => Self::Job(JobId::parse(j).ok()?),
+            ("commits", Some(j), Some(s)) => Self::Commit(JobId::parse(j).ok()?, spec(s)?),
+            ("faults", Some(j), Some(s)) => Self::Fault(JobId::parse(j).ok()?, spec(s)?),
+            ("idem", Some(t), Some(k)) => {
+                Self::Idempotency(TenantId::parse(t).ok()?, IdempotencyKey::parse(k).ok()?)
+            }
+            ("outbox", Some(j), None) => Self::Outbox(JobId::parse(j).ok()?),
+            ("uploads", Some(j), None) => Self::Upload(JobId::parse(j).ok()?),
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_keys_round_trip() {
+        let job = JobId::parse("0192f0c1-aa").expect("id");
+        let spec = SpecId(Sha256::of(b"x"));
+        for key in [
+            StateKey::Leader,
+            StateKey::Term,
+            StateKey::Job(job.clone()),
+            StateKey::Commit(job.clone(), spec),
+            StateKey::Fault(job.clone(), spec),
+            StateKey::Idempotency(TenantId::local(), IdempotencyKey::parse("k").expect("key")),
+            StateKey::Outbox(job.clone()),
+            StateKey::Upload(job),
+        ] {
+            assert_eq!(StateKey::parse(&key.to_text()), Some(key));
+        }
+        assert_eq!(StateKey::parse("jobs/../x"), None);
+        assert_eq!(StateKey::parse("jobs/a/b/c"), None);
+    }
+}
