@@ -1,0 +1,20 @@
+//! Generates the protobuf types, the gRPC services and the descriptor set that server reflection serves.
+
+use std::path::PathBuf;
+
+const PROTOS: [&str; 4] = [
+    "proto/reelmill/common/v1/common.proto",
+    "proto/reelmill/worker/v1/worker.proto",
+    "proto/reelmill/jobs/v1/jobs.proto",
+    "proto/reelmill/store/v1/store.proto",
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    tonic_prost_build::configure()
+        .file_descriptor_set_path(out.join("reelmill.bin"))
+        // labels are shown and stored in a fixed order
+        .btree_map(".")
+        .compile_protos(&PROTOS, &["proto"])?;
+    Ok(())
+}
