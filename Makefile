@@ -1,0 +1,53 @@
+# The developer's commands; CI calls the same ones. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PROFILE_DIR := $(or $(CARGO_TARGET_DIR),target)
+GROUPS := unit sim corpus ffmpeg players services
+
+.PHONY: help setup build release web demo test $(addprefix test-,$(GROUPS)) bench soak lint fmt doctor
+
+help: ## this list
+	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## install what is missing: ffmpeg, protoc, browser, test tools
+	scripts/setup
+
+web: ## fetch hls.js for the built-in player page (needs npm; the build does without)
+	@if [ -f coordinator/web/package.json ]; then scripts/npm-install coordinator/web; fi
+
+build: ## debug build of everything
+	cargo build --workspace --all-targets
+
+release: web ## optimised build of the one binary
+	cargo build --release -p reelmill
+
+demo: ## transcode SRC=film.mp4 (or a made film), check the package, say how to watch it
+	scripts/setup --run
+	$(MAKE) --no-print-directory release
+	scripts/demo "$(SRC)"
+
+test: ## every group: unit, sim, corpus, ffmpeg, players, services
+	scripts/setup
+	scripts/test $(GROUPS)
+
+$(addprefix test-,$(GROUPS)): ## one group of tests
+	scripts/test $(patsubst test-%,%,$@)
+
+bench: ## compare with one ffmpeg command, alternating pairs (SRC=film.mp4)
+	scripts/setup
+	$(MAKE) --no-print-directory release
+	bench/run $(if $(SRC),--source "$(SRC)")
+
+soak: ## the simulation at length: 100,000 seeds
+	REELMILL_SIM_SEEDS=$(or $(SEEDS),100000) cargo nextest run --release -p reelmill-tests --test sim --no-capture
+
+lint: ## formatting, clippy, dependencies and licences
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo deny --offline --log-level error check bans licenses sources
+
+fmt: ## format the code
+	cargo fmt --all
+
+doctor: ## what this machine can encode with, and what is missing
+	cargo run --quiet -p reelmill -- doctor
