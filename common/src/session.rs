@@ -4,7 +4,7 @@
 
 use crate::capability::Capability;
 use crate::hash::Sha256;
-use crate::ids::{AttemptId, BootId, FencingTerm, SpecId, WorkerId};
+use crate::ids::{AttemptId, BootId, FencingTerm, JobId, SpecId, WorkerId};
 use crate::outcome::{Outcome, Verdict};
 use crate::spec::WorkItem;
 
@@ -36,6 +36,8 @@ pub enum FromWorker {
     Outcome {
         /// The attempt.
         attempt: AttemptId,
+        /// Its job, as the lease named it: two jobs of one film share specs, and a new leader knows no attempts.
+        job: JobId,
         /// The work's spec.
         spec: SpecId,
         /// How.
@@ -56,10 +58,10 @@ pub struct Hello {
     pub highest_term: FencingTerm,
     /// What it can do.
     pub capability: Capability,
-    /// Attempts it works on.
-    pub running: Vec<(AttemptId, SpecId)>,
+    /// Attempts it works on, each with the job and spec its lease named (two jobs of one film share specs).
+    pub running: Vec<(AttemptId, JobId, SpecId)>,
     /// Attempts that ended and were not settled yet.
-    pub unsettled: Vec<(AttemptId, SpecId, Outcome)>,
+    pub unsettled: Vec<(AttemptId, JobId, SpecId, Outcome)>,
 }
 
 /// How far an attempt is.
@@ -144,7 +146,7 @@ pub struct Lease {
     /// The name under which the result will be committed.
     pub spec: SpecId,
     /// For logs: which job.
-    pub job: crate::ids::JobId,
+    pub job: JobId,
     /// What to do.
     pub item: WorkItem,
     /// Where to read.
