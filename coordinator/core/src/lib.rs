@@ -1,1 +1,24 @@
-//! placeholder
+//! The control machine: jobs, attempts, leases, schedule, batching, takeover, publish and collection, as one
+//! synchronous state machine.
+//!
+//! [`Coordinator::handle`] takes the time and an event and returns a [`Step`]: what must be made durable, and what may
+//! be done after that. It never waits, reads a clock, touches storage or iterates in hash order; specs are opaque to
+//! it (id, cost, needs). Events come from the driver in `reelmill-coordinator`, steps go back to it.
+
+mod call;
+mod config;
+mod effect;
+mod event;
+mod machine;
+mod record;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
+mod work;
+
+pub use call::{Answer, Call, Refusal, Submission, Token};
+pub use config::CoordinatorConfig;
+pub use effect::{Count, Effect, LeaseOrder, Step};
+pub use event::{Event, SessionId, TermBegun};
+pub use machine::Coordinator;
+pub use record::{BATCH_OPS_MAX, Batch, BatchId, Op, Record};
+pub use work::{SpecRef, Task, TaskError, TaskId, TaskKind, TaskOutput, WorkKind};

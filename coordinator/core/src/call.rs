@@ -1,0 +1,95 @@
+//! What clients ask of the machine, and what they are told.
+
+use reelmill_common::job::JobRequest;
+use reelmill_common::{JobId, Sha256, TenantId};
+
+/// Names a waiting caller; the driver knows who it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Token(pub u64);
+
+/// A change that a client wants. The principal's tenant has been checked against the request's by the driver.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Call {
+    /// Make a job.
+    Submit(Box<Submission>),
+    /// Stop a job that is not being published yet.
+    Cancel {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        job: JobId,
+    },
+    /// Run a failed or cancelled job again, keeping what is committed.
+    Retry {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        job: JobId,
+    },
+    /// Delete everything of a job that has ended.
+    Delete {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        job: JobId,
+    },
+}
+
+/// A job to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Submission {
+    /// A new id; unused if the idempotency key names an older job.
+    pub id: JobId,
+    /// What is wanted.
+    pub request: JobRequest,
+    /// Hash of the request's canonical form: equal requests, equal hashes.
+    pub request_hash: Sha256,
+    /// Slots to plan for; `None`: those of the workers connected now (at least 1).
+    pub slots_hint: Option<u32>,
+    /// Wall clock, milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+}
+
+/// A call that was obeyed. What it says is durable.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// The job it concerns.
+    pub job: JobId,
+    /// Submit: the key and request had made this job before. Cancel, Delete: it was so already.
+    pub existed: bool,
+}
+
+/// A call that was refused, and what to do.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The job does not exist, or is another tenant's.
+    #[error("there is no job {0}; list your jobs to see their ids")]
+    NotFound(JobId),
+    /// The idempotency key stands for another request.
+    #[error("the idempotency key already stands for job {job} with a different request; use a new key")]
+    AlreadyExists {
+        /// The job it stands for.
+        job: JobId,
+    },
+    /// The job's state does not allow it.
+    #[error("job {job} is {state}: {advice}")]
+    WrongState {
+        /// The job.
+        job: JobId,
+        /// Its state's name.
+        state: &'static str,
+        /// What would help.
+        advice: &'static str,
+    },
+    /// A bound is reached.
+    #[error("{what}: {limit} is the limit; try again when some jobs have ended")]
+    Exhausted {
+        /// Which bound.
+        what: &'static str,
+        /// Its value.
+        limit: usize,
+    },
+    /// This process does not lead.
+    #[error("this coordinator does not lead; ask the leader")]
+    NotLeader,
+}

@@ -1,0 +1,56 @@
+//! Settings of the machine. Read once; valid by construction where it matters.
+
+use std::collections::BTreeMap;
+
+use reelmill_common::TenantId;
+
+/// What the machine is told once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CoordinatorConfig {
+    /// A lease ends this long after its worker was last heard of, milliseconds.
+    pub lease_ttl_ms: u64,
+    /// Workers send heartbeats this often, milliseconds.
+    pub heartbeat_ms: u64,
+    /// How long an object store may still perform a write it was given, milliseconds: collection waits for lease TTL
+    /// plus this.
+    pub store_timeout_ms: u64,
+    /// Encoder failures and wrong outputs a chunk may have.
+    pub faults_max: u32,
+    /// Workers that may vanish while running a chunk.
+    pub losses_max: u32,
+    /// Faults in a row after which a worker is suspended.
+    pub suspend_after: u32,
+    /// Length of a worker's first suspension, milliseconds; each further one doubles, up to ten times this.
+    pub suspend_ms: u64,
+    /// Jobs that have not ended, over all tenants. A submit beyond it is refused.
+    pub jobs_open_max: usize,
+    /// Jobs that have not ended, of one tenant. A submit beyond it is refused.
+    pub jobs_open_per_tenant_max: usize,
+    /// Operations that may wait for the state store before calls are refused.
+    pub queued_ops_max: usize,
+    /// Weights of tenants in the fair queue; 1 for those not named.
+    pub weights: BTreeMap<TenantId, u32>,
+    /// The bug to run with.
+    #[cfg(feature = "sabotage")]
+    pub sabotage: Option<crate::sabotage::Sabotage>,
+}
+
+impl Default for CoordinatorConfig {
+    fn default() -> Self {
+        Self {
+            lease_ttl_ms: 15_000,
+            heartbeat_ms: 5_000,
+            store_timeout_ms: 60_000,
+            faults_max: 3,
+            losses_max: 6,
+            suspend_after: 3,
+            suspend_ms: 30_000,
+            jobs_open_max: 10_000,
+            jobs_open_per_tenant_max: 2_000,
+            queued_ops_max: 20_000,
+            weights: BTreeMap::new(),
+            #[cfg(feature = "sabotage")]
+            sabotage: None,
+        }
+    }
+}

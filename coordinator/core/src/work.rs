@@ -1,0 +1,131 @@
+//! Work as the control machine sees it: opaque specs for workers, and tasks for the driver beside it.
+
+use reelmill_common::capability::Needs;
+use reelmill_common::job::FailReason;
+use reelmill_common::record::{ManifestRef, PlanRef};
+use reelmill_common::{JobId, SpecId};
+
+/// A spec without its content: enough to schedule it, lease it and commit it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SpecRef {
+    /// The name under which its result is committed.
+    pub id: SpecId,
+    /// Predicted cost in slot-milliseconds on a reference core, at least 1.
+    pub cost_ms: u64,
+    /// What it needs of a worker.
+    pub needs: Needs,
+}
+
+/// Which of a job's work items a lease is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum WorkKind {
+    /// Demux the source.
+    Index,
+    /// Facts needed before planning.
+    Analyse,
+    /// A chunk of the plan.
+    Encode,
+}
+
+impl WorkKind {
+    /// Stable name for logs and labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Index => "index",
+            Self::Analyse => "analyse",
+            Self::Encode => "encode",
+        }
+    }
+}
+
+/// Names a task within this process's term; answers to any other are ignored.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TaskId(pub u64);
+
+/// Something that needs object storage and pure media code, done by the driver beside the machine. One runs per job
+/// at a time. All of them are repeatable: a new leader starts them again and must come to the same result.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Task {
+    /// Named in the answer.
+    pub id: TaskId,
+    /// For which job.
+    pub job: JobId,
+    /// What.
+    pub kind: TaskKind,
+    /// Wait this long before starting: 0 at first, growing with each transient failure.
+    pub delay_ms: u64,
+}
+
+/// What a task does.
+///
+/// ```text
+/// index committed -> PrepareAnalyse -> (analyse committed) -> MakePlan -> (all committed) -> BuildManifests
+///     -> [Publishing durable] -> WriteManifests -> [Published durable]
+/// Retry of a planned job -> LoadPlan;   Delete -> Collect
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum TaskKind {
+    /// Read the index, do the ladder step, and say which Analyse item is wanted.
+    PrepareAnalyse,
+    /// Plan from index and analysis; store the plan create-only.
+    MakePlan,
+    /// Read the stored plan's specs.
+    LoadPlan,
+    /// Read the reports of all commits, check that every file is present, and make the manifests; write nothing that
+    /// a player could read.
+    BuildManifests,
+    /// Write what BuildManifests made and the job record now names: the folded commits and `report.json`, media
+    /// playlists, then the two roots.
+    WriteManifests,
+    /// Delete every object of the job.
+    Collect,
+}
+
+impl TaskKind {
+    /// Stable name for logs and labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PrepareAnalyse => "prepare_analyse",
+            Self::MakePlan => "make_plan",
+            Self::LoadPlan => "load_plan",
+            Self::BuildManifests => "build_manifests",
+            Self::WriteManifests => "write_manifests",
+            Self::Collect => "collect",
+        }
+    }
+}
+
+/// What a task came to; each kind has one answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TaskOutput {
+    /// PrepareAnalyse: the item workers should do, or `None` if the plan needs nothing more.
+    AnalyseReady(Option<SpecRef>),
+    /// MakePlan: where the plan is stored, and its chunks in plan order.
+    Planned {
+        /// For the job record.
+        plan: PlanRef,
+        /// The chunks.
+        specs: Vec<SpecRef>,
+    },
+    /// LoadPlan: the chunks in plan order.
+    PlanLoaded(Vec<SpecRef>),
+    /// BuildManifests: every manifest with its hash, roots last.
+    ManifestsReady(Vec<ManifestRef>),
+    /// WriteManifests: all are readable.
+    ManifestsWritten,
+    /// Collect: nothing is left.
+    Collected,
+}
+
+/// Why a task did not come to its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TaskError {
+    /// Something is away: the machine starts the task again later, for as long as the job lives.
+    Transient {
+        /// What happened, for a person.
+        message: String,
+    },
+    /// It cannot work: the job fails with this. After Publishing there is no way back, so the machine tries again
+    /// whatever the reason.
+    Fatal(FailReason),
+}
