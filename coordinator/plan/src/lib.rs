@@ -1,1 +1,15 @@
-//! placeholder
+//! Pure media decisions: from a [`SourceIndex`](reelmill_common::index::SourceIndex) and a wish to a
+//! [`Plan`](reelmill_common::plan::Plan) so detailed that workers have nothing left to decide, and from a plan and
+//! the sizes of the files made for it to the HLS and DASH manifests.
+//!
+//! The order of use: [`ladder::fit`], [`analyse_spec`] (done by a worker), [`plan()`], and at the end
+//! [`manifest::write`]. Nothing here waits, reads a clock, draws a random number or knows a host: the same input gives
+//! the same bytes, on any machine, at any time.
+
+mod error;
+pub mod ladder;
+pub mod manifest;
+mod planner;
+
+pub use error::PlanError;
+pub use planner::{PlanInput, analyse_spec, plan};
