@@ -1,0 +1,207 @@
+//! Child processes: ffmpeg and ffprobe, started, watched, and ended in every case.
+//!
+//! A child gets an empty environment, no stdin, no shell, a process group of its own and resource limits. It is
+//! killed when it makes no progress (the caller's [`Watch`] says when), when it speaks nonsense, or when the attempt
+//! is stopped; never for taking long. Nothing here knows what the child computes.
+//!
+//! Data comes from the child's stdout (lines, to the [`Watch`]) and stderr (its tail, into the result); every way a
+//! child can fail is a variant of [`ChildError`].
+
+mod child;
+mod group;
+mod pipe;
+
+pub use child::{Exit, Limits};
+
+use child::Child;
+use pipe::{Lines, Tail};
+use reelmill_common::Millis;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Bytes of stderr that are kept: its end, where ffmpeg says why it gave up.
+pub const STDERR_TAIL: usize = 64 * 1024;
+/// Time between SIGTERM and SIGKILL.
+const TERM_GRACE: Duration = Duration::from_secs(2);
+/// How often a silent child is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Absolute path of the program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Its working directory.
+    pub dir: PathBuf,
+    /// Its limits.
+    pub limits: Limits,
+}
+
+/// Listens to a child: one per kind of output.
+pub trait Watch: Send {
+    /// A line of stdout without its line end. An error says what is wrong with it: the child is killed for it.
+    fn line(&mut self, line: &[u8], now: Millis) -> Result<(), String>;
+
+    /// Asked every half second: has the child stood still for too long? `Some` says for how many milliseconds.
+    fn stalled(&self, now: Millis) -> Option<u64>;
+}
+
+/// A child that ended well.
+#[derive(Debug)]
+pub struct Finished {
+    /// CPU milliseconds, user and system, of all its threads.
+    pub cpu_ms: u64,
+    /// Milliseconds from start to exit.
+    pub wall_ms: u64,
+    /// The end of its stderr.
+    pub stderr: String,
+}
+
+/// How a child failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{program} {how}")]
+pub struct ChildError {
+    /// The program's file name.
+    pub program: String,
+    /// What happened.
+    pub how: Failure,
+    /// The end of its stderr.
+    pub stderr: String,
+    /// CPU milliseconds it used all the same.
+    pub cpu_ms: u64,
+}
+
+/// Every way a child can fail.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It never ran.
+    #[error("did not start: {0}")]
+    DidNotStart(String),
+    /// It gave up by itself.
+    #[error("exited with code {0}")]
+    Exited(i32),
+    /// A signal that was not ours ended it: a crash, or the kernel short of memory.
+    #[error("was ended by signal {0}")]
+    Signalled(i32),
+    /// It made no progress and was killed for it.
+    #[error("made no progress for {0} ms and was killed")]
+    Stalled(u64),
+    /// It printed what it should not have and was killed for it.
+    #[error("printed something unexpected: {0}")]
+    BadOutput(String),
+    /// Its attempt was stopped, so it was killed.
+    #[error("was stopped")]
+    Stopped,
+}
+
+/// Runs one child to its end. `watch` hears its stdout; `stop` ends it early.
+///
+/// The child is gone and the rest of its group has been sent SIGKILL when this returns, and also when the returned
+/// future is dropped.
+pub async fn run(
+    launch: &Launch,
+    watch: &mut dyn Watch,
+    stop: &CancellationToken,
+) -> Result<Finished, ChildError> {
+    let program = launch.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let failed = |how, stderr, cpu_ms| ChildError { program: program.clone(), how, stderr, cpu_ms };
+    let (mut child, stdout, stderr) = Child::start(launch)
+        .await
+        .map_err(|e| failed(Failure::DidNotStart(e.to_string()), String::new(), 0))?;
+    let tail = AbortOnDropHandle::new(tokio::spawn(Tail::read(stderr)));
+    let began = Instant::now();
+
+    let unwanted = listen(&mut child, Lines::new(stdout), watch, stop, began).await;
+    let exit = match unwanted {
+        None => child.exited().await,
+        Some(_) => child.end(TERM_GRACE).await,
+    };
+    let stderr = tail.await.unwrap_or_else(|e| format!("stderr could not be read: {e}"));
+    match (unwanted, exit) {
+        (Some(how), exit) => Err(failed(how, stderr, exit.map_or(0, |e| e.cpu_ms))),
+        (None, Err(e)) => Err(failed(Failure::DidNotStart(format!("its end was not seen: {e}")), stderr, 0)),
+        (None, Ok(exit)) => match exit.failure(&stderr) {
+            Some(how) => Err(failed(how, stderr, exit.cpu_ms)),
+            None => Ok(Finished { cpu_ms: exit.cpu_ms, wall_ms: began.elapsed().as_millis() as u64, stderr }),
+        },
+    }
+}
+
+/// Hands lines to the watch until the child has exited and said all (`None`), or until it must be killed.
+async fn listen(
+    child: &mut Child,
+    mut lines: Lines,
+    watch: &mut dyn Watch,
+    stop: &CancellationToken,
+    began: Instant,
+) -> Option<Failure> {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut open = true;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Some(Failure::Stopped),
+            _ = look.tick() => {
+                if let Some(ms) = watch.stalled(since(began)) {
+                    return Some(Failure::Stalled(ms));
+                }
+            }
+            line = lines.next(), if open => match line {
+                Ok(Some(line)) => {
+                    if let Err(what) = watch.line(line, since(began)) {
+                        return Some(Failure::BadOutput(what));
+                    }
+                }
+                Ok(None) => open = false,
+                Err(e) => return Some(Failure::BadOutput(e.to_string())),
+            },
+            () = child.ended(), if !open => return None,
+        }
+    }
+}
+
+/// Time on the child's own clock, which starts with it.
+fn since(began: Instant) -> Millis {
+    Millis(began.elapsed().as_millis() as u64)
+}
+
+/// Collects stdout whole, up to a bound; for children whose output is small and whose time is short.
+pub struct Collect {
+    lines: Vec<String>,
+    bytes_left: usize,
+    patience_ms: u64,
+    heard: Millis,
+}
+
+impl Collect {
+    /// At most `max_bytes` of output, and never silent for longer than `patience_ms`.
+    pub fn new(max_bytes: usize, patience_ms: u64) -> Self {
+        Self { lines: Vec::new(), bytes_left: max_bytes, patience_ms, heard: Millis(0) }
+    }
+
+    /// What was printed, by lines.
+    pub fn into_lines(self) -> Vec<String> {
+        self.lines
+    }
+}
+
+impl Watch for Collect {
+    fn line(&mut self, line: &[u8], now: Millis) -> Result<(), String> {
+        self.heard = now;
+        self.bytes_left =
+            self.bytes_left.checked_sub(line.len() + 1).ok_or("more output than was agreed".to_owned())?;
+        self.lines.push(String::from_utf8_lossy(line).into_owned());
+        Ok(())
+    }
+
+    fn stalled(&self, now: Millis) -> Option<u64> {
+        Some(now.since(self.heard)).filter(|silent| *silent > self.patience_ms)
+    }
+}
