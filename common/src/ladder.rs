@@ -2,6 +2,7 @@
 //! in `reelmill-plan`; these are the words.
 
 use crate::hash::{Canonical, Sha256};
+use crate::index::SourceId;
 
 /// An encoder family: renditions of one rung never mix two of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -172,12 +173,12 @@ impl AudioSettings {
     }
 }
 
-/// Ten hex digits naming settings and binding: the suffix of a rendition's folder, so that a CDN may keep a folder's
-/// files for ever.
-pub fn settings_hash(write: impl FnOnce(&mut Canonical), binding: &[u8]) -> String {
+/// Ten hex digits naming settings, binding and source: the suffix of a rendition's folder, so that a CDN may keep a
+/// folder's files for ever, and so that two films written over each other into one directory never share a name.
+pub fn settings_hash(write: impl FnOnce(&mut Canonical), binding: &[u8], source: SourceId) -> String {
     let mut c = Canonical::new("rendition-settings/1");
     write(&mut c);
-    c.blob(binding);
+    c.blob(binding).blob(&source.0.0);
     let digest: Sha256 = c.digest();
     digest.short(10)
 }
