@@ -1,1 +1,25 @@
-//! placeholder
+//! Object stores by URL, with operations that are checked, bounded and retried in one place: here.
+//!
+//! [`Stores`] turns a root URL (`/path`, `file://`, `s3://`, `gs://`, `az://`, `memory://`) into [`Blobs`]: names
+//! relative to that root and verified operations on them. [`source`] resolves what a user named as a film and reads
+//! ranges of it while it stays the same object. [`chaos`] injects faults under all of this, [`conformance`] is what
+//! every store must pass.
+//!
+//! This crate must not know what an object holds, and nothing above it may retry an operation of its own: when an
+//! error leaves here, the attempts are used up. Bytes come from and go to object stores only.
+
+pub mod blobs;
+pub mod chaos;
+pub mod conformance;
+mod error;
+mod local;
+mod location;
+mod policy;
+pub mod source;
+mod transfer;
+
+pub use blobs::{Blobs, Entry, Existing, Head, PutOptions, PutOutcome};
+pub use error::{BlobError, BlobErrorKind};
+pub use location::Stores;
+pub use policy::Policy;
+pub use source::{SourceLocation, SourceReader, open_source, resolve_source};

@@ -1,0 +1,74 @@
+//! What the local file system needs beyond object_store: durable directories, and a sweep of what a crash left.
+//!
+//! A file is staged as `name#N` beside its place, synced, and then linked (create-only) or renamed (replace) into it,
+//! so a reader never sees half of one. A crash in between leaves the staged file, which no listing shows.
+
+use crate::error::{BlobError, BlobErrorKind};
+use object_store::local::LocalFileSystem;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A store rooted at a directory that is there. Written files and the directories they are in are synced.
+pub(crate) fn open(directory: &Path) -> Result<LocalFileSystem, BlobError> {
+    let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| {
+        BlobError::from_store(error, "open the directory", &directory.display().to_string())
+    })?;
+    Ok(store.with_fsync(true).with_automatic_cleanup(true))
+}
+
+/// Creates a directory with its parents, durably.
+pub(crate) fn create_directory(directory: &Path) -> Result<(), BlobError> {
+    let shown = directory.display().to_string();
+    let failed = |error| BlobError::from_io(error, "create the directory", &shown);
+    if directory.exists() && !directory.is_dir() {
+        return Err(BlobError::new(
+            BlobErrorKind::Invalid,
+            format!("{shown} is a file; a directory is needed"),
+        ));
+    }
+    let missing: Vec<PathBuf> =
+        directory.ancestors().take_while(|d| !d.exists()).map(Path::to_path_buf).collect();
+    fs::create_dir_all(directory).map_err(failed)?;
+    for made in missing {
+        // an entry is durable once the directory that lists it is synced
+        if let Some(parent) = made.parent().filter(|p| !p.as_os_str().is_empty()) {
+            File::open(parent).and_then(|d| d.sync_all()).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes staging files below `directory` and returns how many there were. Only while nobody writes there: one that is
+/// being written looks the same.
+pub(crate) fn sweep(directory: &Path) -> Result<u64, BlobError> {
+    let mut removed = 0;
+    let mut open = vec![directory.to_path_buf()];
+    while let Some(directory) = open.pop() {
+        let shown = directory.display().to_string();
+        let failed = |error: io::Error| BlobError::from_io(error, "sweep", &shown);
+        for entry in fs::read_dir(&directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            // not followed: a link out of the root is not ours to clean
+            let kind = entry.file_type().map_err(failed)?;
+            if kind.is_dir() {
+                open.push(entry.path());
+            } else if kind.is_file() && is_staging(&entry.file_name().to_string_lossy()) {
+                fs::remove_file(entry.path()).map_err(failed)?;
+                removed += 1;
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// Is `name` one that a file is staged under (`name#N`)?
+pub(crate) fn is_staging(name: &str) -> bool {
+    name.split_once('#').is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Does a listing leave out this relative name? Staged files, anything under a hidden directory (a run keeps its state
+/// in `OUT/.reelmill`) and `.tmp` files of others are not part of a package.
+pub(crate) fn is_hidden(name: &str) -> bool {
+    name.ends_with(".tmp") || name.split('/').any(|part| part.starts_with('.') || is_staging(part))
+}
