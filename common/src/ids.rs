@@ -85,6 +85,10 @@ name_type!(
     /// A client's idempotency key, scoped to its tenant.
     IdempotencyKey, "idempotency key"
 );
+name_type!(
+    /// Key or value of a job's label.
+    Label, "label"
+);
 
 impl TenantId {
     /// The one tenant of local mode.

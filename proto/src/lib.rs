@@ -5,6 +5,14 @@
 //! shows no generated type at all. Nothing here decides anything. Decoding is bounded: by size before, and by counts
 //! while converting; a refused message names the field that is wrong.
 
+mod convert;
+pub mod status;
+pub mod stored;
+mod wire;
+
+pub use convert::job_request;
+pub use wire::{MAX_MESSAGE_BYTES, Problem, WireError};
+
 /// Shared messages (`reelmill.common.v1`).
 pub mod common {
     /// Version 1.
@@ -32,7 +40,7 @@ pub mod worker {
     }
 }
 
-/// Stored formats (`reelmill.store.v1`): seen from outside through [`stored`](crate) only.
+/// Stored formats (`reelmill.store.v1`): seen from outside through [`stored`] only.
 pub(crate) mod store {
     #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
     pub(crate) mod v1 {

@@ -1,0 +1,213 @@
+//! The stored forms of state records.
+
+use super::basic::spec_id;
+use super::job::{job_request, state_from_wire, state_to_wire};
+use crate::store::v1 as pb;
+use crate::wire::{
+    MAX_FEW, MAX_PARTS, WireError, bounded, digest, many, maybe, need, parsed, present, text, version,
+};
+use reelmill_common::record::{
+    CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, ManifestRef, ObjectRef, PlanRef,
+};
+use reelmill_common::{FencingTerm, ObjectKey, RunNo, TenantId};
+
+/// Version of every record's stored form.
+const VERSION: u32 = 1;
+
+impl From<&ObjectRef> for pb::ObjectRef {
+    fn from(v: &ObjectRef) -> Self {
+        Self { key: v.key.to_string(), bytes: v.bytes, sha256: v.sha256.0.to_vec() }
+    }
+}
+
+impl TryFrom<pb::ObjectRef> for ObjectRef {
+    type Error = WireError;
+    fn try_from(v: pb::ObjectRef) -> Result<Self, WireError> {
+        Ok(Self {
+            key: ObjectKey::parse(&v.key).map_err(|e| WireError::invalid("key", e))?,
+            bytes: v.bytes,
+            sha256: digest(&v.sha256, "sha256")?,
+        })
+    }
+}
+
+impl From<&JobRecord> for pb::JobRecord {
+    fn from(v: &JobRecord) -> Self {
+        let (state, failure) = state_to_wire(&v.state);
+        Self {
+            record_version: VERSION,
+            id: v.id.to_string(),
+            tenant: v.request.tenant.to_string(),
+            request: Some((&v.request).into()),
+            slots_hint: v.slots_hint,
+            submitted_unix_ms: v.submitted_unix_ms,
+            state: state.into(),
+            failure,
+            run: v.run.0,
+            version: v.version,
+            index: v.index.as_ref().map(Into::into),
+            analysis: v.analysis.as_ref().map(Into::into),
+            plan: v.plan.as_ref().map(Into::into),
+            manifests: v.manifests.iter().map(Into::into).collect(),
+            ended_unix_ms: v.ended_unix_ms,
+        }
+    }
+}
+
+impl TryFrom<pb::JobRecord> for JobRecord {
+    type Error = WireError;
+    fn try_from(v: pb::JobRecord) -> Result<Self, WireError> {
+        version(v.record_version, VERSION, "record_version")?;
+        let tenant: TenantId = parsed(&v.tenant, "tenant")?;
+        Ok(Self {
+            id: parsed(&v.id, "id")?,
+            request: job_request(tenant, present(v.request, "request")?)?,
+            slots_hint: v.slots_hint,
+            submitted_unix_ms: v.submitted_unix_ms,
+            state: state_from_wire(v.state, v.failure)?,
+            run: RunNo(v.run),
+            version: v.version,
+            index: maybe(v.index, "index")?,
+            analysis: maybe(v.analysis, "analysis")?,
+            plan: maybe(v.plan, "plan")?,
+            manifests: many(v.manifests, MAX_PARTS, "manifests")?,
+            ended_unix_ms: v.ended_unix_ms,
+        })
+    }
+}
+
+impl From<&PlanRef> for pb::PlanRef {
+    fn from(v: &PlanRef) -> Self {
+        Self {
+            revision: v.revision,
+            object: Some((&v.object).into()),
+            chunks: v.chunks,
+            media_ms: v.media_ms,
+        }
+    }
+}
+
+impl TryFrom<pb::PlanRef> for PlanRef {
+    type Error = WireError;
+    fn try_from(v: pb::PlanRef) -> Result<Self, WireError> {
+        Ok(Self {
+            revision: v.revision,
+            object: need(v.object, "object")?,
+            chunks: v.chunks,
+            media_ms: v.media_ms,
+        })
+    }
+}
+
+impl From<&ManifestRef> for pb::ManifestRef {
+    fn from(v: &ManifestRef) -> Self {
+        Self { name: v.name.clone(), bytes: v.bytes, sha256: v.sha256.0.to_vec() }
+    }
+}
+
+impl TryFrom<pb::ManifestRef> for ManifestRef {
+    type Error = WireError;
+    fn try_from(v: pb::ManifestRef) -> Result<Self, WireError> {
+        Ok(Self { name: text(v.name, "name")?, bytes: v.bytes, sha256: digest(&v.sha256, "sha256")? })
+    }
+}
+
+impl From<&CommitRecord> for pb::CommitRecord {
+    fn from(v: &CommitRecord) -> Self {
+        Self {
+            record_version: VERSION,
+            job: v.job.to_string(),
+            spec: v.spec.0.0.to_vec(),
+            attempt: Some(v.attempt.into()),
+            worker: v.worker.to_string(),
+            report: Some((&v.report).into()),
+        }
+    }
+}
+
+impl TryFrom<pb::CommitRecord> for CommitRecord {
+    type Error = WireError;
+    fn try_from(v: pb::CommitRecord) -> Result<Self, WireError> {
+        version(v.record_version, VERSION, "record_version")?;
+        Ok(Self {
+            job: parsed(&v.job, "job")?,
+            spec: spec_id(&v.spec, "spec")?,
+            attempt: need(v.attempt, "attempt")?,
+            worker: parsed(&v.worker, "worker")?,
+            report: need(v.report, "report")?,
+        })
+    }
+}
+
+impl From<&FaultRecord> for pb::FaultRecord {
+    fn from(v: &FaultRecord) -> Self {
+        Self {
+            record_version: VERSION,
+            job: v.job.to_string(),
+            spec: v.spec.0.0.to_vec(),
+            faults: v.faults,
+            losses: v.losses,
+            workers: v.workers.iter().map(ToString::to_string).collect(),
+            last: v.last.as_ref().map(Into::into),
+            failed: v.failed,
+        }
+    }
+}
+
+impl TryFrom<pb::FaultRecord> for FaultRecord {
+    type Error = WireError;
+    fn try_from(v: pb::FaultRecord) -> Result<Self, WireError> {
+        version(v.record_version, VERSION, "record_version")?;
+        bounded(v.workers.len(), MAX_FEW, "workers")?;
+        Ok(Self {
+            job: parsed(&v.job, "job")?,
+            spec: spec_id(&v.spec, "spec")?,
+            faults: v.faults,
+            losses: v.losses,
+            workers: v.workers.iter().map(|w| parsed(w, "workers")).collect::<Result<_, _>>()?,
+            last: maybe(v.last, "last")?,
+            failed: v.failed,
+        })
+    }
+}
+
+impl From<&IdempotencyRecord> for pb::IdempotencyRecord {
+    fn from(v: &IdempotencyRecord) -> Self {
+        Self {
+            record_version: VERSION,
+            tenant: v.tenant.to_string(),
+            key: v.key.to_string(),
+            request: v.request.0.to_vec(),
+            job: v.job.to_string(),
+            submitted_unix_ms: v.submitted_unix_ms,
+        }
+    }
+}
+
+impl TryFrom<pb::IdempotencyRecord> for IdempotencyRecord {
+    type Error = WireError;
+    fn try_from(v: pb::IdempotencyRecord) -> Result<Self, WireError> {
+        version(v.record_version, VERSION, "record_version")?;
+        Ok(Self {
+            tenant: parsed(&v.tenant, "tenant")?,
+            key: parsed(&v.key, "key")?,
+            request: digest(&v.request, "request")?,
+            job: parsed(&v.job, "job")?,
+            submitted_unix_ms: v.submitted_unix_ms,
+        })
+    }
+}
+
+impl From<&LeaderRecord> for pb::LeaderRecord {
+    fn from(v: &LeaderRecord) -> Self {
+        Self { record_version: VERSION, term: v.term.0, address: v.address.clone() }
+    }
+}
+
+impl TryFrom<pb::LeaderRecord> for LeaderRecord {
+    type Error = WireError;
+    fn try_from(v: pb::LeaderRecord) -> Result<Self, WireError> {
+        version(v.record_version, VERSION, "record_version")?;
+        Ok(Self { term: FencingTerm(v.term), address: text(v.address, "address")? })
+    }
+}

@@ -1,0 +1,183 @@
+//! Stored objects and records, to bytes and back: the only door to the stored formats.
+//!
+//! Encoding cannot fail. Decoding refuses what is too large, of another version, or not what its key says.
+//! The bytes of equal values are equal (fields in order, maps sorted), so that a hash of them is a hash of the value.
+
+use crate::store::v1 as pb;
+use crate::wire::{MAX_MESSAGE_BYTES, Problem, WireError, bounded, present, version};
+use prost::Message;
+use reelmill_common::Sha256;
+use reelmill_common::index::SourceIndex;
+use reelmill_common::job::JobRequest;
+use reelmill_common::outcome::{AnalyseReport, ChunkReport};
+use reelmill_common::plan::Plan;
+use reelmill_common::record::{
+    CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, StateKey,
+};
+
+/// Version of stored analyses and chunk reports.
+const REPORT_VERSION: u32 = 1;
+
+fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, WireError> {
+    bounded(bytes.len(), MAX_MESSAGE_BYTES, "message")?;
+    M::decode(bytes).map_err(|e| WireError::new("message", Problem::Malformed(e.to_string())))
+}
+
+/// A source index as stored.
+pub fn encode_index(v: &SourceIndex) -> Vec<u8> {
+    pb::SourceIndex::from(v).encode_to_vec()
+}
+
+/// A source index from its stored form.
+pub fn decode_index(bytes: &[u8]) -> Result<SourceIndex, WireError> {
+    decode::<pb::SourceIndex>(bytes)?.try_into()
+}
+
+/// A plan as stored.
+pub fn encode_plan(v: &Plan) -> Vec<u8> {
+    pb::Plan::from(v).encode_to_vec()
+}
+
+/// A plan from its stored form.
+pub fn decode_plan(bytes: &[u8]) -> Result<Plan, WireError> {
+    decode::<pb::Plan>(bytes)?.try_into()
+}
+
+/// An analysis as stored.
+pub fn encode_analysis(v: &AnalyseReport) -> Vec<u8> {
+    pb::AnalyseReport { version: REPORT_VERSION, analysis: Some(v.into()) }.encode_to_vec()
+}
+
+/// An analysis from its stored form.
+pub fn decode_analysis(bytes: &[u8]) -> Result<AnalyseReport, WireError> {
+    let v: pb::AnalyseReport = decode(bytes)?;
+    version(v.version, REPORT_VERSION, "version")?;
+    present(v.analysis, "analysis")?.try_into()
+}
+
+/// A chunk report as stored.
+pub fn encode_chunk_report(v: &ChunkReport) -> Vec<u8> {
+    pb::ChunkReport { version: REPORT_VERSION, report: Some(v.into()) }.encode_to_vec()
+}
+
+/// A chunk report from its stored form.
+pub fn decode_chunk_report(bytes: &[u8]) -> Result<ChunkReport, WireError> {
+    let v: pb::ChunkReport = decode(bytes)?;
+    version(v.version, REPORT_VERSION, "version")?;
+    present(v.report, "report")?.try_into()
+}
+
+/// A value of the state store, by key family.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Record {
+    /// Of `jobs/…`.
+    Job(Box<JobRecord>),
+    /// Of `commits/…`.
+    Commit(CommitRecord),
+    /// Of `faults/…`.
+    Fault(FaultRecord),
+    /// Of `idem/…`.
+    Idempotency(IdempotencyRecord),
+    /// Of `leader`.
+    Leader(LeaderRecord),
+}
+
+impl Record {
+    /// The key it is stored under.
+    pub fn key(&self) -> StateKey {
+        match self {
+            Self::Job(v) => StateKey::Job(v.id.clone()),
+            Self::Commit(v) => StateKey::Commit(v.job.clone(), v.spec),
+            Self::Fault(v) => StateKey::Fault(v.job.clone(), v.spec),
+            Self::Idempotency(v) => StateKey::Idempotency(v.tenant.clone(), v.key.clone()),
+            Self::Leader(_) => StateKey::Leader,
+        }
+    }
+}
+
+/// A record as stored.
+pub fn encode_record(v: &Record) -> Vec<u8> {
+    match v {
+        Record::Job(v) => encode_job(v),
+        Record::Commit(v) => encode_commit(v),
+        Record::Fault(v) => encode_fault(v),
+        Record::Idempotency(v) => encode_idempotency(v),
+        Record::Leader(v) => encode_leader(v),
+    }
+}
+
+/// The record stored under `key`; refuses one that names another key.
+pub fn decode_record(key: &StateKey, bytes: &[u8]) -> Result<Record, WireError> {
+    let record = match key {
+        StateKey::Job(_) => Record::Job(Box::new(decode_job(bytes)?)),
+        StateKey::Commit(..) => Record::Commit(decode_commit(bytes)?),
+        StateKey::Fault(..) => Record::Fault(decode_fault(bytes)?),
+        StateKey::Idempotency(..) => Record::Idempotency(decode_idempotency(bytes)?),
+        StateKey::Leader => Record::Leader(decode_leader(bytes)?),
+        StateKey::Term | StateKey::Outbox(_) | StateKey::Upload(_) => {
+            return Err(WireError::invalid("key", format_args!("{} holds no record", key.to_text())));
+        }
+    };
+    if record.key() == *key {
+        Ok(record)
+    } else {
+        let (at, says) = (key.to_text(), record.key().to_text());
+        Err(WireError::invalid("key", format_args!("the record under {at} says that it is {says}")))
+    }
+}
+
+/// A job record as stored.
+pub fn encode_job(v: &JobRecord) -> Vec<u8> {
+    pb::JobRecord::from(v).encode_to_vec()
+}
+
+/// A job record from its stored form.
+pub fn decode_job(bytes: &[u8]) -> Result<JobRecord, WireError> {
+    decode::<pb::JobRecord>(bytes)?.try_into()
+}
+
+/// A commit record as stored.
+pub fn encode_commit(v: &CommitRecord) -> Vec<u8> {
+    pb::CommitRecord::from(v).encode_to_vec()
+}
+
+/// A commit record from its stored form.
+pub fn decode_commit(bytes: &[u8]) -> Result<CommitRecord, WireError> {
+    decode::<pb::CommitRecord>(bytes)?.try_into()
+}
+
+/// A fault record as stored.
+pub fn encode_fault(v: &FaultRecord) -> Vec<u8> {
+    pb::FaultRecord::from(v).encode_to_vec()
+}
+
+/// A fault record from its stored form.
+pub fn decode_fault(bytes: &[u8]) -> Result<FaultRecord, WireError> {
+    decode::<pb::FaultRecord>(bytes)?.try_into()
+}
+
+/// An idempotency record as stored.
+pub fn encode_idempotency(v: &IdempotencyRecord) -> Vec<u8> {
+    pb::IdempotencyRecord::from(v).encode_to_vec()
+}
+
+/// An idempotency record from its stored form.
+pub fn decode_idempotency(bytes: &[u8]) -> Result<IdempotencyRecord, WireError> {
+    decode::<pb::IdempotencyRecord>(bytes)?.try_into()
+}
+
+/// A leader record as stored.
+pub fn encode_leader(v: &LeaderRecord) -> Vec<u8> {
+    pb::LeaderRecord::from(v).encode_to_vec()
+}
+
+/// A leader record from its stored form.
+pub fn decode_leader(bytes: &[u8]) -> Result<LeaderRecord, WireError> {
+    decode::<pb::LeaderRecord>(bytes)?.try_into()
+}
+
+/// What an idempotency key stands for: the hash of everything asked for under it, but the key itself.
+pub fn request_hash(v: &JobRequest) -> Sha256 {
+    let keyless = JobRequest { idempotency_key: None, ..v.clone() };
+    Sha256::of(&crate::jobs::v1::JobRequest::from(&keyless).encode_to_vec())
+}
