@@ -116,8 +116,9 @@ fn text_kind(head: &[u8]) -> Option<&'static str> {
         return Some(inner.iter().find(|(tag, _)| first.contains(tag)).map_or("an XML document", |(_, w)| w));
     }
     let printable = |b: &u8| b.is_ascii_graphic() || b.is_ascii_whitespace() || *b >= 0x80;
-    let text =
-        body.iter().all(printable) && std::str::from_utf8(&body[..body.len().saturating_sub(3)]).is_ok();
+    // the head may end in the middle of a character
+    let utf8 = std::str::from_utf8(body).map_or_else(|e| e.error_len().is_none(), |_| true);
+    let text = utf8 && body.iter().all(printable);
     text.then_some("plain text")
 }
 

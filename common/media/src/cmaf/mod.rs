@@ -29,6 +29,14 @@ pub enum CmafError {
         /// The segment.
         number: u32,
     },
+    /// Audio packets are never reordered.
+    #[error("segment {number}: the packet at {pts} is out of order")]
+    AudioOrder {
+        /// The segment.
+        number: u32,
+        /// The packet's time.
+        pts: i64,
+    },
     /// Presentation times must be distinct.
     #[error("segment {number} has two samples at {pts}")]
     Duplicate {
