@@ -5,3 +5,9 @@
 //! is to be done is a value. The shells are in `reelmill-worker`.
 
 pub mod agent;
+pub mod argv;
+pub mod build;
+pub mod progress;
+pub mod sandbox;
+pub mod stderr;
+pub mod verify;

@@ -1,0 +1,165 @@
+//! The picture's way from decoder to encoder as filters: deinterlacing and turning at full size, once; then, per
+//! rung, scaling and conversion to BT.709 limited.
+//!
+//! Colour by code points of ISO/IEC 23091-2. The input is re-tagged with what the plan decided, so that no version of
+//! ffmpeg decides for itself, and the output is tagged again, so that every encoder sees the same.
+
+use reelmill_common::index::{Colour, FieldOrder, Rotation};
+use reelmill_common::ladder::VideoSettings;
+use reelmill_common::spec::PictureRecipe;
+use reelmill_common::Timebase;
+
+/// Filters that must see frames before the chunk begins: they have memory, so they come before `trim`.
+/// Empty when nothing is to be done.
+pub(super) fn before_trim(picture: &PictureRecipe, source: Timebase) -> Vec<String> {
+    let Some(order) = picture.deinterlace else { return Vec::new() };
+    let parity = match order {
+        FieldOrder::TopFirst => "tff",
+        FieldOrder::BottomFirst => "bff",
+        FieldOrder::Progressive | FieldOrder::Unknown => "auto",
+    };
+    // bwdif halves the timebase even when it gives one frame per frame
+    vec![format!("bwdif=mode=send_frame:parity={parity}:deint=all"), format!("settb=expr={source}")]
+}
+
+/// Turns the picture upright.
+pub(super) fn upright(rotation: Rotation) -> Vec<String> {
+    let mut filters: Vec<String> = match rotation.quarter_turns % 4 {
+        1 => vec!["transpose=dir=clock".to_owned()],
+        2 => vec!["hflip".to_owned(), "vflip".to_owned()],
+        3 => vec!["transpose=dir=cclock".to_owned()],
+        _ => Vec::new(),
+    };
+    if rotation.mirrored {
+        filters.push("hflip".to_owned());
+    }
+    filters
+}
+
+/// From the decoded picture to what a rung's encoder takes.
+pub(super) fn to_rung(colour: Colour, s: &VideoSettings) -> Vec<String> {
+    let exact = if s.cpu_independent { "+accurate_rnd+bitexact" } else { "" };
+    let size = format!("scale=w={}:h={}:flags=bicubic{exact}", s.width, s.height);
+    let mut filters = vec![tag(colour)];
+    match conversion(colour) {
+        Conversion::Matrix => filters.push(format!(
+            "{size}:in_color_matrix={}:in_range={}:out_color_matrix=bt709:out_range=tv",
+            matrix_name(colour.matrix),
+            range_name(colour.full_range),
+        )),
+        Conversion::Primaries => {
+            // the colorspace filter takes even sizes only, so it comes after scaling, which keeps the matrix
+            filters.push(format!(
+                "{size}:in_color_matrix={m}:in_range={r}:out_color_matrix={m}:out_range=tv",
+                m = matrix_name(colour.matrix),
+                r = range_name(colour.full_range),
+            ));
+            filters.push("format=pix_fmts=yuv420p".to_owned());
+            filters.push(format!(
+                "colorspace=ispace={}:iprimaries={}:itrc={}:irange=tv:all=bt709:range=tv:format=yuv420p",
+                tag_name(SPACES, colour.matrix, "bt709"),
+                tag_name(PRIMARIES, colour.primaries, "bt709"),
+                if colour.primaries == Some(5) { "gamma28" } else { "smpte170m" },
+            ));
+        }
+        Conversion::ToneMap => filters.extend(tone_map(colour, &size)),
+    }
+    filters.push("format=pix_fmts=yuv420p".to_owned());
+    filters.push("setsar=sar=1".to_owned());
+    filters.push("setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709".to_owned());
+    filters
+}
+
+enum Conversion {
+    /// Matrix and range only; nothing at all for BT.709 limited.
+    Matrix,
+    /// SD primaries as well.
+    Primaries,
+    /// HDR to SDR.
+    ToneMap,
+}
+
+fn conversion(c: Colour) -> Conversion {
+    match (c.transfer, c.primaries, c.matrix) {
+        // PQ (SMPTE ST 2084) and HLG (ARIB STD-B67)
+        (Some(16 | 18), _, _) => Conversion::ToneMap,
+        // BT.470 B/G, SMPTE 170M and 240M with a 601 matrix
+        (_, Some(5..=7), Some(5 | 6)) => Conversion::Primaries,
+        _ => Conversion::Matrix,
+    }
+}
+
+/// PQ or HLG to BT.709 with fixed parameters: nothing is measured, so that chunks meet without a step.
+fn tone_map(c: Colour, size: &str) -> Vec<String> {
+    let transfer = if c.transfer == Some(18) { "arib-std-b67" } else { "smpte2084" };
+    let range = if c.full_range == Some(true) { "full" } else { "limited" };
+    vec![
+        format!("{size}:in_color_matrix=bt2020:in_range={r}:out_color_matrix=bt2020:out_range={r}", r = range_name(c.full_range)),
+        "format=pix_fmts=yuv420p10le".to_owned(),
+        format!(
+            "zscale=tin={transfer}:min=2020_ncl:pin=2020:rangein={range}:t=linear:m=gbr:r=full:npl=203:agamma=0"
+        ),
+        "format=pix_fmts=gbrpf32le".to_owned(),
+        "zscale=pin=2020:p=709:tin=linear:t=linear".to_owned(),
+        "tonemap=tonemap=hable:desat=0:peak=10".to_owned(),
+        "zscale=tin=linear:t=709:m=709:p=709:r=limited".to_owned(),
+    ]
+}
+
+/// ISO/IEC 23091-2 code points as ffmpeg names them.
+const SPACES: &[(u8, &str)] =
+    &[(1, "bt709"), (4, "fcc"), (5, "bt470bg"), (6, "smpte170m"), (7, "smpte240m"), (9, "bt2020nc"), (10, "bt2020c")];
+const PRIMARIES: &[(u8, &str)] = &[
+    (1, "bt709"),
+    (4, "bt470m"),
+    (5, "bt470bg"),
+    (6, "smpte170m"),
+    (7, "smpte240m"),
+    (8, "film"),
+    (9, "bt2020"),
+    (11, "smpte431"),
+    (12, "smpte432"),
+];
+const TRANSFERS: &[(u8, &str)] = &[
+    (1, "bt709"),
+    (4, "bt470m"),
+    (5, "bt470bg"),
+    (6, "smpte170m"),
+    (7, "smpte240m"),
+    (8, "linear"),
+    (13, "iec61966-2-1"),
+    (14, "bt2020-10"),
+    (15, "bt2020-12"),
+    (16, "smpte2084"),
+    (18, "arib-std-b67"),
+];
+
+fn tag_name(table: &[(u8, &'static str)], code: Option<u8>, or: &'static str) -> &'static str {
+    table.iter().find(|(c, _)| Some(*c) == code).map_or(or, |(_, name)| name)
+}
+
+/// Tags decoded frames with the plan's decision. RGB (matrix 0) keeps its own tag: it cannot be anything else.
+fn tag(c: Colour) -> String {
+    let mut filter = format!("setparams=range={}", range_name(c.full_range));
+    filter.push_str(&format!(":color_primaries={}", tag_name(PRIMARIES, c.primaries, "bt709")));
+    filter.push_str(&format!(":color_trc={}", tag_name(TRANSFERS, c.transfer, "bt709")));
+    if c.matrix != Some(0) {
+        filter.push_str(&format!(":colorspace={}", tag_name(SPACES, c.matrix, "bt709")));
+    }
+    filter
+}
+
+/// The scaler's names of matrices.
+fn matrix_name(matrix: Option<u8>) -> &'static str {
+    match matrix {
+        Some(4) => "fcc",
+        Some(5 | 6) => "bt601",
+        Some(7) => "smpte240m",
+        Some(9 | 10) => "bt2020",
+        _ => "bt709",
+    }
+}
+
+fn range_name(full: Option<bool>) -> &'static str {
+    if full == Some(true) { "pc" } else { "tv" }
+}

@@ -1,0 +1,40 @@
+//! libx264's options for one rung: everything that decides bytes is said, so that no default of a build matters.
+
+use super::Argv;
+use reelmill_common::ladder::VideoSettings;
+
+/// Encoder options of a rung. IDRs are forced at the frames whose times `force` lists.
+pub(super) fn options(a: &mut Argv, s: &VideoSettings, force: &str) {
+    a.pair("-c:v", "libx264")
+        .pair("-preset", s.preset.name())
+        .words(&["-profile:v", "high", "-pix_fmt", "yuv420p"])
+        .pair("-level:v", format!("{}.{}", s.level / 10, s.level % 10))
+        .pair("-crf", format!("{}.{}", s.crf_tenths / 10, s.crf_tenths % 10))
+        .pair("-maxrate", format!("{}k", s.max_rate_kbps))
+        .pair("-bufsize", format!("{}k", s.buffer_kbit))
+        .pair("-g", s.gop_frames)
+        .pair("-refs", s.refs)
+        .pair("-bf", s.bframes)
+        .pair("-threads", s.threads)
+        .words(&["-thread_type", "frame", "-a53cc", "0", "-forced-idr", "1", "-flags:v", "+bitexact+cgop"])
+        .words(&["-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709"])
+        .words(&["-color_range", "tv", "-chroma_sample_location", "left"])
+        .pair("-x264-params", private(s))
+        .pair("-force_key_frames", force);
+}
+
+/// What only x264's own parameters can say. `stitchable` keeps the PPS free of anything that depends on rate control
+/// or build; `fps` pins the rate model's idea of speed (ffmpeg would guess it from the container, differently in
+/// each version): IDRs are two seconds apart, so it is half of the longest distance.
+fn private(s: &VideoSettings) -> String {
+    let mut p = format!(
+        "stitchable=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:\
+         fps={}/2:rc-lookahead={}",
+        s.gop_frames.max(1),
+        s.lookahead
+    );
+    if s.cpu_independent {
+        p.push_str(":cpu-independent=1");
+    }
+    p
+}
