@@ -1,0 +1,170 @@
+//! State in memory, shared by every contender made from one [`MemoryState`]: for tests, and for runs that need not
+//! survive their process.
+//!
+//! Its writes can be made to end as unknown, applied or not, which is what a driver has to be proved against.
+
+use super::election::Election;
+use super::{Batch, Leadership, MAX_PAGE_ENTRIES, Page, StateError, StateStore, WriteResult};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use reelmill_common::{FencingTerm, record::LeaderRecord};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What becomes of one of the next writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Injection {
+    /// Nothing special.
+    Normal,
+    /// Unknown, and not applied.
+    UnknownBefore,
+    /// Unknown, but applied.
+    UnknownAfter,
+}
+
+/// One contender's handle on a state that it may share with others.
+#[derive(Clone)]
+pub struct MemoryState {
+    world: Arc<World>,
+    held: Arc<Mutex<Option<FencingTerm>>>,
+}
+
+struct World {
+    election: Election,
+    data: Mutex<Data>,
+}
+
+#[derive(Default)]
+struct Data {
+    entries: BTreeMap<String, Vec<u8>>,
+    last_term: u64,
+    injections: VecDeque<Injection>,
+}
+
+impl Default for MemoryState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryState {
+    /// An empty state with one contender.
+    pub fn new() -> Self {
+        let world = World { election: Election::new(), data: Mutex::default() };
+        Self { world: Arc::new(world), held: Arc::default() }
+    }
+
+    /// Another contender for the same state.
+    pub fn contender(&self) -> Self {
+        Self { world: Arc::clone(&self.world), held: Arc::default() }
+    }
+
+    /// Decides about the next write that has none decided yet.
+    pub fn inject(&self, injection: Injection) {
+        self.data().injections.push_back(injection);
+    }
+
+    /// Takes the leadership away from whoever holds it, as a partition does.
+    pub fn depose(&self) {
+        if let Some(leader) = self.world.election.current() {
+            self.world.election.end(leader.term);
+        }
+    }
+
+    fn data(&self) -> MutexGuard<'_, Data> {
+        // a panic elsewhere while holding the lock leaves whole values: every change is one call
+        self.world.data.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<FencingTerm>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_now(&self, batch: &Batch) -> WriteResult {
+        if let Err(error) = batch.check() {
+            return WriteResult::Refused(error);
+        }
+        let mut data = self.data();
+        let injection = data.injections.pop_front().unwrap_or(Injection::Normal);
+        if injection == Injection::UnknownBefore {
+            return WriteResult::Unknown("injected: lost before it arrived".to_owned());
+        }
+        if !self.world.election.leads(batch.guard.term()) {
+            return WriteResult::GuardFailed;
+        }
+        data.entries.extend(batch.puts.iter().cloned());
+        for key in &batch.deletes {
+            data.entries.remove(key);
+        }
+        match injection {
+            Injection::UnknownAfter => WriteResult::Unknown("injected: the answer was lost".to_owned()),
+            _ => WriteResult::Done,
+        }
+    }
+}
+
+impl StateStore for MemoryState {
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<String>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Page, StateError>> {
+        let limit = limit.clamp(1, MAX_PAGE_ENTRIES);
+        let data = self.data();
+        let from = match &after {
+            Some(after) if after.as_str() >= prefix => Bound::Excluded(after.as_str()),
+            _ => Bound::Included(prefix),
+        };
+        let mut found = data
+            .entries
+            .range::<str, _>((from, Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(key, value)| (key.clone(), value.clone()));
+        let entries: Vec<_> = found.by_ref().take(limit).collect();
+        let next = found.next().and_then(|_| entries.last().map(|(key, _)| key.clone()));
+        std::future::ready(Ok(Page { entries, next })).boxed()
+    }
+
+    fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, WriteResult> {
+        std::future::ready(self.write_now(batch)).boxed()
+    }
+}
+
+impl Leadership for MemoryState {
+    fn campaign<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<FencingTerm, StateError>> {
+        async move {
+            loop {
+                self.world.election.vacant().await;
+                let mut data = self.data();
+                let term = FencingTerm(data.last_term + 1);
+                if self.world.election.take(LeaderRecord { term, address: address.to_owned() }) {
+                    data.last_term = term.0;
+                    *self.held() = Some(term);
+                    return Ok(term);
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn lost(&self, term: FencingTerm) -> BoxFuture<'_, String> {
+        async move {
+            self.world.election.ended(term).await;
+            format!("term {} has ended", term.0)
+        }
+        .boxed()
+    }
+
+    fn resign(&self) -> BoxFuture<'_, Result<(), StateError>> {
+        if let Some(term) = self.held().take() {
+            self.world.election.end(term);
+        }
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn leader(&self) -> BoxFuture<'_, Result<Option<LeaderRecord>, StateError>> {
+        std::future::ready(Ok(self.world.election.current())).boxed()
+    }
+}
