@@ -1,1 +1,15 @@
-//! placeholder
+//! Proof tools of Reelmill: films that are hard to fake, a judge that reads packages as a player does, damage to
+//! prove that the judge can see, and drivers of the real binary and of real players.
+//!
+//! Nothing here is shared with the code under test but the vocabulary: boxes, playlists and manifests are parsed
+//! again from their specifications. Nothing outside of this crate depends on it.
+
+pub mod cmaf;
+pub mod film;
+pub mod judge;
+pub mod marks;
+pub mod package;
+pub mod reference;
+pub mod sabotage;
+pub mod sound;
+pub mod tool;
