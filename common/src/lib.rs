@@ -5,6 +5,7 @@
 //! `reelmill-coordinator-core` and `reelmill-worker-core`.
 
 pub mod capability;
+pub mod check;
 pub mod hash;
 pub mod ids;
 pub mod index;

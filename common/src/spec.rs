@@ -261,6 +261,14 @@ fn ticks(c: &mut Canonical, seq: &TickSeq) {
 }
 
 impl VideoChunk {
+    /// Which output frames of the chunk a rung takes, as indices into the frame table at full rate: those whose number
+    /// in the whole film is a multiple of `every` ([`VideoSettings::every`]).
+    pub fn rung_frames(&self, every: u8) -> impl Iterator<Item = usize> + use<> {
+        let step = u64::from(every.max(1));
+        let skip = (step - self.first_output % step) % step;
+        (0..self.frames.output.len()).skip(skip as usize).step_by(step as usize)
+    }
+
     fn canonical(&self, c: &mut Canonical) {
         c.num(self.stream.into());
         timebase(c, self.timebase);

@@ -2,9 +2,15 @@
 //!
 //! One segment is made at a time: memory holds ffmpeg's file and one segment, not two copies of a chunk.
 
-use crate::verify::OutputError;
-use reelmill_common::outcome::FileReport;
-use reelmill_common::spec::{AudioChunk, VideoChunk};
+use crate::verify::{OutputError, SegmentPlan, frames, only_track, packets, written};
+use reelmill_common::keys::media_name;
+use reelmill_common::outcome::{FileReport, IFrame};
+use reelmill_common::spec::{AAC_FRAME, AudioChunk, VideoChunk};
+use reelmill_common::{SegmentNumber, Sha256};
+use reelmill_media::cmaf::{
+    AudioInit, CmafError, Kind, SegmentInput, SegmentSample, VideoInit, init_audio, init_video, segment,
+};
+use reelmill_media::fragments::Config;
 use std::collections::VecDeque;
 
 /// A file of the package, finished and checked.
@@ -22,7 +28,15 @@ pub struct BuiltFile {
 #[derive(Debug)]
 pub struct RungFiles<'a> {
     file: &'a [u8],
-    todo: VecDeque<BuiltFile>,
+    folder: &'a str,
+    rung: u32,
+    kind: Kind,
+    reorder_delay: u32,
+    /// What the init segment's edit list takes off presentation times.
+    shown_later: i64,
+    init: Vec<u8>,
+    init_due: bool,
+    todo: VecDeque<SegmentPlan>,
     /// Frames or packets in all segments together.
     pub units: u64,
     /// Decoder configuration found in the output: equal to the bound one.
@@ -33,8 +47,43 @@ impl Iterator for RungFiles<'_> {
     type Item = Result<BuiltFile, OutputError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let _ = self.file;
-        self.todo.pop_front().map(Ok)
+        if std::mem::take(&mut self.init_due) {
+            return Some(Ok(self.finished(None, self.init.clone(), Vec::new())));
+        }
+        let plan = self.todo.pop_front()?;
+        Some(self.write(&plan))
+    }
+}
+
+impl RungFiles<'_> {
+    fn write(&self, plan: &SegmentPlan) -> Result<BuiltFile, OutputError> {
+        let samples = plan
+            .samples
+            .iter()
+            .map(|s| SegmentSample { pts: s.time, key: s.key, bytes: self.file.get(s.range.clone()).unwrap_or_default() })
+            .collect();
+        let made = segment(&SegmentInput {
+            number: plan.number,
+            kind: self.kind,
+            start: plan.start,
+            end: plan.end,
+            reorder_delay: self.reorder_delay,
+            samples,
+        })
+        .map_err(|e| refused(self.folder, &e))?;
+        written(self.folder, &self.init, &made.bytes, plan, self.shown_later, self.file)?;
+        Ok(self.finished(Some(SegmentNumber(plan.number)), made.bytes, made.iframes))
+    }
+
+    fn finished(&self, segment: Option<SegmentNumber>, bytes: Vec<u8>, iframes: Vec<IFrame>) -> BuiltFile {
+        let report = FileReport {
+            rung: self.rung,
+            segment,
+            bytes: bytes.len() as u64,
+            sha256: Sha256::of(&bytes),
+            iframes,
+        };
+        BuiltFile { name: media_name(self.folder, segment), bytes, report }
     }
 }
 
@@ -43,8 +92,30 @@ impl Iterator for RungFiles<'_> {
 /// # Errors
 /// [`OutputError`]: which rung, which frame, what was expected and found.
 pub fn video<'a>(chunk: &'a VideoChunk, rung: usize, file: &'a [u8]) -> Result<RungFiles<'a>, OutputError> {
-    let _ = (chunk, rung);
-    Ok(RungFiles { file, todo: VecDeque::new(), units: 0, config: Vec::new() })
+    let plans = frames(chunk, rung, file)?;
+    // `frames` has checked that the rung is there
+    let spec = &chunk.rungs[rung];
+    let init = init_video(&VideoInit {
+        width: spec.settings.width,
+        height: spec.settings.height,
+        timescale: chunk.out_timebase.den(),
+        avcc: &spec.avcc,
+        reorder_delay: spec.reorder_delay,
+    })
+    .map_err(|e| refused(&spec.folder, &e))?;
+    Ok(RungFiles {
+        file,
+        folder: &spec.folder,
+        rung: rung as u32,
+        kind: Kind::Video,
+        reorder_delay: spec.reorder_delay,
+        shown_later: i64::from(spec.reorder_delay),
+        init,
+        init_due: plans.first().is_some_and(|p| p.number == 1),
+        units: plans.iter().map(|p| p.samples.len() as u64).sum(),
+        todo: plans.into(),
+        config: spec.avcc.clone(),
+    })
 }
 
 /// Checks an audio chunk in ffmpeg's output `file` and returns its files.
@@ -52,8 +123,28 @@ pub fn video<'a>(chunk: &'a VideoChunk, rung: usize, file: &'a [u8]) -> Result<R
 /// # Errors
 /// [`OutputError`]: which packet, what was expected and found.
 pub fn audio<'a>(chunk: &'a AudioChunk, file: &'a [u8]) -> Result<RungFiles<'a>, OutputError> {
-    let _ = chunk;
-    Ok(RungFiles { file, todo: VecDeque::new(), units: 0, config: Vec::new() })
+    let plans = packets(chunk, file)?;
+    let init = init_audio(&AudioInit {
+        timescale: chunk.settings.sample_rate,
+        channels: chunk.settings.channels,
+        asc: &chunk.asc,
+        bit_rate: chunk.settings.bit_rate_kbps.saturating_mul(1_000),
+        encoder_delay: AAC_FRAME as u32,
+    })
+    .map_err(|e| refused(&chunk.folder, &e))?;
+    Ok(RungFiles {
+        file,
+        folder: &chunk.folder,
+        rung: 0,
+        kind: Kind::Audio,
+        reorder_delay: 0,
+        shown_later: 0,
+        init,
+        init_due: plans.first().is_some_and(|p| p.number == 1),
+        units: plans.iter().map(|p| p.samples.len() as u64).sum(),
+        todo: plans.into(),
+        config: chunk.asc.clone(),
+    })
 }
 
 /// The decoder configuration of ffmpeg's output: for an analysis, which wants the avcC and nothing else.
@@ -61,6 +152,12 @@ pub fn audio<'a>(chunk: &'a AudioChunk, file: &'a [u8]) -> Result<RungFiles<'a>,
 /// # Errors
 /// [`OutputError`] when the file is not ffmpeg's or holds no such track.
 pub fn avcc(file: &[u8]) -> Result<Vec<u8>, OutputError> {
-    let _ = file;
-    Ok(Vec::new())
+    match only_track("analysis", file)?.config {
+        Config::Avc(bytes) => Ok(bytes),
+        Config::Aac(_) => Err(OutputError::new("analysis", "expected H.264, found AAC")),
+    }
+}
+
+fn refused(folder: &str, e: &CmafError) -> OutputError {
+    OutputError::new(folder, e.to_string())
 }

@@ -1,6 +1,20 @@
-//! The check of what an encoder made, before anything leaves the worker.
+//! The check of what an encoder made, before anything leaves the worker: ffmpeg's exit code is not trusted.
+//!
+//! From ffmpeg's file and the spec comes either the proof that every frame of the spec is there exactly once, at its
+//! exact time, with IDRs where they were planned and the decoder configuration the rung is bound to, or an
+//! [`OutputError`] that says where, what was expected and what was found.
+
+mod audio;
+mod video;
+mod written;
+
+pub use audio::packets;
+pub use video::frames;
+pub use written::written;
 
 use reelmill_common::outcome::{Fault, FaultKind};
+use reelmill_media::fragments::{Config, FragmentError, Track, read};
+use std::ops::Range;
 
 /// What is wrong with an output: says where, what was expected and what was found.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -13,8 +27,78 @@ pub struct OutputError {
 }
 
 impl OutputError {
+    pub(crate) fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { place: place.into(), what: what.into() }
+    }
+
     /// As the fault of an attempt.
     pub fn into_fault(self) -> Fault {
         Fault { kind: FaultKind::Output, message: self.to_string(), detail: String::new() }
     }
+}
+
+/// A verified sample, in decode order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sample {
+    /// Presentation time on the rendition's media timeline: output ticks (video), samples (audio).
+    pub time: i64,
+    /// IDR, or any audio packet.
+    pub key: bool,
+    /// Where its bytes lie in ffmpeg's file.
+    pub range: Range<usize>,
+}
+
+/// A segment to be written: every sample of it is there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SegmentPlan {
+    /// Its number.
+    pub number: u32,
+    /// Its start on the media timeline, which is `tfdt`.
+    pub start: i64,
+    /// Its end.
+    pub end: i64,
+    /// Its samples in decode order.
+    pub samples: Vec<Sample>,
+}
+
+/// The one track of ffmpeg's output.
+pub(crate) fn only_track(place: &str, file: &[u8]) -> Result<Track, OutputError> {
+    let unreadable = |e: FragmentError| OutputError::new(place, format!("ffmpeg's output is not whole: {e}"));
+    let mut tracks = read(file).map_err(unreadable)?;
+    match (tracks.pop(), tracks.len()) {
+        (Some(track), 0) => Ok(track),
+        (last, more) => {
+            let count = more + usize::from(last.is_some());
+            Err(OutputError::new(place, format!("expected one track in ffmpeg's output, found {count}")))
+        }
+    }
+}
+
+/// The decoder configuration must be the bound one, byte for byte.
+fn same_config(place: &str, config: &Config, bound: &[u8]) -> Result<(), OutputError> {
+    let (name, found) = match config {
+        Config::Avc(b) => ("avcC", b),
+        Config::Aac(b) => ("AudioSpecificConfig", b),
+    };
+    if found == bound {
+        return Ok(());
+    }
+    let what = format!(
+        "{name} is {} but the rendition is bound to {}: encode on a worker with the encoder build of the others",
+        hex(found),
+        hex(bound)
+    );
+    Err(OutputError::new(place, what))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn same_timescale(place: &str, track: &Track, expected: u32) -> Result<(), OutputError> {
+    if track.timescale == expected {
+        return Ok(());
+    }
+    let what = format!("timescale is {}, expected {expected}", track.timescale);
+    Err(OutputError::new(place, what))
 }

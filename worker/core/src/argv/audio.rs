@@ -1,24 +1,183 @@
 //! One ffmpeg for one audio chunk: decode, mix, resample onto the film's own grid, AAC-LC.
+//!
+//! The grid is anchored once: `first_pts` is the film's zero in samples, so that what lies before it is cut to the
+//! sample and what is missing is silence. Later times only count where they tell of a real gap (0.1 s and more):
+//! Matroska's milliseconds must not jitter the sound.
+//!
+//! A range that does not begin the rendition is decoded from the start as well: decoding is some hundred times faster
+//! than the film, and samples counted from anywhere else would lie elsewhere. Only its encoding begins late.
 
-use super::timeline::seconds_floor;
+use super::timeline::OFFSET_SECONDS;
 use super::{Argv, ArgvError, Input};
+use reelmill_common::Timebase;
 use reelmill_common::ladder::{AudioMix, AudioSettings};
-use reelmill_common::spec::AudioChunk;
+use reelmill_common::outcome::Loudness;
+use reelmill_common::spec::{AAC_FRAME, AudioChunk};
+use std::num::NonZeroU32;
 
-/// Arguments that encode an audio chunk into `output`, an absolute path.
+/// Packets encoded before a range and thrown away, so that the rate control and the window decision are settled.
+pub const PRE_ROLL: u64 = 16;
+/// Packets encoded after a range and thrown away, so that its last packets know what follows.
+pub const POST_ROLL: u64 = 4;
+
+/// The part of a rendition that a chunk's encoder sees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EncodedRange {
+    /// Sample it begins with: `1024 * first_packet`.
+    pub start_sample: u64,
+    /// Sample after the last.
+    pub end_sample: u64,
+    /// Number, in the rendition, of the first packet the encoder gives.
+    pub first_packet: u64,
+}
+
+/// What the encoder of a chunk is given.
+pub fn encoded_range(chunk: &AudioChunk) -> EncodedRange {
+    let first_packet = chunk.packets.0.saturating_sub(PRE_ROLL);
+    EncodedRange {
+        start_sample: first_packet * AAC_FRAME,
+        end_sample: ((chunk.packets.1 + POST_ROLL) * AAC_FRAME).min(chunk.total_samples),
+        first_packet,
+    }
+}
+
+/// Arguments that encode an audio chunk into `output`, an absolute path. When the chunk measures loudness, the
+/// numbers are in stderr: see [`parse_loudness`].
 ///
 /// # Errors
 /// [`ArgvError`] when the spec contradicts itself.
 pub fn encode(chunk: &AudioChunk, input: &Input, output: &str) -> Result<Vec<String>, ArgvError> {
-    let _ = (chunk, seconds_floor(chunk.zero.ticks, chunk.zero.timebase));
+    let s = &chunk.settings;
     let mut a = Argv::ffmpeg(true);
-    a.input(input, None).transport(output);
+    if chunk.measure_loudness {
+        a.words(&["-loglevel", "repeat+level+info"]);
+    }
+    a.input(input, None)
+        .pair("-filter_complex_threads", input.threads.max(1))
+        .pair("-filter_complex", graph(chunk)?)
+        .words(&["-map", "[sound]"]);
+    encoder(&mut a, s);
+    a.pair("-frag_duration", 10_000_000).transport(output);
     a.finish()
 }
 
-/// The mix as a `pan` filter; `None` when channels stay as they are.
-#[allow(dead_code, reason = "used by the builders that follow")]
-pub(super) fn pan(settings: &AudioSettings) -> Option<String> {
-    let AudioMix::Matrix(_) = &settings.mix else { return None };
-    None
+/// The encoder, with everything that decides bytes. `bitexact` keeps the build's name out of the first packet.
+pub(super) fn encoder(a: &mut Argv, s: &AudioSettings) {
+    a.words(&["-c:a", "aac", "-profile:a", "aac_low", "-aac_coder", "twoloop"])
+        .pair("-b:a", format!("{}k", s.bit_rate_kbps))
+        .words(&["-flags:a", "+bitexact"]);
+}
+
+fn graph(chunk: &AudioChunk) -> Result<String, ArgvError> {
+    let s = &chunk.settings;
+    let rate = NonZeroU32::new(s.sample_rate)
+        .ok_or_else(|| ArgvError::FrameMap("the audio rendition has a sample rate of 0".to_owned()))?;
+    let range = encoded_range(chunk);
+    let zero = chunk.zero.timebase.rescale(chunk.zero.ticks, Timebase::hz(rate)).0;
+    let mut filters = vec![pan(s)];
+    filters.push(format!(
+        "aresample={rate}:osf=fltp:ochl={}:async=1:min_hard_comp=0.1:first_pts={zero}",
+        layout(s.channels)
+    ));
+    filters.push(format!("apad=whole_len={}", chunk.total_samples));
+    filters.push(format!("atrim=start_sample={}:end_sample={}", range.start_sample, range.end_sample));
+    filters.push(format!("asetpts=expr=N+{}", OFFSET_SECONDS * i64::from(s.sample_rate)));
+    let chain = format!("[0:{}]{}", chunk.stream, filters.join(","));
+    Ok(if chunk.measure_loudness {
+        format!("{chain},asplit[sound][meter];[meter]ebur128=peak=true:framelog=quiet,anullsink")
+    } else {
+        format!("{chain}[sound]")
+    })
+}
+
+/// The layout of a number of output channels: what AAC-LC calls channel configuration 1, 2 and 6.
+fn layout(channels: u16) -> &'static str {
+    match channels {
+        1 => "mono",
+        6 => "5.1",
+        _ => "stereo",
+    }
+}
+
+/// The mix as a `pan` filter, stated channel by channel: channels that are kept are kept by number, because ffmpeg
+/// would mix 5.1(side) into 5.1 by a rule of its own.
+pub(super) fn pan(s: &AudioSettings) -> String {
+    let mut filter = format!("pan={}", layout(s.channels));
+    match &s.mix {
+        AudioMix::Keep => (0..s.channels).for_each(|c| filter.push_str(&format!("|c{c}=c{c}"))),
+        AudioMix::Matrix(rows) => {
+            for (c, row) in rows.iter().enumerate() {
+                filter.push_str(&format!("|c{c}={}", terms(row)));
+            }
+        }
+    }
+    filter
+}
+
+/// A row of gains, in 1/10,000, as `pan` reads it.
+fn terms(row: &[i32]) -> String {
+    let mut out = String::new();
+    for (c, gain) in row.iter().enumerate().filter(|(_, g)| **g != 0) {
+        let sign = if *gain < 0 {
+            "-"
+        } else if out.is_empty() {
+            ""
+        } else {
+            "+"
+        };
+        let abs = gain.unsigned_abs();
+        out.push_str(&format!("{sign}{}.{:04}*c{c}", abs / 10_000, abs % 10_000));
+    }
+    if out.is_empty() { "0*c0".to_owned() } else { out }
+}
+
+/// EBU R128 numbers from the end of the stderr of a run that measured loudness; `None` when there are none, as for
+/// silence (`-inf`).
+pub fn parse_loudness(stderr: &str) -> Option<Loudness> {
+    let summary = &stderr[stderr.rfind("Summary:")?..];
+    let value = |label: &str| {
+        let line = summary.lines().find_map(|l| l.split_once(label).map(|(_, rest)| rest))?;
+        hundredths(line.split_whitespace().next()?)
+    };
+    Some(Loudness {
+        integrated_lufs_x100: value(" I:")?,
+        range_lu_x100: value(" LRA:")?,
+        true_peak_dbtp_x100: value(" Peak:")?,
+    })
+}
+
+/// A decimal number in hundredths, further digits cut off.
+fn hundredths(text: &str) -> Option<i32> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+    let cents: String = part.chars().chain("00".chars()).take(2).collect();
+    let value = whole.parse::<i32>().ok()?.checked_mul(100)?.checked_add(cents.parse().ok()?)?;
+    Some(if negative { -value } else { value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loudness_is_read_from_the_last_summary() {
+        let text = "[Parsed_ebur128_0 @ 0x1] [info] Summary:\n\n  Integrated loudness:\n    I:         -17.3 LUFS\n    \
+                    Threshold: -27.4 LUFS\n\n  Loudness range:\n    LRA:         3.2 LU\n    Threshold: -37.5 LUFS\n    \
+                    LRA low:   -19.0 LUFS\n    LRA high:  -15.8 LUFS\n\n  True peak:\n    Peak:       -0.5 dBFS\n";
+        let expected =
+            Loudness { integrated_lufs_x100: -1730, range_lu_x100: 320, true_peak_dbtp_x100: -50 };
+        assert_eq!(parse_loudness(text), Some(expected));
+        assert_eq!(parse_loudness(&text.replace("-0.5", "-inf")), None);
+        assert_eq!(parse_loudness("nothing"), None);
+    }
+
+    #[test]
+    fn gains_are_written_as_pan_reads_them() {
+        assert_eq!(terms(&[10_000, 7_071, 0, -500]), "1.0000*c0+0.7071*c1-0.0500*c3");
+        assert_eq!(terms(&[-10_000]), "-1.0000*c0");
+        assert_eq!(terms(&[0, 0]), "0*c0");
+    }
 }

@@ -61,14 +61,6 @@ pub fn encoder_times(chunk: &VideoChunk) -> Result<Vec<i64>, ArgvError> {
     Ok(times)
 }
 
-/// Which output frames of the chunk a rung takes, as indices at full rate: those whose number in the whole film is a
-/// multiple of `every`.
-pub fn rung_frames(chunk: &VideoChunk, every: u8) -> impl Iterator<Item = usize> + use<> {
-    let step = u64::from(every.max(1));
-    let skip = (step - chunk.first_output % step) % step;
-    (0..chunk.frames.output.len()).skip(skip as usize).step_by(step as usize)
-}
-
 /// A time as ffmpeg reads it (`seconds.microseconds`), rounded down to the microsecond.
 pub fn seconds_floor(t: Ticks, tb: Timebase) -> String {
     let micros = tb.rescale_floor(t, Timebase::hz(NonZeroU32::new(1_000_000).unwrap_or(NonZeroU32::MIN))).0;

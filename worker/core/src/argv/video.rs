@@ -1,8 +1,8 @@
 //! One ffmpeg for one video chunk: one decode, every rung.
 
-use super::timeline::{encoder_timebase, encoder_times, rung_frames, seconds_floor};
+use super::timeline::{encoder_timebase, encoder_times, seconds_floor};
 use super::{Argv, ArgvError, Input, framemap, picture, x264};
-use reelmill_common::Ticks;
+use reelmill_common::{Ticks, Timebase};
 use reelmill_common::ladder::EncoderFamily;
 use reelmill_common::spec::{VideoChunk, VideoRung};
 
@@ -27,18 +27,16 @@ pub fn encode(chunk: &VideoChunk, input: &Input, outputs: &[String]) -> Result<V
         }
         a.pair("-map", format!("[rung{i}]"));
         x264::options(&mut a, &rung.settings, &forced(chunk, rung, &times));
-        output(&mut a, chunk, path);
+        times_pass(&mut a, encoder_timebase(chunk.timebase));
+        a.transport(path);
     }
     a.finish()
 }
 
-/// What is the same for each output: times pass through untouched, in the encoder's timebase.
-fn output(a: &mut Argv, chunk: &VideoChunk, path: &str) {
-    let tb = encoder_timebase(chunk.timebase);
-    a.words(&["-fps_mode", "passthrough"])
-        .pair("-enc_time_base", tb)
-        .pair("-video_track_timescale", tb.den())
-        .transport(path);
+/// What is the same for each output: times pass through untouched, in the encoder's timebase, which is the file's
+/// timescale too (the muxer would double small ones).
+pub(super) fn times_pass(a: &mut Argv, tb: Timebase) {
+    a.words(&["-fps_mode", "passthrough"]).pair("-enc_time_base", tb).pair("-video_track_timescale", tb.den());
 }
 
 fn graph(chunk: &VideoChunk, times: &[i64]) -> Result<String, ArgvError> {
@@ -73,7 +71,7 @@ fn forced(chunk: &VideoChunk, rung: &VideoRung, times: &[i64]) -> String {
     let tb = encoder_timebase(chunk.timebase);
     let mut planned = chunk.idr.iter().map(|t| t.0).peekable();
     let mut list = Vec::new();
-    for i in rung_frames(chunk, rung.settings.every) {
+    for i in chunk.rung_frames(rung.settings.every) {
         let (Some(shown), Some(time)) = (chunk.frames.output.get(i), times.get(i)) else { break };
         let mut due = false;
         while planned.next_if(|t| *t <= shown).is_some() {

@@ -1,0 +1,69 @@
+//! Packets of an audio chunk against its packet grid.
+
+use super::{OutputError, Sample, SegmentPlan, only_track, same_config, same_timescale};
+use crate::argv::audio::encoded_range;
+use crate::argv::timeline::OFFSET_SECONDS;
+use reelmill_common::spec::{AAC_FRAME, AudioChunk};
+use reelmill_media::fragments::{Config, Track};
+
+/// Checks ffmpeg's output of an audio chunk and sorts its packets into the chunk's segments, without the packets that
+/// were only encoded to warm up and to run out.
+///
+/// # Errors
+/// [`OutputError`] at the first thing that is not as planned.
+pub fn packets(chunk: &AudioChunk, file: &[u8]) -> Result<Vec<SegmentPlan>, OutputError> {
+    let place = chunk.folder.as_str();
+    let track = only_track(place, file)?;
+    same_timescale(place, &track, chunk.settings.sample_rate)?;
+    let Config::Aac(_) = track.config else {
+        return Err(OutputError::new(place, "expected AAC, found H.264"));
+    };
+    same_config(place, &track.config, &chunk.asc)?;
+    grid(chunk, place, &track)?;
+    let first = encoded_range(chunk).first_packet;
+    // samples presented and one packet of encoder delay
+    let end_of_track = chunk.total_samples + AAC_FRAME;
+    let mut plans = Vec::with_capacity(chunk.segments.len());
+    for segment in &chunk.segments {
+        let sample = |p: u64| {
+            let s = track.samples.get(p.checked_sub(first)? as usize)?;
+            Some(Sample { time: (p * AAC_FRAME) as i64, key: true, range: s.range.clone() })
+        };
+        let samples: Option<Vec<Sample>> = (segment.first_packet..segment.end_packet).map(sample).collect();
+        let Some(samples) = samples else {
+            let what = format!("packets {} to {} were not encoded", segment.first_packet, segment.end_packet);
+            return Err(OutputError::new(format!("{place}, segment {}", segment.number), what));
+        };
+        plans.push(SegmentPlan {
+            number: segment.number.0,
+            start: (segment.first_packet * AAC_FRAME) as i64,
+            end: (segment.end_packet * AAC_FRAME).min(end_of_track) as i64,
+            samples,
+        });
+    }
+    Ok(plans)
+}
+
+/// Exactly the packets of the range, 1,024 samples apart, the first one a packet before its sound.
+fn grid(chunk: &AudioChunk, place: &str, track: &Track) -> Result<(), OutputError> {
+    let range = encoded_range(chunk);
+    let given = range.end_sample.saturating_sub(range.start_sample);
+    let expected = given.div_ceil(AAC_FRAME) + 1;
+    let origin = OFFSET_SECONDS * i64::from(chunk.settings.sample_rate);
+    for (i, s) in track.samples.iter().enumerate() {
+        let planned = origin + (i as i64 - 1) * AAC_FRAME as i64;
+        if s.pts != planned {
+            let what = format!(
+                "expected {expected} packets; this one is found at sample {}, expected {}",
+                s.pts - origin,
+                planned - origin
+            );
+            return Err(OutputError::new(format!("{place}, packet {}", range.first_packet + i as u64), what));
+        }
+    }
+    if track.samples.len() as u64 == expected {
+        return Ok(());
+    }
+    let what = format!("expected {expected} packets for {given} samples, found {}", track.samples.len());
+    Err(OutputError::new(place, what))
+}
