@@ -141,7 +141,8 @@ impl Effect {
                 message,
                 ToWorker::HeartbeatAck { .. } | ToWorker::Welcome { .. } | ToWorker::Drain { .. }
             ),
-            Self::CloseSession { .. } | Self::Count(_) | Self::Forget(_) => true,
+            // a view shows durable state, whatever is decided meanwhile
+            Self::CloseSession { .. } | Self::JobChanged(_) | Self::Count(_) | Self::Forget(_) => true,
             _ => false,
         }
     }

@@ -5,15 +5,29 @@
 //! be done after that. It never waits, reads a clock, touches storage or iterates in hash order; specs are opaque to
 //! it (id, cost, needs). Events come from the driver in `reelmill-coordinator`, steps go back to it.
 
+mod attempt;
+mod batch;
 mod call;
+mod calls;
+mod chunks;
 mod config;
 mod effect;
 mod event;
+mod fair;
+mod job;
+mod leader;
 mod machine;
+mod outcomes;
 mod record;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
+mod schedule;
+mod sessions;
+mod stages;
+mod turn;
+mod view;
 mod work;
+mod worker;
 
 pub use call::{Answer, Call, Refusal, Submission, Token};
 pub use config::CoordinatorConfig;
@@ -21,4 +35,5 @@ pub use effect::{Count, Effect, LeaseOrder, Step};
 pub use event::{Event, SessionId, TermBegun};
 pub use machine::Coordinator;
 pub use record::{BATCH_OPS_MAX, Batch, BatchId, Op, Record};
+pub use view::{Backlog, LIST_MAX, WorkerView};
 pub use work::{SpecRef, Task, TaskError, TaskId, TaskKind, TaskOutput, WorkKind};

@@ -11,34 +11,34 @@ pub enum Sabotage {
     UnknownTakenAsFailed,
     /// A batch refused by the guard is taken as written: the deposed leader goes on.
     FencedIgnored,
-    /// A Hello that has heard of a higher term is accepted.
+    /// A worker that has heard of a higher term is welcomed.
     HigherTermIgnored,
-    /// Messages on a session that was replaced are obeyed.
-    OldSessionObeyed,
     /// Manifests are built when one chunk is still open.
     PublishBeforeLastCommit,
     /// A Retry forgets what was committed.
     RetryForgetsCommits,
-    /// A loss is counted when a worker was only drained or the leader changed.
-    LeaderChangeCountsAsLoss,
-    /// Budgets live in memory only: a new leader starts them afresh.
+    /// A fault that an older leader may have counted is counted again.
+    OldFaultCountsAgain,
+    /// A new leader starts all budgets afresh.
     BudgetNotDurable,
+    /// Work that was handed back counts as failed.
+    AbandonedCounts,
     /// Uploads are granted to attempts that have ended.
     DoubleGrant,
-    /// Tenants are served in the order of their jobs.
+    /// Tenants are served in the order of their names.
     FairnessOff,
-    /// Running attempts of a new leader's workers are not adopted and nobody is waited for.
-    NoAdoption,
     /// Idempotency keys are not looked up.
     IdempotencyOff,
     /// Needs are not compared with capabilities.
     NeedsIgnored,
+    /// A worker gets as many leases as it asks for.
+    SlotsIgnored,
     /// An attempt whose lease ran out keeps its chunk.
     LeaseNeverExpires,
-    /// A committed spec's repeated report is committed again.
-    CommitTwice,
-    /// A settled verdict is sent once and never again.
-    SettledOnce,
+    /// Leases are measured with the wall clock.
+    LeaseByWallClock,
+    /// The attempt that was committed is told that it lost when it reports again.
+    WinnerForgotten,
 }
 
 impl Sabotage {
@@ -49,18 +49,18 @@ impl Sabotage {
         Self::UnknownTakenAsFailed,
         Self::FencedIgnored,
         Self::HigherTermIgnored,
-        Self::OldSessionObeyed,
         Self::PublishBeforeLastCommit,
         Self::RetryForgetsCommits,
-        Self::LeaderChangeCountsAsLoss,
+        Self::OldFaultCountsAgain,
         Self::BudgetNotDurable,
+        Self::AbandonedCounts,
         Self::DoubleGrant,
         Self::FairnessOff,
-        Self::NoAdoption,
         Self::IdempotencyOff,
         Self::NeedsIgnored,
+        Self::SlotsIgnored,
         Self::LeaseNeverExpires,
-        Self::CommitTwice,
-        Self::SettledOnce,
+        Self::LeaseByWallClock,
+        Self::WinnerForgotten,
     ];
 }

@@ -1,0 +1,77 @@
+//! One try by one worker, while it lives. An attempt is the leader's memory only: what it comes to is durable, that
+//! it ran is not.
+//!
+//! ```text
+//! Offered --named in Hello or Heartbeat--> Running --Outcome--> (Reported) --> Won            the commit is written
+//!    |                                        |                     `--------> Lost(Why)
+//!    `----------------------------------------+------------------------------> Lost(Why)
+//! ```
+//! `Reported` is a moment: the verdict is decided in the same step, and told when it is durable.
+
+use crate::event::SessionId;
+use crate::work::{SpecRef, WorkKind};
+use reelmill_common::{JobId, Millis, WorkerId};
+
+/// How far a live attempt is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// The lease was sent; nothing was heard of it.
+    Offered,
+    /// Its worker has named it.
+    Running,
+}
+
+/// Why an attempt has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Why {
+    /// Its worker vanished while running it: a loss.
+    Vanished,
+    /// Its worker lives and does not know of it: the lease was lost on the way. Counts for nothing.
+    NeverArrived,
+    /// Its worker lives, ran it once and does not name it any more. Counts for nothing, but against the worker.
+    Forgotten,
+    /// Its worker handed it back. Counts for nothing.
+    HandedBack,
+    /// The encoder failed or the output is wrong: a fault.
+    Faulted,
+    /// Its output was committed.
+    Won,
+    /// Another attempt was first, or the job does not want it any more. Counts for nothing.
+    NotNeeded,
+}
+
+/// A live attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) job: JobId,
+    pub(crate) spec: SpecRef,
+    pub(crate) kind: WorkKind,
+    pub(crate) worker: WorkerId,
+    /// The session that holds its lease: the one that was offered it, or its worker's next one that named it.
+    pub(crate) session: SessionId,
+    pub(crate) phase: Phase,
+    pub(crate) offered_at: Millis,
+    /// The lease runs from here.
+    pub(crate) renewed_at: Millis,
+    /// Units done, and of how many.
+    pub(crate) progress: (u64, u64),
+    /// Nothing else runs on its worker.
+    pub(crate) alone: bool,
+}
+
+impl Attempt {
+    /// Has its lease run out?
+    pub(crate) fn is_expired(&self, now: Millis, ttl_ms: u64) -> bool {
+        now.since(self.renewed_at) > ttl_ms
+    }
+
+    /// Slot-milliseconds done, by its progress.
+    pub(crate) fn done_ms(&self) -> u64 {
+        let (done, total) = self.progress;
+        if total == 0 {
+            return 0;
+        }
+        let part = u128::from(self.spec.cost_ms) * u128::from(done.min(total)) / u128::from(total);
+        part as u64
+    }
+}

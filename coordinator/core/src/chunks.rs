@@ -1,0 +1,181 @@
+//! The work of one stage of a job: its specs, which of them are open, and which of those nobody works on.
+//!
+//! Only bookkeeping: decisions are made by the schedule and by the settlement of attempts.
+//!
+//! ```text
+//! open: ready <-> taken (1 or 2 live attempts)  -> committed
+//! ```
+
+use crate::work::{SpecRef, WorkKind};
+use reelmill_common::{AttemptId, Millis, SpecId};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Live attempts a chunk may have.
+pub(crate) const LIVE_MAX: usize = 2;
+
+/// Where a chunk stands in its job's queue: the longest first, then in plan order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Rank {
+    cost_ms: Reverse<u64>,
+    number: u32,
+    pub(crate) spec: SpecId,
+}
+
+/// One spec.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunk {
+    pub(crate) spec: SpecRef,
+    pub(crate) number: u32,
+    /// At most [`LIVE_MAX`] attempts.
+    pub(crate) live: Vec<AttemptId>,
+    pub(crate) committed: bool,
+    /// Since when nobody works on it.
+    pub(crate) ready_since: Millis,
+}
+
+impl Chunk {
+    fn rank(&self) -> Rank {
+        Rank { cost_ms: Reverse(self.spec.cost_ms), number: self.number, spec: self.spec.id }
+    }
+}
+
+/// The specs of a stage.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunks {
+    pub(crate) kind: WorkKind,
+    chunks: BTreeMap<SpecId, Chunk>,
+    ready: BTreeSet<Rank>,
+    open: usize,
+    /// Predicted slot-milliseconds: of all, and of what is committed.
+    pub(crate) cost_ms: u64,
+    pub(crate) committed_cost_ms: u64,
+}
+
+impl Chunks {
+    /// All of a stage's specs, open.
+    pub(crate) fn new(kind: WorkKind, specs: &[SpecRef], now: Millis) -> Self {
+        let mut this = Self {
+            kind,
+            chunks: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            open: 0,
+            cost_ms: 0,
+            committed_cost_ms: 0,
+        };
+        for (number, spec) in (0u32..).zip(specs) {
+            let chunk = Chunk { spec: *spec, number, live: vec![], committed: false, ready_since: now };
+            this.ready.insert(chunk.rank());
+            if this.chunks.insert(spec.id, chunk).is_none() {
+                this.open += 1;
+                this.cost_ms += spec.cost_ms;
+            }
+        }
+        this
+    }
+
+    pub(crate) fn get(&self, spec: SpecId) -> Option<&Chunk> {
+        self.chunks.get(&spec)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Specs without a commit.
+    pub(crate) fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Open specs nobody works on.
+    pub(crate) fn ready_len(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Open specs nobody works on, in the order in which they should be offered.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = &Chunk> {
+        self.ready.iter().filter_map(|rank| self.chunks.get(&rank.spec))
+    }
+
+    /// Specs with a live attempt.
+    pub(crate) fn taken_len(&self) -> usize {
+        self.open - self.ready.len()
+    }
+
+    /// May an attempt of this spec begin, or be adopted?
+    pub(crate) fn may_take(&self, spec: SpecId) -> bool {
+        self.chunks.get(&spec).is_some_and(|c| !c.committed && c.live.len() < LIVE_MAX)
+    }
+
+    /// An attempt begins. The caller asked [`Chunks::may_take`] before.
+    pub(crate) fn take(&mut self, spec: SpecId, attempt: AttemptId) {
+        if let Some(c) = self.chunks.get_mut(&spec) {
+            debug_assert!(!c.committed && c.live.len() < LIVE_MAX, "a chunk has at most two live attempts");
+            c.live.push(attempt);
+            self.ready.remove(&c.rank());
+        }
+    }
+
+    /// An attempt has ended without a commit.
+    pub(crate) fn release(&mut self, spec: SpecId, attempt: AttemptId, now: Millis) {
+        if let Some(c) = self.chunks.get_mut(&spec) {
+            c.live.retain(|a| *a != attempt);
+            if c.live.is_empty() && !c.committed {
+                c.ready_since = now;
+                self.ready.insert(c.rank());
+            }
+        }
+    }
+
+    /// The spec has its output. Gives back the attempts that are not needed any more.
+    pub(crate) fn commit(&mut self, spec: SpecId) -> Vec<AttemptId> {
+        let Some(c) = self.chunks.get_mut(&spec) else { return vec![] };
+        if c.committed {
+            return vec![];
+        }
+        c.committed = true;
+        self.open -= 1;
+        self.committed_cost_ms += c.spec.cost_ms;
+        self.ready.remove(&c.rank());
+        std::mem::take(&mut c.live)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reelmill_common::capability::Needs;
+    use reelmill_common::{FencingTerm, Sha256};
+
+    fn spec(n: u8, cost_ms: u64) -> SpecRef {
+        SpecRef { id: SpecId(Sha256([n; 32])), cost_ms, needs: Needs { family: None, memory_mib: 1 } }
+    }
+
+    fn attempt(sequence: u64) -> AttemptId {
+        AttemptId { term: FencingTerm(1), sequence }
+    }
+
+    #[test]
+    fn the_longest_come_first_then_plan_order() {
+        let c = Chunks::new(WorkKind::Encode, &[spec(9, 5), spec(2, 8), spec(1, 5)], Millis(0));
+        let order: Vec<u32> = c.ready().map(|c| c.number).collect();
+        assert_eq!(order, [1, 0, 2]);
+        assert_eq!((c.open(), c.cost_ms), (3, 18));
+    }
+
+    #[test]
+    fn a_chunk_is_ready_taken_committed() {
+        let s = spec(1, 5);
+        let mut c = Chunks::new(WorkKind::Encode, &[s], Millis(0));
+        c.take(s.id, attempt(1));
+        assert_eq!((c.ready_len(), c.taken_len(), c.may_take(s.id)), (0, 1, true));
+        c.take(s.id, attempt(2));
+        assert!(!c.may_take(s.id), "two are the most");
+        c.release(s.id, attempt(1), Millis(7));
+        assert_eq!(c.ready_len(), 0, "the other one still works on it");
+        assert_eq!(c.commit(s.id), [attempt(2)]);
+        assert_eq!((c.open(), c.committed_cost_ms, c.may_take(s.id)), (0, 5, false));
+        c.release(s.id, attempt(2), Millis(8));
+        assert_eq!((c.ready_len(), c.commit(s.id).len()), (0, 0), "committed is final");
+    }
+}

@@ -1,0 +1,230 @@
+//! What becomes of attempts: the commit, faults and losses with their budgets, and the verdict the worker is told.
+//!
+//! The commit is the one durable write that makes an attempt's output the chunk's output. It needs a live attempt and
+//! an open spec; everything else that is reported is settled without touching the truth, as often as it is reported.
+
+use crate::attempt::{Attempt, Why};
+use crate::effect::{Count, Effect};
+use crate::event::SessionId;
+use crate::leader::Leader;
+use crate::record::{Op, Record};
+use crate::turn::{Turn, sabotaged};
+use crate::work::WorkKind;
+use reelmill_common::job::{FailReason, JobState};
+use reelmill_common::outcome::{Fault, FaultKind, Outcome, Report, ReportBody, Verdict};
+use reelmill_common::record::{CommitRecord, FaultRecord, ObjectRef};
+use reelmill_common::session::ToWorker;
+use reelmill_common::{AttemptId, JobId, SpecId, WorkerId};
+
+/// An attempt that its worker says has ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub(crate) attempt: AttemptId,
+    pub(crate) job: JobId,
+    pub(crate) spec: SpecId,
+    pub(crate) outcome: Outcome,
+}
+
+impl Leader {
+    /// Settles what a worker reports. May come any number of times; only the first time can change anything.
+    pub(crate) fn settle(&mut self, turn: &mut Turn<'_>, session: SessionId, ended: Ended) {
+        let Some(worker) = self.sessions.get(&session).cloned() else { return };
+        let attempt = ended.attempt;
+        let verdict = self.judge(turn, &worker, ended);
+        turn.then(Effect::Send { session, term: self.term, message: ToWorker::Settled { attempt, verdict } });
+    }
+
+    fn judge(&mut self, turn: &mut Turn<'_>, worker: &WorkerId, ended: Ended) -> Verdict {
+        let Some(job) = self.jobs.get(&ended.job) else { return Verdict::Gone };
+        if matches!(job.state(), JobState::Published | JobState::Collecting | JobState::Collected) {
+            return Verdict::Gone;
+        }
+        if let Some(commit) =
+            job.commits.get(&ended.spec).filter(|_| !sabotaged!(turn.config, WinnerForgotten))
+        {
+            let won = commit.attempt == ended.attempt;
+            self.end_attempt(turn, ended.attempt, Why::NotNeeded);
+            return if won { Verdict::Won } else { Verdict::Lost };
+        }
+        if !job.is_active() {
+            return Verdict::Gone;
+        }
+        let live = self
+            .attempts
+            .get(&ended.attempt)
+            .is_some_and(|a| a.worker == *worker && a.job == ended.job && a.spec.id == ended.spec);
+        if !live && !self.obeys_the_dead(turn, worker, &ended) {
+            return Verdict::Lost;
+        }
+        match ended.outcome {
+            Outcome::Done(report) => self.done(turn, ended.attempt, report),
+            Outcome::Failed(fault) => {
+                self.failed(turn, ended.attempt, fault);
+                Verdict::Lost
+            }
+        }
+    }
+
+    /// Sabotage: an attempt that is not live is brought back to life by its report. Never so in a true build.
+    fn obeys_the_dead(&mut self, turn: &Turn<'_>, worker: &WorkerId, ended: &Ended) -> bool {
+        if !sabotaged!(turn.config, CommitWithoutLiveness) {
+            return false;
+        }
+        let Some(session) = self.workers.get(worker).and_then(|w| w.session) else { return false };
+        self.adopt(turn.now, session, worker, ended.attempt, &ended.job, ended.spec)
+    }
+
+    fn done(&mut self, turn: &mut Turn<'_>, id: AttemptId, report: Report) -> Verdict {
+        let Some(attempt) = self.attempts.get(&id).cloned() else { return Verdict::Lost };
+        let kind = match report.body {
+            ReportBody::Index => WorkKind::Index,
+            ReportBody::Analyse(_) => WorkKind::Analyse,
+            ReportBody::Encode(_) => WorkKind::Encode,
+        };
+        if kind != attempt.kind {
+            let message =
+                format!("{} reported {} for {} work", attempt.worker, kind.name(), attempt.kind.name());
+            self.failed(turn, id, Fault { kind: FaultKind::Output, message, detail: String::new() });
+            return Verdict::Lost;
+        }
+        self.commit(turn, id, &attempt, report);
+        Verdict::Won
+    }
+
+    /// The commit, and what follows from it for the job.
+    fn commit(&mut self, turn: &mut Turn<'_>, id: AttemptId, attempt: &Attempt, report: Report) {
+        let Some(job) = self.jobs.get_mut(&attempt.job) else { return };
+        let report = ObjectRef { key: report.key, bytes: report.bytes, sha256: report.sha256 };
+        let commit = CommitRecord {
+            job: attempt.job.clone(),
+            spec: attempt.spec.id,
+            attempt: id,
+            worker: attempt.worker.clone(),
+            report: report.clone(),
+        };
+        job.commits.insert(commit.spec, commit.clone());
+        let rivals = job.work.as_mut().map(|w| w.commit(attempt.spec.id)).unwrap_or_default();
+        let took_ms = turn.now.since(attempt.offered_at);
+        let mut ops = vec![Op::Put(Record::Commit(Box::new(commit)))];
+        if attempt.kind != WorkKind::Encode {
+            let made = match attempt.kind {
+                WorkKind::Index => &mut job.record.index,
+                _ => &mut job.record.analysis,
+            };
+            *made = Some(report);
+            job.record.version += 1;
+            ops.push(Op::Put(Record::Job(Box::new(job.record.clone()))));
+        }
+        let count = Count::Committed {
+            kind: attempt.kind,
+            worker: attempt.worker.clone(),
+            took_ms,
+            cost_ms: attempt.spec.cost_ms,
+        };
+        turn.write(ops, vec![Effect::Count(count)]);
+        if attempt.kind == WorkKind::Encode {
+            let pace = took_ms.saturating_mul(1_000) / attempt.spec.cost_ms.max(1);
+            self.pace_permille = ((self.pace_permille * 7 + pace) / 8).clamp(10, 1_000_000);
+        }
+        if let Some(w) = self.workers.get_mut(&attempt.worker) {
+            w.succeeded();
+        }
+        self.end_attempt(turn, id, Why::Won);
+        for rival in rivals.into_iter().filter(|r| *r != id) {
+            self.revoke(turn, rival, Why::NotNeeded);
+        }
+        self.advance(turn, &attempt.job);
+    }
+
+    /// An attempt ended with a fault.
+    fn failed(&mut self, turn: &mut Turn<'_>, id: AttemptId, fault: Fault) {
+        let why = if fault.kind == FaultKind::Abandoned { Why::HandedBack } else { Why::Faulted };
+        let Some(attempt) = self.end_attempt(turn, id, why) else { return };
+        turn.then(Effect::Count(Count::Faulted {
+            kind: attempt.kind,
+            fault: fault.kind,
+            worker: attempt.worker.clone(),
+        }));
+        match fault.kind {
+            FaultKind::Abandoned if !sabotaged!(turn.config, AbandonedCounts) => {}
+            FaultKind::Source => {
+                let reason =
+                    FailReason { kind: FaultKind::Source, message: fault.message, detail: fault.detail };
+                self.fail_job(turn, &attempt.job, reason, vec![]);
+            }
+            FaultKind::Encoder | FaultKind::Output | FaultKind::Storage | FaultKind::Abandoned => {
+                self.distrust(turn, &attempt.worker);
+                self.charge_fault(turn, &attempt, fault);
+            }
+        }
+    }
+
+    fn charge_fault(&mut self, turn: &mut Turn<'_>, attempt: &Attempt, fault: Fault) {
+        let Some(job) = self.jobs.get_mut(&attempt.job) else { return };
+        let mut record = job.fault_record(attempt.spec.id);
+        record.faults += 1;
+        if !record.workers.contains(&attempt.worker) {
+            record.workers.push(attempt.worker.clone());
+        }
+        record.failed = record.faults >= turn.config.faults_max;
+        job.note(format!("{} work failed on {}: {}", attempt.kind.name(), attempt.worker, fault.message));
+        let reason = record.failed.then(|| FailReason {
+            kind: fault.kind,
+            message: format!(
+                "{} work failed {} times, last on {}: {}",
+                attempt.kind.name(),
+                record.faults,
+                attempt.worker,
+                fault.message
+            ),
+            detail: fault.detail.clone(),
+        });
+        record.last = Some(fault);
+        self.write_budget(turn, record, reason);
+    }
+
+    /// The worker vanished while it ran the attempt.
+    pub(crate) fn vanished(&mut self, turn: &mut Turn<'_>, id: AttemptId) {
+        let Some(attempt) = self.end_attempt(turn, id, Why::Vanished) else { return };
+        // if it lives after all, it should stop: the chunk goes to somebody else
+        self.tell(turn, &attempt.worker, ToWorker::Revoke { attempt: id });
+        turn.then(Effect::Count(Count::Vanished { kind: attempt.kind, worker: attempt.worker.clone() }));
+        self.distrust(turn, &attempt.worker);
+        let Some(job) = self.jobs.get_mut(&attempt.job) else { return };
+        let mut record = job.fault_record(attempt.spec.id);
+        record.losses += 1;
+        record.failed = record.losses >= turn.config.losses_max;
+        job.note(format!("{} vanished while it did {} work", attempt.worker, attempt.kind.name()));
+        let reason = record.failed.then(|| FailReason {
+            kind: FaultKind::Encoder,
+            message: format!(
+                "{} workers vanished while running the same {} work, last {}: look at their logs and memory",
+                record.losses,
+                attempt.kind.name(),
+                attempt.worker
+            ),
+            detail: String::new(),
+        });
+        self.write_budget(turn, record, reason);
+    }
+
+    /// A budget was used; with a reason, used up.
+    fn write_budget(&mut self, turn: &mut Turn<'_>, record: FaultRecord, used_up: Option<FailReason>) {
+        let Some(job) = self.jobs.get_mut(&record.job) else { return };
+        let id = record.job.clone();
+        job.faults.insert(record.spec, record.clone());
+        let op = Op::Put(Record::Fault(Box::new(record)));
+        match used_up {
+            Some(reason) => self.fail_job(turn, &id, reason, vec![op]),
+            None => turn.write(vec![op], vec![]),
+        }
+    }
+
+    /// A fault or a loss counts against its worker, too.
+    pub(crate) fn distrust(&mut self, turn: &mut Turn<'_>, id: &WorkerId) {
+        let suspended = self.workers.get_mut(id).and_then(|w| w.failed(turn.now, turn.config));
+        if let Some(for_ms) = suspended {
+            turn.then(Effect::Count(Count::Suspended { worker: id.clone(), for_ms }));
+        }
+    }
+}

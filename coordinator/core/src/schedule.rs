@@ -1,0 +1,266 @@
+//! Who does what next: free slots meet ready chunks.
+//!
+//! A pass gives every free slot the next chunk by policy, until slots or fitting chunks run out:
+//! the tenant by fair queueing, its job by priority and age, the chunk by length, the worker by [`Fit`]. At most
+//! [`WINDOW_PER_SLOT`] candidates a slot are looked at, so a pass costs as much as the fleet, not the backlog.
+//! What a pass leaves is explained by the views, from the same rules.
+
+use crate::attempt::{Attempt, Phase};
+use crate::chunks::LIVE_MAX;
+use crate::effect::{Count, Effect, LeaseOrder};
+use crate::job::Job;
+use crate::leader::Leader;
+use crate::turn::{Turn, sabotaged};
+use crate::work::{SpecRef, WorkKind};
+use crate::worker::Worker;
+use reelmill_common::job::JobState;
+use reelmill_common::{AttemptId, JobId, Millis, TenantId, WorkerId};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Ready chunks looked at for each slot of the fleet in one pass.
+pub(crate) const WINDOW_PER_SLOT: usize = 4;
+/// A running attempt is a straggler when it has taken this many times what was predicted.
+const STRAGGLER_TIMES: u64 = 2;
+
+/// How well a worker with a free slot suits a chunk: the least is taken. The order of the fields is the policy.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Fit {
+    /// It has failed on this very spec (nobody else is eligible).
+    failed_here: bool,
+    /// It would not make the bytes that the job's other chunks are made of.
+    other_fingerprint: bool,
+    /// Busy slots, in thousandths of its slots.
+    busy_permille: u32,
+    /// The fastest first.
+    speed: Reverse<u64>,
+    /// For determinism.
+    worker: WorkerId,
+}
+
+/// A chunk that could be offered.
+struct Candidate {
+    job: JobId,
+    spec: SpecRef,
+    kind: WorkKind,
+    ready_since: Millis,
+}
+
+/// What is free in this pass.
+type Free = BTreeMap<WorkerId, u32>;
+
+impl Leader {
+    /// One pass.
+    pub(crate) fn schedule(&mut self, turn: &mut Turn<'_>) {
+        let mut free: Free = self
+            .workers
+            .iter()
+            .map(|(id, w)| (id.clone(), w.free_slots(turn.now, turn.config)))
+            .filter(|(_, slots)| *slots > 0)
+            .collect();
+        let mut window = WINDOW_PER_SLOT * self.slots() as usize;
+        let mut passed_over = BTreeSet::new();
+        while !free.is_empty() && window > 0 {
+            let Some(tenant) = self.next_tenant(turn, &passed_over) else { break };
+            match self.first_fit(turn, &tenant, &mut free, &mut window) {
+                Some((candidate, worker)) => {
+                    let weight = turn.config.weights.get(&tenant).copied().unwrap_or(1);
+                    self.fair.charge(&tenant, candidate.spec.cost_ms, weight);
+                    self.offer(turn, candidate, &worker, false);
+                    self.refresh(turn, &mut free, &worker);
+                }
+                None => {
+                    passed_over.insert(tenant);
+                }
+            }
+        }
+        if turn.speculate && window > 0 && !free.is_empty() {
+            self.speculate(turn, &mut free);
+        }
+    }
+
+    fn refresh(&self, turn: &Turn<'_>, free: &mut Free, worker: &WorkerId) {
+        match self.workers.get(worker).map_or(0, |w| w.free_slots(turn.now, turn.config)) {
+            0 => free.remove(worker),
+            slots => free.insert(worker.clone(), slots),
+        };
+    }
+
+    /// The tenant with the least start tag of those that have something ready and were not passed over.
+    fn next_tenant(&self, turn: &Turn<'_>, passed_over: &BTreeSet<TenantId>) -> Option<TenantId> {
+        let waiting = self.ready.keys().filter(|t| !passed_over.contains(*t));
+        if sabotaged!(turn.config, FairnessOff) {
+            return waiting.min().cloned();
+        }
+        waiting.min_by_key(|t| (self.fair.start_tag(t), *t)).cloned()
+    }
+
+    /// The first of a tenant's ready chunks for which a worker is free. A chunk that must run alone and finds no
+    /// idle worker keeps one from new work until it is idle.
+    fn first_fit(
+        &self,
+        turn: &Turn<'_>,
+        tenant: &TenantId,
+        free: &mut Free,
+        window: &mut usize,
+    ) -> Option<(Candidate, WorkerId)> {
+        for (_, id) in self.ready.get(tenant)? {
+            let job = self.jobs.get(id).filter(|j| j.hold_until <= turn.now);
+            let Some((job, work)) = job.and_then(|j| Some((j, j.work.as_ref()?))) else { continue };
+            for chunk in work.ready() {
+                if *window == 0 {
+                    return None;
+                }
+                *window -= 1;
+                let Some(worker) = self.best_worker(turn, job, chunk.spec, &[], free) else { continue };
+                let idle = self.workers.get(&worker).is_some_and(|w| w.held.is_empty());
+                if job.runs_alone(chunk.spec.id) && !idle {
+                    free.remove(&worker);
+                    continue;
+                }
+                let (spec, kind, ready_since) = (chunk.spec, work.kind, chunk.ready_since);
+                return Some((Candidate { job: id.clone(), spec, kind, ready_since }, worker));
+            }
+        }
+        None
+    }
+
+    /// The best of the free workers for a chunk, `except` some.
+    fn best_worker(
+        &self,
+        turn: &Turn<'_>,
+        job: &Job,
+        spec: SpecRef,
+        except: &[WorkerId],
+        free: &Free,
+    ) -> Option<WorkerId> {
+        let any = sabotaged!(turn.config, NeedsIgnored);
+        let failed_on = job.failed_on(spec.id);
+        let others = !failed_on.is_empty()
+            && self.workers.iter().any(|(id, w)| w.is_eligible(spec.needs) && !failed_on.contains(id));
+        free.keys()
+            .filter(|id| !except.contains(id))
+            .filter(|id| !others || !failed_on.contains(id))
+            .filter_map(|id| self.workers.get(id).map(|w| (id, w)))
+            .filter(|(_, w)| {
+                any || (w.is_eligible(spec.needs) && spec.needs.memory_mib <= w.free_memory_mib())
+            })
+            .map(|(id, w)| Fit {
+                failed_here: failed_on.contains(id),
+                other_fingerprint: job.prefers_other(w, spec.needs),
+                busy_permille: w.held.len() as u32 * 1_000 / w.capability.slots.max(1),
+                speed: Reverse(w.speed(spec.needs)),
+                worker: id.clone(),
+            })
+            .min()
+            .map(|fit| fit.worker)
+    }
+
+    /// Leases a chunk to a worker. The job's record moves on in the same write, if this is its first.
+    fn offer(&mut self, turn: &mut Turn<'_>, candidate: Candidate, to: &WorkerId, speculative: bool) {
+        let Candidate { job: id, spec, kind, ready_since } = candidate;
+        let attempt = self.new_attempt_id();
+        let Some(worker) = self.workers.get_mut(to) else { return };
+        let Some(session) = worker.session else { return };
+        worker.wanted = worker.wanted.saturating_sub(1);
+        let needs = spec.needs;
+        let fingerprint =
+            worker.capability.encoders.iter().find(|e| Some(e.family) == needs.family).map(|e| e.fingerprint);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.fingerprint = job.fingerprint.or(fingerprint);
+        let alone = job.runs_alone(spec.id);
+        let order =
+            LeaseOrder { session, term: self.term, attempt, job: id.clone(), spec: spec.id, kind, alone };
+        let queued_ms = turn.now.since(ready_since);
+        let then = vec![
+            Effect::Lease(Box::new(order)),
+            Effect::Count(Count::Offered { kind, queued_ms, speculative }),
+        ];
+        let next = match (job.state(), kind) {
+            (JobState::Accepted, _) => Some(JobState::Indexing),
+            (JobState::Planned, WorkKind::Encode) => Some(JobState::Running),
+            _ => None,
+        };
+        self.begin_attempt(
+            attempt,
+            Attempt {
+                job: id.clone(),
+                spec,
+                kind,
+                worker: to.clone(),
+                session,
+                phase: Phase::Offered,
+                offered_at: turn.now,
+                renewed_at: turn.now,
+                progress: (0, 0),
+                alone,
+            },
+        );
+        match next {
+            Some(state) => self.move_job(turn, &id, state, vec![], then),
+            None => turn.write(vec![], then),
+        }
+    }
+
+    /// Slots idle and nothing ready fits them: a second attempt of what runs longest beyond its prediction.
+    fn speculate(&mut self, turn: &mut Turn<'_>, free: &mut Free) {
+        let mut stragglers: Vec<(Reverse<u64>, AttemptId)> = self
+            .attempts
+            .iter()
+            .filter_map(|(id, a)| Some((Reverse(self.lateness_permille(turn.now, a)?), *id)))
+            .collect();
+        stragglers.sort();
+        for (_, id) in stragglers {
+            let Some(slow) = self.attempts.get(&id) else { continue };
+            let Some(job) = self.jobs.get(&slow.job) else { continue };
+            let Some(worker) =
+                self.best_worker(turn, job, slow.spec, std::slice::from_ref(&slow.worker), free)
+            else {
+                continue;
+            };
+            let candidate = Candidate {
+                job: slow.job.clone(),
+                spec: slow.spec,
+                kind: slow.kind,
+                ready_since: slow.offered_at,
+            };
+            self.offer(turn, candidate, &worker, true);
+            self.refresh(turn, free, &worker);
+            if free.is_empty() {
+                break;
+            }
+        }
+    }
+
+    /// How many thousandths of the prediction a lone running attempt has taken, if it is a straggler that a second
+    /// attempt could overtake. Predictions are corrected by the pace measured so far.
+    fn lateness_permille(&self, now: Millis, a: &Attempt) -> Option<u64> {
+        let job = self.jobs.get(&a.job)?;
+        let chunk = job.work.as_ref()?.get(a.spec.id)?;
+        if a.kind != WorkKind::Encode || chunk.live.len() >= LIVE_MAX || job.runs_alone(a.spec.id) {
+            return None;
+        }
+        let predicted = (a.spec.cost_ms.saturating_mul(self.pace_permille) / 1_000).max(1);
+        let elapsed = now.since(a.offered_at);
+        let (done, total) = a.progress;
+        let left = match done {
+            0 => u64::MAX,
+            _ => elapsed.saturating_mul(total.saturating_sub(done)) / done,
+        };
+        (elapsed > STRAGGLER_TIMES * predicted && left > predicted)
+            .then(|| elapsed.saturating_mul(1_000) / predicted)
+    }
+}
+
+impl Job {
+    /// Would this worker make other bytes than those the job has so far? A preference only: nothing waits for it.
+    fn prefers_other(&self, worker: &Worker, needs: reelmill_common::capability::Needs) -> bool {
+        self.fingerprint.is_some_and(|mine| {
+            !worker
+                .capability
+                .encoders
+                .iter()
+                .any(|e| Some(e.family) == needs.family && e.fingerprint == mine)
+        })
+    }
+}

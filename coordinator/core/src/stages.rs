@@ -1,0 +1,206 @@
+//! A job's way from stage to stage, and the driver's tasks between them.
+//!
+//! Every stage is found again from the records alone ([`Leader::advance`]), so that a new leader, a Retry and the
+//! ordinary way are one piece of code.
+
+use crate::effect::Effect;
+use crate::job::Running;
+use crate::leader::Leader;
+use crate::record::Op;
+use crate::turn::{Turn, sabotaged};
+use crate::work::{SpecRef, Task, TaskError, TaskId, TaskKind, TaskOutput, WorkKind};
+use reelmill_common::JobId;
+use reelmill_common::job::{FailReason, JobState};
+use reelmill_common::outcome::FaultKind;
+use reelmill_common::record::{ManifestRef, PlanRef, StateKey};
+
+/// Waits before a task that failed for a passing reason is started again: doubling, milliseconds.
+const TASK_RETRY_MS: (u64, u64) = (250, 10_000);
+/// Keys deleted in one transaction.
+const DELETES_PER_TRANSACTION: usize = 50;
+
+impl Leader {
+    /// Takes up a loaded job where its records say it stands.
+    pub(crate) fn resume(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: &JobId,
+        plan: Option<Result<Vec<SpecRef>, FailReason>>,
+    ) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        job.hold_until = turn.now.plus(turn.config.lease_ttl_ms / 3);
+        match job.state() {
+            JobState::Planned | JobState::Running => {
+                match plan.unwrap_or_else(|| Err(Self::plan_missing())) {
+                    Ok(specs) => job.begin_work(WorkKind::Encode, &specs, turn.now),
+                    Err(reason) => return self.fail_job(turn, id, reason, vec![]),
+                }
+            }
+            JobState::Publishing => {
+                if let Some(Ok(specs)) = plan {
+                    job.begin_work(WorkKind::Encode, &specs, turn.now);
+                }
+            }
+            JobState::Published | JobState::Collected => self.forget_parts(turn, id),
+            _ => {}
+        }
+        self.advance(turn, id);
+    }
+
+    /// Starts whatever comes next for a job, if nothing does yet. Safe to call at any time.
+    pub(crate) fn advance(&mut self, turn: &mut Turn<'_>, id: &JobId) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        if job.task.is_some() {
+            return;
+        }
+        let open = job.work.as_ref().map(|w| (w.kind, w.open()));
+        let slack = usize::from(sabotaged!(turn.config, PublishBeforeLastCommit));
+        let task = match job.state() {
+            JobState::Accepted | JobState::Indexing => {
+                match (&job.record.index, &job.record.analysis, open) {
+                    (None, _, None) => {
+                        let spec = job.index_spec();
+                        job.begin_work(WorkKind::Index, &[spec], turn.now);
+                        None
+                    }
+                    (None, _, Some(_)) => None,
+                    (Some(_), None, Some((WorkKind::Analyse, _))) => None,
+                    (Some(_), None, _) => Some(TaskKind::PrepareAnalyse),
+                    (Some(_), Some(_), _) => Some(TaskKind::MakePlan),
+                }
+            }
+            JobState::Planned | JobState::Running => match open {
+                None => Some(TaskKind::LoadPlan),
+                Some((_, open)) => (open <= slack).then_some(TaskKind::BuildManifests),
+            },
+            JobState::Publishing => Some(TaskKind::WriteManifests),
+            JobState::Collecting => Some(TaskKind::Collect),
+            JobState::Published | JobState::Failed(_) | JobState::Cancelled | JobState::Collected => None,
+        };
+        if let Some(kind) = task {
+            // an old attempt's upload may still be on its way: nothing may be written behind the deletion
+            let waits = turn.config.lease_ttl_ms + turn.config.store_timeout_ms;
+            self.start(turn, id, kind, if kind == TaskKind::Collect { waits } else { 0 }, 0);
+        }
+        self.index_ready(id);
+        turn.reschedule = true;
+    }
+
+    fn start(&mut self, turn: &mut Turn<'_>, id: &JobId, kind: TaskKind, delay_ms: u64, failures: u32) {
+        let task = Task { id: self.new_task_id(), job: id.clone(), kind, delay_ms };
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        job.task = Some(Running { id: task.id, kind, failures });
+        self.tasks.insert(task.id, id.clone());
+        turn.then(Effect::Start(task));
+    }
+
+    /// A task has ended. One that was forgotten, or is another term's, says nothing.
+    pub(crate) fn task_ended(
+        &mut self,
+        turn: &mut Turn<'_>,
+        task: TaskId,
+        result: Result<TaskOutput, TaskError>,
+    ) {
+        let Some(id) = self.tasks.remove(&task) else { return };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(running) = job.task.take() else { return };
+        let failure = match (result, running.kind) {
+            (Ok(TaskOutput::AnalyseReady(spec)), TaskKind::PrepareAnalyse) => {
+                return self.analyse_ready(turn, &id, spec);
+            }
+            (Ok(TaskOutput::Planned { plan, specs }), TaskKind::MakePlan) => {
+                return self.planned(turn, &id, plan, &specs);
+            }
+            (Ok(TaskOutput::PlanLoaded(specs)), TaskKind::LoadPlan) => {
+                job.begin_work(WorkKind::Encode, &specs, turn.now);
+                return self.advance(turn, &id);
+            }
+            (Ok(TaskOutput::ManifestsReady(manifests)), TaskKind::BuildManifests) => {
+                return self.publish(turn, &id, manifests);
+            }
+            (Ok(TaskOutput::ManifestsWritten), TaskKind::WriteManifests) => {
+                job.work = None;
+                self.move_job(turn, &id, JobState::Published, vec![], vec![]);
+                return self.forget_parts(turn, &id);
+            }
+            (Ok(TaskOutput::Collected), TaskKind::Collect) => {
+                self.move_job(turn, &id, JobState::Collected, vec![], vec![]);
+                return self.forget_parts(turn, &id);
+            }
+            (Ok(_), kind) => {
+                debug_assert!(false, "{} has one kind of answer", kind.name());
+                TaskError::Transient { message: format!("{} gave another task's answer", kind.name()) }
+            }
+            (Err(error), _) => error,
+        };
+        self.task_failed(turn, &id, running, failure);
+    }
+
+    fn task_failed(&mut self, turn: &mut Turn<'_>, id: &JobId, running: Running, failure: TaskError) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        // past the point of no return, and in deletion, trying again is all that is left
+        let committed_to = matches!(running.kind, TaskKind::WriteManifests | TaskKind::Collect);
+        let message = match failure {
+            TaskError::Fatal(reason) if !committed_to => return self.fail_job(turn, id, reason, vec![]),
+            TaskError::Fatal(reason) => reason.message,
+            TaskError::Transient { message } => message,
+        };
+        job.note(format!("{} waits: {message}", running.kind.name()));
+        let delay_ms = (TASK_RETRY_MS.0 << running.failures.min(16)).min(TASK_RETRY_MS.1);
+        self.start(turn, id, running.kind, delay_ms, running.failures + 1);
+    }
+
+    fn analyse_ready(&mut self, turn: &mut Turn<'_>, id: &JobId, spec: Option<SpecRef>) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let Some(spec) = spec.filter(|s| !job.commits.contains_key(&s.id)) else {
+            return self.start(turn, id, TaskKind::MakePlan, 0, 0);
+        };
+        job.begin_work(WorkKind::Analyse, &[spec], turn.now);
+        self.advance(turn, id);
+    }
+
+    fn planned(&mut self, turn: &mut Turn<'_>, id: &JobId, plan: PlanRef, specs: &[SpecRef]) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        if specs.is_empty() {
+            let reason = FailReason {
+                kind: FaultKind::Source,
+                message: "the plan has no chunks: the source has nothing to encode".to_owned(),
+                detail: String::new(),
+            };
+            return self.fail_job(turn, id, reason, vec![]);
+        }
+        job.record.plan = Some(plan);
+        job.begin_work(WorkKind::Encode, specs, turn.now);
+        self.move_job(turn, id, JobState::Planned, vec![], vec![]);
+        self.advance(turn, id);
+    }
+
+    /// The point of no return: the hashes of all manifests become durable before one of them is written.
+    fn publish(&mut self, turn: &mut Turn<'_>, id: &JobId, manifests: Vec<ManifestRef>) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        job.record.manifests = manifests;
+        self.move_job(turn, id, JobState::Publishing, vec![], vec![]);
+        self.advance(turn, id);
+    }
+
+    /// The keys of a job's commits and faults go: at Published they are folded into an object, at Collected gone.
+    pub(crate) fn forget_parts(&mut self, turn: &mut Turn<'_>, id: &JobId) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let commits = std::mem::take(&mut job.commits).into_keys().map(|s| StateKey::Commit(id.clone(), s));
+        let faults = std::mem::take(&mut job.faults).into_keys().map(|s| StateKey::Fault(id.clone(), s));
+        let ops: Vec<Op> = commits.chain(faults).map(Op::Delete).collect();
+        for some in ops.chunks(DELETES_PER_TRANSACTION) {
+            turn.write(some.to_vec(), vec![]);
+        }
+    }
+
+    /// Deletes the budgets of a job: a Retry begins with new ones. Before the record that says so, in order.
+    pub(crate) fn renew_budgets(&mut self, turn: &mut Turn<'_>, id: &JobId) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let faults = std::mem::take(&mut job.faults);
+        let ops: Vec<Op> = faults.into_keys().map(|s| Op::Delete(StateKey::Fault(id.clone(), s))).collect();
+        for some in ops.chunks(DELETES_PER_TRANSACTION) {
+            turn.write(some.to_vec(), vec![]);
+        }
+    }
+}

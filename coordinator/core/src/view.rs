@@ -1,0 +1,259 @@
+//! What people see: jobs, workers, and why something waits. Durable state only, progress and reasons excepted.
+
+use crate::job::Job;
+use crate::leader::Leader;
+use crate::machine::Coordinator;
+use crate::work::WorkKind;
+use crate::worker::{Trust, Worker};
+use reelmill_common::capability::{Capability, Needs};
+use reelmill_common::job::{JobState, JobView, Progress};
+use reelmill_common::record::{CommitRecord, FaultRecord, JobRecord};
+use reelmill_common::{FencingTerm, JobId, Millis, TenantId, WorkerId};
+
+/// Jobs on one page of a list, at most.
+pub const LIST_MAX: usize = 500;
+
+/// A worker as `workers list` shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WorkerView {
+    /// Its name.
+    pub id: WorkerId,
+    /// What it advertised.
+    pub capability: Capability,
+    /// Attempts it holds.
+    pub running: u32,
+    /// Is it connected?
+    pub connected: bool,
+    /// Does it take nothing new because it is leaving?
+    pub draining: bool,
+    /// Milliseconds for which it gets no work because it failed too often in a row.
+    pub suspended_ms: Option<u64>,
+    /// Milliseconds since it was last heard of.
+    pub silent_ms: u64,
+}
+
+/// How much there is to do, for metrics and autoscaling.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Backlog {
+    /// Chunks that nobody works on.
+    pub ready: u64,
+    /// Chunks being worked on.
+    pub taken: u64,
+    /// Predicted slot-milliseconds of work that is not committed.
+    pub cost_ms: u64,
+    /// Slots of connected workers.
+    pub slots: u64,
+    /// Of those, busy.
+    pub busy: u64,
+    /// Jobs that have not ended.
+    pub jobs: u64,
+}
+
+impl Coordinator {
+    /// The term it leads, if it does.
+    pub fn term(&self) -> Option<FencingTerm> {
+        self.leader().map(|l| l.term)
+    }
+
+    /// A job of a tenant, once it is durable.
+    pub fn view(&self, now: Millis, tenant: &TenantId, job: &JobId) -> Option<JobView> {
+        let leader = self.leader()?;
+        let job = leader.jobs.get(job).filter(|j| j.record.request.tenant == *tenant)?;
+        leader.view(now, job)
+    }
+
+    /// A tenant's jobs in ascending order of id, those after `after` only; at most `limit` and [`LIST_MAX`].
+    pub fn list(&self, now: Millis, tenant: &TenantId, after: Option<&JobId>, limit: usize) -> Vec<JobView> {
+        let Some(leader) = self.leader() else { return vec![] };
+        let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        leader
+            .jobs
+            .range::<JobId, _>((from, std::ops::Bound::Unbounded))
+            .map(|(_, job)| job)
+            .filter(|j| j.record.request.tenant == *tenant)
+            .filter_map(|j| leader.view(now, j))
+            .take(limit.min(LIST_MAX))
+            .collect()
+    }
+
+    /// Why a job stands where it stands: one sentence each, the most important first.
+    pub fn explain(&self, now: Millis, tenant: &TenantId, job: &JobId) -> Option<Vec<String>> {
+        let leader = self.leader()?;
+        let job = leader.jobs.get(job).filter(|j| j.record.request.tenant == *tenant)?;
+        job.durable.as_ref()?;
+        Some(leader.explain(now, job))
+    }
+
+    /// The durable record of a job, whoever owns it: for the driver's own tasks.
+    pub fn record(&self, job: &JobId) -> Option<&JobRecord> {
+        self.leader()?.jobs.get(job)?.durable.as_ref()
+    }
+
+    /// The commits of a job, ascending by spec. When a task is started all of them are durable.
+    pub fn commits(&self, job: &JobId) -> impl Iterator<Item = &CommitRecord> {
+        self.leader().and_then(|l| l.jobs.get(job)).into_iter().flat_map(|j| j.commits.values())
+    }
+
+    /// The budgets of a job's specs that were touched, ascending by spec.
+    pub fn faults(&self, job: &JobId) -> impl Iterator<Item = &FaultRecord> {
+        self.leader().and_then(|l| l.jobs.get(job)).into_iter().flat_map(|j| j.faults.values())
+    }
+
+    /// All workers that are connected or about which something is remembered.
+    pub fn workers(&self, now: Millis) -> Vec<WorkerView> {
+        let Some(leader) = self.leader() else { return vec![] };
+        leader.workers.iter().map(|(id, w)| w.view(id, now)).collect()
+    }
+
+    /// How much there is to do.
+    pub fn backlog(&self) -> Backlog {
+        let Some(leader) = self.leader() else { return Backlog::default() };
+        let mut b = Backlog { slots: leader.slots().into(), ..Backlog::default() };
+        b.busy = leader.attempts.len() as u64;
+        for job in leader.jobs.values() {
+            b.jobs += u64::from(!job.state().is_terminal());
+            if let Some(work) = job.work.as_ref().filter(|_| job.is_active()) {
+                b.ready += work.ready_len() as u64;
+                b.taken += work.taken_len() as u64;
+                b.cost_ms += work.cost_ms - work.committed_cost_ms;
+            }
+        }
+        b
+    }
+}
+
+impl Worker {
+    fn view(&self, id: &WorkerId, now: Millis) -> WorkerView {
+        WorkerView {
+            id: id.clone(),
+            capability: self.capability.clone(),
+            running: self.held.len() as u32,
+            connected: self.session.is_some(),
+            draining: self.draining,
+            suspended_ms: match self.trust {
+                Trust::Suspended { until, .. } => Some(until.since(now)),
+                Trust::Full { .. } | Trust::Canary { .. } => None,
+            },
+            silent_ms: now.since(self.heard),
+        }
+    }
+}
+
+impl Leader {
+    fn view(&self, now: Millis, job: &Job) -> Option<JobView> {
+        let record = job.durable.as_ref()?;
+        let request = &record.request;
+        let running = if record.state == JobState::Running { u64::from(job.durable_chunks) } else { 0 };
+        let published = record.state == JobState::Published;
+        Some(JobView {
+            id: record.id.clone(),
+            tenant: request.tenant.clone(),
+            source: request.source.clone(),
+            labels: request.labels.clone(),
+            priority: request.priority,
+            state: record.state.clone(),
+            run: record.run,
+            submitted_unix_ms: record.submitted_unix_ms,
+            progress: self.progress(now, job, record),
+            version: record.version + running,
+            package: request.options.output.clone().filter(|_| published),
+            notes: job.notes.iter().cloned().collect(),
+        })
+    }
+
+    fn progress(&self, now: Millis, job: &Job, record: &JobRecord) -> Progress {
+        let plan = record.plan.as_ref();
+        let chunks_total = plan.map_or(0, |p| p.chunks);
+        let encode = job.work.as_ref().filter(|w| w.kind == WorkKind::Encode);
+        let finished = matches!(record.state, JobState::Publishing | JobState::Published);
+        let running: u64 = job.live.iter().filter_map(|a| self.attempts.get(a)).map(|a| a.done_ms()).sum();
+        let total = encode.map_or(0, |w| w.cost_ms);
+        let done = if finished { total } else { (job.durable_cost_ms + running).min(total) };
+        let (since, done_then) = job.stage_began;
+        let gained = done.saturating_sub(done_then);
+        let eta_ms = encode.filter(|_| gained > 0 && record.state == JobState::Running).map(|_| {
+            let left = u128::from(total - done) * u128::from(now.since(since)) / u128::from(gained);
+            u64::try_from(left).unwrap_or(u64::MAX)
+        });
+        Progress {
+            chunks_done: if finished { chunks_total } else { job.durable_chunks },
+            chunks_total,
+            chunks_running: encode.map_or(0, |w| w.taken_len() as u32),
+            work_total_ms: total,
+            work_done_ms: done,
+            eta_ms,
+            elapsed_ms: job.encoding_since.map_or(0, |t| now.since(t)),
+            media_ms: plan.map_or(0, |p| p.media_ms),
+            retries: job.faults.values().map(|f| f.faults + f.losses).sum(),
+        }
+    }
+
+    fn explain(&self, now: Millis, job: &Job) -> Vec<String> {
+        let mut why = vec![];
+        match job.state() {
+            JobState::Failed(reason) => why.push(format!("failed: {}", reason.message)),
+            state if state.is_terminal() => why.push(format!("the job is {}", state.name())),
+            JobState::Publishing => why.push("manifests are being written".to_owned()),
+            _ => {}
+        }
+        if let Some(task) = job.task.filter(|_| !job.state().is_terminal()) {
+            why.push(format!("the coordinator does {} for it", task.kind.name()));
+        }
+        if job.hold_until > now && job.is_active() {
+            let ms = job.hold_until.since(now);
+            why.push(format!("a new leader waits {ms} ms for workers to claim what they already run"));
+        }
+        if let Some(work) = job.work.as_ref().filter(|_| job.is_active()) {
+            if work.taken_len() > 0 {
+                why.push(format!("{} {} work items run", work.taken_len(), work.kind.name()));
+            }
+            if let Some(next) = work.ready().next() {
+                why.push(format!("{} {} work items wait", work.ready_len(), work.kind.name()));
+                self.explain_wait(now, job, next.spec.needs, &mut why);
+            }
+        }
+        why.extend(job.notes.iter().rev().cloned());
+        why
+    }
+
+    /// Why the next chunk of a job is not leased.
+    fn explain_wait(&self, now: Millis, job: &Job, needs: Needs, why: &mut Vec<String>) {
+        let connected: Vec<_> = self.workers.values().filter(|w| w.session.is_some()).collect();
+        if connected.is_empty() {
+            why.push("no worker is connected: start one".to_owned());
+            return;
+        }
+        let able = connected.iter().filter(|w| w.capability.meets(needs)).count();
+        if able == 0 {
+            let family = needs.family.map_or("no encoder".to_owned(), |f| f.name().to_owned());
+            let (workers, memory) = (connected.len(), needs.memory_mib);
+            why.push(format!(
+                "none of {workers} workers has what it needs: encoder {family}, {memory} MiB of memory"
+            ));
+            return;
+        }
+        if connected.iter().any(|w| w.draining) {
+            why.push("some workers are draining and take nothing new".to_owned());
+        }
+        for (id, w) in &self.workers {
+            if let Trust::Suspended { until, .. } = w.trust {
+                let ms = until.since(now);
+                why.push(format!("worker {id} failed too often in a row and gets no work for {ms} ms"));
+            }
+        }
+        let before = self.ahead_of(job);
+        if before > 0 {
+            why.push(format!("{before} jobs of this tenant go before it by priority and age"));
+        }
+        let tenants = self.ready.len();
+        if tenants > 1 {
+            why.push(format!("{tenants} tenants share the workers"));
+        }
+        why.push(format!("all slots of the {able} workers that could do it are taken"));
+    }
+
+    fn ahead_of(&self, job: &Job) -> usize {
+        let place = (std::cmp::Reverse(job.record.request.priority), job.id().clone());
+        self.ready.get(&job.record.request.tenant).map_or(0, |jobs| jobs.range(..place).count())
+    }
+}

@@ -1,0 +1,208 @@
+//! Workers as the leader sees them: what they can do, how many slots are free, whether they may be trusted with work.
+//!
+//! ```text
+//! trusted --`suspend_after` faults in a row--> suspended --time--> canary (one attempt) --a commit--> trusted
+//!                                                  ^---------------------a fault---'
+//! ```
+//! Trust belongs to the worker's name and survives its connections; it is memory only, so a new leader trusts anew.
+
+use crate::config::CoordinatorConfig;
+use crate::event::SessionId;
+use crate::turn::sabotaged;
+use reelmill_common::capability::{Capability, Needs};
+use reelmill_common::{AttemptId, BootId, Millis, WorkerId};
+use std::collections::BTreeSet;
+
+/// How long the faults of a worker that is gone are remembered, milliseconds.
+const REMEMBERED_MS: u64 = 3_600_000;
+
+/// Whether a worker gets work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Trust {
+    /// As much as it has slots.
+    Full {
+        /// Faults in a row.
+        streak: u32,
+    },
+    /// None until then.
+    Suspended {
+        /// When it may try again.
+        until: Millis,
+        /// Suspensions in a row, this one included.
+        count: u32,
+    },
+    /// One attempt, to see.
+    Canary {
+        /// Suspensions in a row before it.
+        count: u32,
+    },
+}
+
+/// A worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) session: Option<SessionId>,
+    pub(crate) boot: BootId,
+    pub(crate) capability: Capability,
+    pub(crate) heard: Millis,
+    /// Slots it last said are free, less what it was offered since.
+    pub(crate) wanted: u32,
+    pub(crate) draining: bool,
+    pub(crate) trust: Trust,
+    /// Attempts it holds.
+    pub(crate) held: BTreeSet<AttemptId>,
+    /// Memory admitted for those, MiB.
+    pub(crate) memory_mib: u64,
+    /// One of those runs alone.
+    pub(crate) alone: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(id: &WorkerId, boot: BootId, capability: Capability, now: Millis) -> Self {
+        Self {
+            session: None,
+            boot,
+            capability: Capability { worker: id.clone(), ..capability },
+            heard: now,
+            wanted: 0,
+            draining: false,
+            trust: Trust::Full { streak: 0 },
+            held: BTreeSet::new(),
+            memory_mib: 0,
+            alone: false,
+        }
+    }
+
+    /// Is it here, staying, trusted and able: could it take such work when it has a slot?
+    pub(crate) fn is_eligible(&self, needs: Needs) -> bool {
+        self.session.is_some()
+            && !self.draining
+            && !matches!(self.trust, Trust::Suspended { .. })
+            && self.capability.meets(needs)
+    }
+
+    /// Leases it may be offered now. Never more than its slots, whatever it asks for.
+    pub(crate) fn free_slots(&self, now: Millis, config: &CoordinatorConfig) -> u32 {
+        let silent = now.since(self.heard) > config.lease_ttl_ms;
+        if self.session.is_none() || self.draining || self.alone || silent {
+            return 0;
+        }
+        let slots = match self.trust {
+            Trust::Full { .. } => self.capability.slots,
+            Trust::Canary { .. } => 1,
+            Trust::Suspended { .. } => 0,
+        };
+        if sabotaged!(config, SlotsIgnored) {
+            return self.wanted;
+        }
+        self.wanted.min(slots.saturating_sub(self.held.len() as u32))
+    }
+
+    /// Memory not admitted yet, MiB.
+    pub(crate) fn free_memory_mib(&self) -> u64 {
+        self.capability.memory_mib.saturating_sub(self.memory_mib)
+    }
+
+    /// Its work was committed.
+    pub(crate) fn succeeded(&mut self) {
+        self.trust = Trust::Full { streak: 0 };
+    }
+
+    /// Its work failed. Says for how long it is suspended, if it now is.
+    pub(crate) fn failed(&mut self, now: Millis, config: &CoordinatorConfig) -> Option<u64> {
+        let count = match &mut self.trust {
+            Trust::Full { streak } => {
+                *streak += 1;
+                if *streak < config.suspend_after {
+                    return None;
+                }
+                1
+            }
+            Trust::Canary { count } => *count + 1,
+            Trust::Suspended { .. } => return None,
+        };
+        let ms = config.suspend_ms.saturating_mul(1 << (count - 1).min(6)).min(config.suspend_ms * 10);
+        self.trust = Trust::Suspended { until: now.plus(ms), count };
+        Some(ms)
+    }
+
+    /// Ends a suspension that has run its time. Says whether it did.
+    pub(crate) fn release(&mut self, now: Millis) -> bool {
+        match self.trust {
+            Trust::Suspended { until, count } if now >= until => {
+                self.trust = Trust::Canary { count };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Is there nothing about it that must be remembered?
+    pub(crate) fn is_forgettable(&self, now: Millis) -> bool {
+        let clean = self.trust == (Trust::Full { streak: 0 });
+        self.session.is_none() && self.held.is_empty() && (clean || now.since(self.heard) > REMEMBERED_MS)
+    }
+
+    /// Best measured speed, kilopixels a second.
+    pub(crate) fn speed(&self, needs: Needs) -> u64 {
+        let speeds = self.capability.encoders.iter().filter(|e| needs.family.is_none_or(|f| e.family == f));
+        speeds.map(|e| e.kilopixels_per_second).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker() -> Worker {
+        let id = WorkerId::parse("w").expect("id");
+        let capability = Capability {
+            worker: id.clone(),
+            slots: 2,
+            cores: 2,
+            memory_mib: 1_000,
+            encoders: vec![],
+            ffmpeg_build: String::new(),
+        };
+        Worker::new(&id, BootId::parse("b").expect("boot"), capability, Millis(0))
+    }
+
+    #[test]
+    fn slots_are_never_offered_twice() {
+        let config = CoordinatorConfig::default();
+        let mut w = worker();
+        w.wanted = 9;
+        assert_eq!(w.free_slots(Millis(0), &config), 0, "nobody is connected");
+        w.session = Some(SessionId(1));
+        assert_eq!(w.free_slots(Millis(0), &config), 2);
+        assert_eq!(w.free_slots(Millis(15_001), &config), 0, "silent for longer than a lease");
+        w.held.insert(AttemptId { term: reelmill_common::FencingTerm(1), sequence: 1 });
+        assert_eq!(w.free_slots(Millis(0), &config), 1);
+        w.alone = true;
+        assert_eq!(w.free_slots(Millis(0), &config), 0);
+    }
+
+    #[test]
+    fn a_worker_that_fails_in_a_row_is_suspended_then_tried() {
+        let config = CoordinatorConfig::default();
+        let mut w = worker();
+        w.session = Some(SessionId(1));
+        w.wanted = 2;
+        assert_eq!((w.failed(Millis(0), &config), w.failed(Millis(0), &config)), (None, None));
+        w.succeeded();
+        assert_eq!((w.failed(Millis(0), &config), w.failed(Millis(0), &config)), (None, None));
+        assert_eq!(w.failed(Millis(0), &config), Some(30_000));
+        assert_eq!((w.free_slots(Millis(1), &config), w.release(Millis(29_999))), (0, false));
+        assert!(w.release(Millis(30_000)));
+        w.heard = Millis(30_000);
+        assert_eq!(w.free_slots(Millis(30_000), &config), 1, "one canary");
+        assert_eq!(w.failed(Millis(30_000), &config), Some(60_000), "twice as long");
+        for _ in 0..12 {
+            w.release(Millis(u64::MAX));
+            assert!(w.failed(Millis(0), &config).is_some_and(|ms| ms <= 300_000));
+        }
+        w.release(Millis(u64::MAX));
+        w.succeeded();
+        assert_eq!(w.free_slots(Millis(30_000), &config), 2);
+    }
+}
