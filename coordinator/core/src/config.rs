@@ -30,9 +30,6 @@ pub struct CoordinatorConfig {
     pub queued_ops_max: usize,
     /// Weights of tenants in the fair queue; 1 for those not named.
     pub weights: BTreeMap<TenantId, u32>,
-    /// The bug to run with.
-    #[cfg(feature = "sabotage")]
-    pub sabotage: Option<crate::sabotage::Sabotage>,
 }
 
 impl Default for CoordinatorConfig {
@@ -49,8 +46,32 @@ impl Default for CoordinatorConfig {
             jobs_open_per_tenant_max: 2_000,
             queued_ops_max: 20_000,
             weights: BTreeMap::new(),
+        }
+    }
+}
+
+/// The settings, and the bug to run with if this is a build for the simulation.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    config: CoordinatorConfig,
+    #[cfg(feature = "sabotage")]
+    pub(crate) sabotage: Option<crate::sabotage::Sabotage>,
+}
+
+impl Rules {
+    pub(crate) fn new(config: CoordinatorConfig) -> Self {
+        Self {
+            config,
             #[cfg(feature = "sabotage")]
             sabotage: None,
         }
+    }
+}
+
+impl std::ops::Deref for Rules {
+    type Target = CoordinatorConfig;
+
+    fn deref(&self) -> &CoordinatorConfig {
+        &self.config
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Fair {
     virtual_now: u128,
     /// Finish tag of each tenant's last chunk; those at or behind `virtual_now` say nothing and are dropped.
     finish: BTreeMap<TenantId, u128>,
+    /// Predicted slot-milliseconds given to each tenant in this term: for showing.
+    served_ms: BTreeMap<TenantId, u64>,
 }
 
 impl Fair {
@@ -27,11 +29,17 @@ impl Fair {
         self.finish.get(tenant).copied().unwrap_or(0).max(self.virtual_now)
     }
 
+    /// What the tenant was given in this term, predicted slot-milliseconds.
+    pub(crate) fn served_ms(&self, tenant: &TenantId) -> u64 {
+        self.served_ms.get(tenant).copied().unwrap_or(0)
+    }
+
     /// A chunk of the tenant was dispatched.
     pub(crate) fn charge(&mut self, tenant: &TenantId, cost_ms: u64, weight: u32) {
         let start = self.start_tag(tenant);
         let finish = start + u128::from(cost_ms) * SCALE / u128::from(weight.max(1));
         self.virtual_now = start;
+        *self.served_ms.entry(tenant.clone()).or_default() += cost_ms;
         self.finish.insert(tenant.clone(), finish);
         self.finish.retain(|_, f| *f > start);
     }

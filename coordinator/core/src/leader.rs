@@ -292,10 +292,7 @@ impl Leader {
             let Some(attempt) = self.attempts.get(&id) else { continue };
             let worker = attempt.worker.clone();
             let phase = attempt.phase;
-            let alive = self
-                .workers
-                .get(&worker)
-                .is_some_and(|w| w.session.is_some() && turn.now.since(w.heard) <= ttl_ms);
+            let alive = self.workers.get(&worker).is_some_and(|w| turn.now.since(w.heard) <= ttl_ms);
             match (alive, phase) {
                 (true, Phase::Offered) => self.revoke(turn, id, Why::NeverArrived),
                 (true, Phase::Running) => {

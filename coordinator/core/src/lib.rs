@@ -35,5 +35,5 @@ pub use effect::{Count, Effect, LeaseOrder, Step};
 pub use event::{Event, SessionId, TermBegun};
 pub use machine::Coordinator;
 pub use record::{BATCH_OPS_MAX, Batch, BatchId, Op, Record};
-pub use view::{Backlog, LIST_MAX, WorkerView};
+pub use view::{Backlog, LIST_MAX, TenantView, WorkerView};
 pub use work::{SpecRef, Task, TaskError, TaskId, TaskKind, TaskOutput, WorkKind};

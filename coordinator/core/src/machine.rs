@@ -1,7 +1,7 @@
 //! The machine's face: takes events, returns steps. Without a term it refuses every call and ignores the rest.
 
 use crate::call::Refusal;
-use crate::config::CoordinatorConfig;
+use crate::config::{CoordinatorConfig, Rules};
 use crate::effect::{Effect, Step};
 use crate::event::{Event, SessionId, TermBegun};
 use crate::leader::Leader;
@@ -21,7 +21,7 @@ const SWEEP_MS: u64 = 60_000;
 /// ```
 #[derive(Debug)]
 pub struct Coordinator {
-    config: CoordinatorConfig,
+    config: Rules,
     leader: Option<Box<Leader>>,
     swept: Millis,
 }
@@ -29,7 +29,15 @@ pub struct Coordinator {
 impl Coordinator {
     /// A machine that leads no term yet.
     pub fn new(config: CoordinatorConfig) -> Self {
-        Self { config, leader: None, swept: Millis(0) }
+        Self { config: Rules::new(config), leader: None, swept: Millis(0) }
+    }
+
+    /// The same machine with a bug in it.
+    #[cfg(feature = "sabotage")]
+    pub fn sabotaged(config: CoordinatorConfig, bug: crate::sabotage::Sabotage) -> Self {
+        let mut this = Self::new(config);
+        this.config.sabotage = Some(bug);
+        this
     }
 
     pub(crate) fn leader(&self) -> Option<&Leader> {

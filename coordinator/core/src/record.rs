@@ -58,6 +58,9 @@ impl Op {
 pub struct BatchId(pub u64);
 
 /// Changes to be written together or not at all, guarded by the term. Empty: there is nothing to write.
+///
+/// A batch whose fate was unknown is written again, and a copy of it may still be on its way. So whoever writes it
+/// also guards the order: within a term a batch takes effect only if no later one has.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Batch {
     /// Its number within the term; named in the answer.

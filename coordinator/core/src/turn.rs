@@ -1,7 +1,7 @@
 //! One event being handled: its time, the settings, and what it has led to so far.
 
 use crate::batch::Transaction;
-use crate::config::CoordinatorConfig;
+use crate::config::Rules;
 use crate::effect::Effect;
 use crate::record::Op;
 use reelmill_common::Millis;
@@ -26,7 +26,7 @@ pub(crate) use sabotaged;
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
     pub(crate) now: Millis,
-    pub(crate) config: &'a CoordinatorConfig,
+    pub(crate) config: &'a Rules,
     pub(crate) done: Vec<Transaction>,
     /// Work or slots have become available: the schedule is looked at before the turn ends.
     pub(crate) reschedule: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    pub(crate) fn new(now: Millis, config: &'a CoordinatorConfig) -> Self {
+    pub(crate) fn new(now: Millis, config: &'a Rules) -> Self {
         Self { now, config, done: Vec::new(), reschedule: false, speculate: false }
     }
 

@@ -49,7 +49,34 @@ pub struct Backlog {
     pub jobs: u64,
 }
 
+/// What a tenant waits for and was given in this term.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TenantView {
+    /// Who.
+    pub tenant: TenantId,
+    /// Chunks that could be leased now if a slot were free.
+    pub ready: u64,
+    /// Work given to it in this term, predicted slot-milliseconds; second attempts of stragglers are not counted.
+    pub served_ms: u64,
+}
+
 impl Coordinator {
+    /// Tenants with work that waits, ascending.
+    pub fn tenants(&self, now: Millis) -> Vec<TenantView> {
+        let Some(leader) = self.leader() else { return vec![] };
+        let ready = |jobs: &std::collections::BTreeSet<(std::cmp::Reverse<i32>, JobId)>| {
+            let jobs = jobs.iter().filter_map(|(_, id)| leader.jobs.get(id));
+            let offered = jobs.filter(|j| j.hold_until <= now).filter_map(|j| j.work.as_ref());
+            offered.map(|w| w.ready_len() as u64).sum()
+        };
+        let view = |(tenant, jobs)| TenantView {
+            ready: ready(jobs),
+            served_ms: leader.fair.served_ms(tenant),
+            tenant: tenant.clone(),
+        };
+        leader.ready.iter().map(view).collect()
+    }
+
     /// The term it leads, if it does.
     pub fn term(&self) -> Option<FencingTerm> {
         self.leader().map(|l| l.term)

@@ -6,7 +6,7 @@
 //! ```
 //! Trust belongs to the worker's name and survives its connections; it is memory only, so a new leader trusts anew.
 
-use crate::config::CoordinatorConfig;
+use crate::config::Rules;
 use crate::event::SessionId;
 use crate::turn::sabotaged;
 use reelmill_common::capability::{Capability, Needs};
@@ -82,7 +82,7 @@ impl Worker {
     }
 
     /// Leases it may be offered now. Never more than its slots, whatever it asks for.
-    pub(crate) fn free_slots(&self, now: Millis, config: &CoordinatorConfig) -> u32 {
+    pub(crate) fn free_slots(&self, now: Millis, config: &Rules) -> u32 {
         let silent = now.since(self.heard) > config.lease_ttl_ms;
         if self.session.is_none() || self.draining || self.alone || silent {
             return 0;
@@ -109,7 +109,7 @@ impl Worker {
     }
 
     /// Its work failed. Says for how long it is suspended, if it now is.
-    pub(crate) fn failed(&mut self, now: Millis, config: &CoordinatorConfig) -> Option<u64> {
+    pub(crate) fn failed(&mut self, now: Millis, config: &Rules) -> Option<u64> {
         let count = match &mut self.trust {
             Trust::Full { streak } => {
                 *streak += 1;
@@ -153,6 +153,7 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::CoordinatorConfig;
 
     fn worker() -> Worker {
         let id = WorkerId::parse("w").expect("id");
@@ -169,7 +170,7 @@ mod tests {
 
     #[test]
     fn slots_are_never_offered_twice() {
-        let config = CoordinatorConfig::default();
+        let config = Rules::new(CoordinatorConfig::default());
         let mut w = worker();
         w.wanted = 9;
         assert_eq!(w.free_slots(Millis(0), &config), 0, "nobody is connected");
@@ -184,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_fails_in_a_row_is_suspended_then_tried() {
-        let config = CoordinatorConfig::default();
+        let config = Rules::new(CoordinatorConfig::default());
         let mut w = worker();
         w.session = Some(SessionId(1));
         w.wanted = 2;
