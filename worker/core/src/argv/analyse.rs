@@ -60,7 +60,7 @@ pub fn peak(input: &Input, stream: u32, settings: &AudioSettings) -> Result<Vec<
         .pair(
             "-filter_complex",
             format!(
-                "[0:{stream}]{},aformat=sample_fmts=fltp,\
+                "[0:{stream}]{},\
                  astats=measure_perchannel=none:measure_overall=Min_level+Max_level[peak]",
                 pan(settings)
             ),

@@ -84,7 +84,7 @@ fn graph(chunk: &AudioChunk) -> Result<String, ArgvError> {
     filters.push(format!("asetpts=expr=N+{}", OFFSET_SECONDS * i64::from(s.sample_rate)));
     let chain = format!("[0:{}]{}", chunk.stream, filters.join(","));
     Ok(if chunk.measure_loudness {
-        format!("{chain},asplit[sound][meter];[meter]ebur128=peak=true:framelog=quiet,anullsink")
+        format!("{chain},asplit[sound][meter];[meter]ebur128=peak=true:framelog=verbose,anullsink")
     } else {
         format!("{chain}[sound]")
     })
@@ -100,9 +100,10 @@ fn layout(channels: u16) -> &'static str {
 }
 
 /// The mix as a `pan` filter, stated channel by channel: channels that are kept are kept by number, because ffmpeg
-/// would mix 5.1(side) into 5.1 by a rule of its own.
+/// would mix 5.1(side) into 5.1 by a rule of its own. In floating point, or `pan` would clip a sum at the integer full
+/// scale before anybody could turn it down.
 pub(super) fn pan(s: &AudioSettings) -> String {
-    let mut filter = format!("pan={}", layout(s.channels));
+    let mut filter = format!("aformat=sample_fmts=fltp,pan={}", layout(s.channels));
     match &s.mix {
         AudioMix::Keep => (0..s.channels).for_each(|c| filter.push_str(&format!("|c{c}=c{c}"))),
         AudioMix::Matrix(rows) => {

@@ -4,9 +4,11 @@
 #![allow(clippy::disallowed_methods, reason = "these tests run programs and read what they wrote")]
 
 mod run;
+mod sound;
 
 use reelmill_common::index::Demuxer;
-use reelmill_common::spec::VideoChunk;
+use reelmill_common::spec::{FrameTable, VideoChunk};
+use reelmill_common::{TickRange, TickSeq, Ticks};
 use run::{Film, binaries, bind, encode, pictures, rung};
 use std::path::Path;
 use tempfile::TempDir;
@@ -103,4 +105,74 @@ fn coarse_ticks_in_avi() {
     let film = Film::make(dir.path(), "a.avi", &source, "-c:v mpeg4 -bf 0 -g 20 -q:v 3", Demuxer::Avi);
     assert_eq!(film.timebase.num(), 1_001);
     chunks_meet(dir.path(), &film, &[0, 48, 96], 48);
+}
+
+/// Frames at 10 a second with a hold of 2.4 s and one of 1.3 s next to it, a frame left out, and a hold of the very
+/// last frame; 1/24000 on both sides.
+fn held_film(dir: &Path) -> (Film, VideoChunk) {
+    let source = "testsrc2=size=128x72:rate=10:duration=3,settb=1/24000,\
+                  setpts=PTS+if(gt(N\\,12)\\,55200)+if(gt(N\\,13)\\,28800)";
+    let options = format!("{X264} keyint=8:bframes=2:scenecut=0 -fps_mode passthrough -enc_time_base 1/24000 \
+                           -video_track_timescale 24000");
+    let film = Film::make(dir, "held.mp4", source, &options, Demuxer::Mov);
+    let rungs = [rung("all", 128, 72, 1), rung("half", 64, 36, 2)];
+    let mut chunk = film.chunk(4, 30, 26, &rungs);
+    let t0 = chunk.frames.output.first().unwrap();
+    // source frames 12 and 13 of the film are held; frame 20 is left out; frame 29 is held to the end
+    let mut copies = vec![1u8; 26];
+    (copies[8], copies[9], copies[16], copies[25]) = (3, 2, 0, 2);
+    let mut output = Vec::new();
+    for (i, shown) in chunk.frames.output.iter().enumerate() {
+        output.extend((0..i64::from(copies[i])).map(|c| shown + c * 24_000));
+    }
+    let end = output[output.len() - 1] + 2_400;
+    chunk.frames = FrameTable {
+        source: chunk.frames.source.clone(),
+        copies: Some(copies),
+        output: TickSeq::from_sorted(output),
+    };
+    chunk.segments[0].range = TickRange::new(t0, end);
+    chunk.idr = vec![Ticks(t0)];
+    (film, chunk)
+}
+
+#[test]
+fn held_frames_are_repeated_and_left_out_ones_are_not_there() {
+    let dir = dir();
+    let (film, mut chunk) = held_film(dir.path());
+    for program in binaries() {
+        bind(&program, dir.path(), film.timebase, &mut chunk.rungs);
+        let once = film.chunk(4, 30, 26, &chunk.rungs);
+        let source: Vec<String> = pictures(&program, &once, &film.input(), 0).into_iter().map(|(_, h)| h).collect();
+        let shown = pictures(&program, &chunk, &film.input(), 0);
+        let expected: Vec<(i64, String)> = {
+            let copies = chunk.frames.copies.clone().unwrap();
+            let sources = (0..copies.len()).flat_map(|i| vec![i; usize::from(copies[i])]);
+            let t0 = chunk.frames.output.first().unwrap();
+            sources.zip(chunk.frames.output.iter()).map(|(i, t)| (t - t0, source[i].clone())).collect()
+        };
+        assert_eq!(shown, expected, "{program}");
+        encode(&program, dir.path(), &chunk, &film.input());
+    }
+}
+
+#[test]
+fn every_second_frame_of_a_fast_source() {
+    let dir = dir();
+    let options = format!("{X264} keyint=30:scenecut=0");
+    let source = BARS.replace("rate=25:duration=6", "rate=100:duration=1");
+    let film = Film::make(dir.path(), "fast.mp4", &source, &options, Demuxer::Mov);
+    let mut chunk = film.chunk(30, 100, 70, &[rung("all", 128, 72, 1)]);
+    let whole = film.chunk(0, 100, 100, &chunk.rungs);
+    chunk.first_output = 15;
+    chunk.frames.copies = Some((0..70).map(|i| u8::from(i % 2 == 0)).collect());
+    chunk.frames.output = TickSeq::from_sorted(chunk.frames.output.iter().step_by(2).collect());
+    for program in binaries() {
+        bind(&program, dir.path(), film.timebase, &mut chunk.rungs);
+        let all = pictures(&program, &whole, &film.input(), 0);
+        let kept: Vec<String> = all.iter().skip(30).step_by(2).map(|(_, h)| h.clone()).collect();
+        let found: Vec<String> = pictures(&program, &chunk, &film.input(), 0).into_iter().map(|(_, h)| h).collect();
+        assert_eq!(found, kept, "{program}");
+        encode(&program, dir.path(), &chunk, &film.input());
+    }
 }

@@ -1,0 +1,159 @@
+//! Sound: exact packets, sample-exact zero, ranges on the same grid, peak and loudness.
+
+use crate::dir;
+use crate::run::{binaries, run, words};
+use reelmill_common::index::Demuxer;
+use reelmill_common::ladder::{AudioMix, AudioSettings};
+use reelmill_common::spec::{AAC_FRAME, AudioChunk, AudioSegment, ExactTime};
+use reelmill_common::{SegmentNumber, Ticks, Timebase};
+use reelmill_worker_core::argv::{Input, Location, analyse, audio};
+use reelmill_worker_core::build;
+use std::path::Path;
+
+/// AAC-LC, 48 kHz, stereo (ISO/IEC 14496-3): object type 2, frequency index 3, two channels; then the sync extension
+/// with which ffmpeg says that there is no SBR.
+const ASC_STEREO_48K: [u8; 5] = [0x11, 0x90, 0x56, 0xe5, 0x00];
+
+fn settings(mix: AudioMix) -> AudioSettings {
+    AudioSettings { sample_rate: 48_000, channels: 2, bit_rate_kbps: 128, mix }
+}
+
+fn chunk(total: u64, packets: (u64, u64), zero_ms: i64) -> AudioChunk {
+    let tb = Timebase::new(1, 1_000).unwrap();
+    let segment = AudioSegment { number: SegmentNumber(1), first_packet: packets.0, end_packet: packets.1 };
+    AudioChunk {
+        number: 0,
+        stream: 0,
+        timebase: tb,
+        zero: ExactTime { ticks: Ticks(zero_ms), timebase: tb },
+        folder: "audio-0123456789".to_owned(),
+        settings: settings(AudioMix::Keep),
+        total_samples: total,
+        packets,
+        segments: vec![segment],
+        asc: ASC_STEREO_48K.to_vec(),
+        measure_loudness: false,
+    }
+}
+
+fn packets(total: u64) -> u64 {
+    (total + AAC_FRAME).div_ceil(AAC_FRAME)
+}
+
+/// A film of sound: silence, but for one sample at full scale at `click` on its own clock.
+fn click(dir: &Path, name: &str, click: u64, options: &str, demuxer: Demuxer) -> Input {
+    let path = dir.join(name).to_string_lossy().into_owned();
+    let source = format!("aevalsrc=exprs=eq(n\\,{click})|eq(n\\,{click}):sample_rate=48000:duration=3");
+    let mut argv = words("-nostdin -v error -y -f lavfi -i");
+    argv.push(source);
+    argv.extend(words(options));
+    argv.push(path.clone());
+    run("ffmpeg", &argv);
+    Input { demuxer, location: Location::File(path), threads: 1 }
+}
+
+fn encode(program: &str, dir: &Path, chunk: &AudioChunk, input: &Input) -> (Vec<build::BuiltFile>, String) {
+    let path = dir.join("out.mp4").to_string_lossy().into_owned();
+    let out = run(program, &audio::encode(chunk, input, &path).unwrap());
+    let file = std::fs::read(&path).unwrap();
+    let files: Result<Vec<_>, _> = build::audio(chunk, &file).and_then(Iterator::collect);
+    (files.unwrap_or_else(|e| panic!("{program}: {e}")), String::from_utf8_lossy(&out.stderr).into_owned())
+}
+
+/// Decodes finished files as a player would and returns where the loudest sample lies, and how many there are.
+fn loudest(dir: &Path, files: &[build::BuiltFile]) -> (usize, usize) {
+    let path = dir.join("play.mp4");
+    let bytes: Vec<u8> = files.iter().flat_map(|f| f.bytes.clone()).collect();
+    std::fs::write(&path, bytes).unwrap();
+    let mut argv = words("-nostdin -v error -copyts -i");
+    argv.push(path.to_string_lossy().into_owned());
+    // libavformat gives the encoder delay of a fragmented file before time 0, where a player throws it away
+    argv.extend(words("-af aresample=async=1:first_pts=0 -f f32le -c:a pcm_f32le -ac 1 -"));
+    let pcm = run("ffmpeg", &argv).stdout;
+    let samples: Vec<i64> = pcm
+        .chunks_exact(4)
+        .map(|b| (f32::from_le_bytes([b[0], b[1], b[2], b[3]]).abs() * 1e6) as i64)
+        .collect();
+    let at = (0..samples.len()).max_by_key(|i| samples[*i]).unwrap();
+    (at, samples.len())
+}
+
+#[test]
+fn sound_begins_at_zero_to_the_sample() {
+    let dir = dir();
+    let total = 100_000;
+    for program in binaries() {
+        // the film's zero is 250 ms into the sound, then 250 ms before it
+        for (zero_ms, expected) in [(250, 60_000 - 12_000), (-250, 60_000 + 12_000), (0, 60_000)] {
+            let input = click(dir.path(), "a.wav", 60_000, "-c:a pcm_s16le", Demuxer::Wav);
+            let (files, _) = encode(&program, dir.path(), &chunk(total, (0, packets(total)), zero_ms), &input);
+            let (at, decoded) = loudest(dir.path(), &files);
+            assert_eq!((at, decoded >= total as usize), (expected, true), "{program}: zero at {zero_ms} ms");
+        }
+    }
+}
+
+#[test]
+fn matroska_milliseconds_do_not_jitter_the_sound() {
+    let dir = dir();
+    let total = 120_000;
+    for program in binaries() {
+        let input = click(dir.path(), "a.mka", 90_011, "-c:a flac -f matroska", Demuxer::Matroska);
+        let (files, _) = encode(&program, dir.path(), &chunk(total, (0, packets(total)), 0), &input);
+        assert_eq!(loudest(dir.path(), &files).0, 90_011, "{program}");
+    }
+}
+
+#[test]
+fn short_sound_is_filled_with_silence_and_long_sound_is_cut() {
+    let dir = dir();
+    for total in [200_000u64, 50_000, 1, 1_024, 1_025] {
+        for program in binaries() {
+            let input = click(dir.path(), "a.wav", 0, "-c:a pcm_s16le", Demuxer::Wav);
+            let (files, _) = encode(&program, dir.path(), &chunk(total, (0, packets(total)), 0), &input);
+            assert_eq!(files.len(), 2, "{program}: init and one segment of {total} samples");
+        }
+    }
+}
+
+#[test]
+fn a_range_has_its_packets_where_a_continuous_encode_has_them() {
+    let dir = dir();
+    let total = 144_000;
+    for program in binaries() {
+        let input = click(dir.path(), "a.wav", 90_011, "-c:a pcm_s16le", Demuxer::Wav);
+        let middle = 40;
+        let (mut files, _) = encode(&program, dir.path(), &chunk(total, (0, middle), 0), &input);
+        let mut second = chunk(total, (middle, packets(total)), 0);
+        second.segments[0].number = SegmentNumber(2);
+        files.extend(encode(&program, dir.path(), &second, &input).0);
+        assert_eq!(files.len(), 3);
+        assert_eq!(loudest(dir.path(), &files).0, 90_011, "{program}");
+    }
+}
+
+#[test]
+fn peak_and_loudness_are_read_from_what_ffmpeg_says() {
+    let dir = dir();
+    let path = dir.path().join("sine.wav").to_string_lossy().into_owned();
+    let mut argv = words("-nostdin -v error -y -f lavfi -i");
+    argv.push("aevalsrc=exprs=0.5*sin(2*PI*997*t)|0.5*sin(2*PI*997*t):sample_rate=48000:duration=3".to_owned());
+    argv.extend(words("-c:a pcm_s16le"));
+    argv.push(path.clone());
+    run("ffmpeg", &argv);
+    let input = Input { demuxer: Demuxer::Wav, location: Location::File(path), threads: 1 };
+    for program in binaries() {
+        let sum = settings(AudioMix::Matrix(vec![vec![10_000, 20_000], vec![10_000, 0]]));
+        let out = run(&program, &analyse::peak(&input, 0, &sum).unwrap());
+        let peak = analyse::parse_peak(&String::from_utf8_lossy(&out.stderr)).unwrap();
+        assert!((14_900..=15_100).contains(&peak), "{program}: {peak}");
+
+        let mut loud = chunk(144_000, (0, packets(144_000)), 0);
+        loud.measure_loudness = true;
+        let (_, stderr) = encode(&program, dir.path(), &loud, &input);
+        let loudness = audio::parse_loudness(&stderr).unwrap_or_else(|| panic!("{program}: {stderr}"));
+        // a 997 Hz sine at -6.02 dBFS in two channels is -6 LUFS (ITU-R BS.1770: -3.01 in one at full scale)
+        assert!((-650..=-550).contains(&loudness.integrated_lufs_x100), "{program}: {loudness:?}");
+        assert!((-620..=-590).contains(&loudness.true_peak_dbtp_x100), "{program}: {loudness:?}");
+    }
+}
