@@ -1,9 +1,28 @@
 //! The worker's shells: session, capability probe, loopback source reader, ffmpeg processes, uploads.
 //!
 //! They carry events into the pure machine of `reelmill-worker-core` and perform the effects it answers with; they
-//! decide nothing about attempts, leases or media. No state-store client and no manifest lives here.
+//! decide nothing about attempts, leases or media. No state-store client and no manifest lives here. Leases come in
+//! over the session; files go out to object storage, reports with them, and outcomes back over the session.
+//!
+//! [`run`] is a worker from its settings to its end; [`doctor::check`] says whether this machine can be one.
 
 pub mod abort;
+mod app;
 pub mod clock;
+mod config;
+pub mod doctor;
+mod fault;
+mod machine;
+mod metrics;
+mod probe;
 pub mod process;
 pub mod scratch;
+mod session;
+pub mod source;
+pub mod tools;
+mod upload;
+pub mod work;
+
+pub use app::{App, Worker, run};
+pub use config::{Secret, Security, WorkerConfig, WorkerError};
+pub use session::Stop;

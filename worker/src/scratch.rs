@@ -26,13 +26,17 @@ pub struct Scratch {
 #[derive(Debug, thiserror::Error)]
 pub enum ScratchError {
     /// Another worker of that name runs with this directory.
-    #[error("scratch directory {0} is in use by another worker of the same name: give this one another --name or --scratch")]
+    #[error(
+        "scratch directory {0} is in use by another worker of the same name: give this one another --name or --scratch"
+    )]
     InUse(PathBuf),
     /// The disk is full.
     #[error("the disk of scratch directory {0} is full: free space or point --scratch elsewhere")]
     Full(PathBuf),
     /// The quota is used up.
-    #[error("scratch directory {dir} holds {used} bytes, its quota is {quota}: raise the quota or run fewer slots")]
+    #[error(
+        "scratch directory {dir} holds {used} bytes, its quota is {quota}: raise the quota or run fewer slots"
+    )]
     OverQuota {
         /// The directory.
         dir: PathBuf,
@@ -41,6 +45,9 @@ pub enum ScratchError {
         /// Bytes allowed.
         quota: u64,
     },
+    /// Its path cannot be told to ffmpeg.
+    #[error("the path of scratch directory {0} is not UTF-8: choose another with --scratch")]
+    NotText(PathBuf),
     /// Anything else.
     #[error("scratch directory {dir}: {error}")]
     Io {
@@ -74,6 +81,9 @@ impl Scratch {
         fs::create_dir_all(&made).map_err(|e| ScratchError::at(&made, e))?;
         // ffmpeg runs in another directory, so its paths must not depend on ours
         let root = fs::canonicalize(&made).map_err(|e| ScratchError::at(&made, e))?;
+        if root.to_str().is_none() {
+            return Err(ScratchError::NotText(root));
+        }
         let failed = |e| ScratchError::at(&root, e);
         let lock = File::create(root.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
@@ -140,6 +150,12 @@ impl AttemptDir {
         }
         fs::write(&path, content).map_err(failed)?;
         Ok(path)
+    }
+
+    /// Removes one of its files, to make room.
+    pub fn remove(&self, name: &Path) -> Result<(), ScratchError> {
+        let path = self.path.join(name);
+        fs::remove_file(&path).map_err(|e| ScratchError::at(&path, e))
     }
 
     /// Reads one of its files whole.

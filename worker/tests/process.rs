@@ -1,7 +1,9 @@
 //! Supervision of child processes, with shell scripts standing in for ffmpeg.
 
 use reelmill_common::Millis;
-use reelmill_worker::process::{ChildError, Collect, Failure, Finished, Launch, Limits, STDERR_TAIL, Watch, run};
+use reelmill_worker::process::{
+    ChildError, Collect, Cost, Failure, Finished, Launch, ResourceLimits, STDERR_TAIL, Watch, run,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -15,7 +17,7 @@ fn sh(script: &str) -> Launch {
         program: PathBuf::from("/bin/sh"),
         args: vec!["-c".into(), script.into()],
         dir: std::env::temp_dir(),
-        limits: Limits::default(),
+        limits: ResourceLimits::for_run(1_024, 1 << 20),
     }
 }
 
@@ -46,24 +48,28 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 #[tokio::test]
 async fn output_and_cost_of_a_child_that_ends_well() {
     // about 0.2 s of pure computing
-    let busy = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo done; echo last words >&2";
+    let busy = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo done; echo last words >&2; \
+                exec head -c 3000000 /dev/zero >/dev/null";
     let (result, lines) = collect(&sh(busy), 15_000).await;
     let finished = result.unwrap();
     assert_eq!(lines, ["done"]);
     assert_eq!(finished.stderr, "last words");
-    assert!(finished.cpu_ms >= 20, "cpu {} ms", finished.cpu_ms);
-    assert!(finished.cpu_ms <= finished.wall_ms + 100, "{finished:?}");
+    assert!(finished.cost.cpu_ms >= 20, "{finished:?}");
+    assert!(finished.cost.cpu_ms <= finished.wall_ms + 100, "{finished:?}");
+    assert!((3_000_000..3_200_000).contains(&finished.cost.read_bytes), "{finished:?}");
 }
 
 #[tokio::test]
-async fn a_child_sees_no_environment_no_stdin_no_descriptor_and_no_core() {
+async fn a_child_inherits_no_environment_no_stdin_no_descriptor_and_no_core() {
     let script = "env -0 | tr '\\0' '\\n' | sed 's/^/env /'; cat; \
                   ulimit -c; ulimit -n; grep NoNewPrivs /proc/$$/status; ps -o pgid= -p $$ | tr -d ' '; echo $$";
     let (result, lines) = collect(&sh(script), 15_000).await;
     result.unwrap();
-    // sh itself adds PWD (and dash OLDPWD); nothing of ours may be there
+    // sh itself adds PWD (and dash OLDPWD); nothing of ours may be there but what every child gets
     let env: Vec<_> = lines.iter().filter_map(|l| l.strip_prefix("env ")).collect();
-    assert!(env.iter().all(|v| v.starts_with("PWD=") || v.starts_with("OLDPWD=") || v.starts_with("_=")), "{env:?}");
+    let allowed = ["PWD=", "OLDPWD=", "_=", "LC_ALL=C", "AV_LOG_FORCE_NOCOLOR=1"];
+    assert!(env.iter().all(|v| allowed.iter().any(|a| v.starts_with(a))), "{env:?}");
+    assert!(env.contains(&"LC_ALL=C"), "{env:?}");
     let rest: Vec<_> = lines.iter().filter(|l| !l.starts_with("env ")).collect();
     assert_eq!(rest[0], "0");
     assert_eq!(rest[1], "256");
@@ -134,7 +140,8 @@ async fn a_silent_child_is_killed_for_lack_of_progress() {
 #[tokio::test]
 async fn a_child_that_ignores_sigterm_is_killed_after_two_seconds() {
     let began = Instant::now();
-    let (result, lines) = collect(&sh("trap '' TERM; echo $$; while :; do read x < /dev/zero; done"), 600).await;
+    let (result, lines) =
+        collect(&sh("trap '' TERM; echo $$; while :; do read x < /dev/zero; done"), 600).await;
     assert!(matches!(result.unwrap_err().how, Failure::Stalled(_)));
     assert!(began.elapsed() >= Duration::from_secs(2), "SIGTERM comes first");
     assert!(is_gone(&lines[0]));
@@ -170,9 +177,10 @@ async fn stopping_and_dropping_both_kill_the_group() {
 
     std::fs::remove_file(&pids).unwrap();
     let launch = sh(&script);
-    let task = tokio::spawn(async move {
-        run(&launch, &mut Collect::new(10, 60_000), &CancellationToken::new()).await
-    });
+    let task =
+        tokio::spawn(
+            async move { run(&launch, &mut Collect::new(10, 60_000), &CancellationToken::new()).await },
+        );
     until("started again", || pids.exists()).await;
     task.abort();
     until("group gone after a drop", || gone(&pids)).await;
@@ -180,7 +188,8 @@ async fn stopping_and_dropping_both_kill_the_group() {
 
 #[tokio::test]
 async fn of_a_flood_on_stderr_the_end_is_kept() {
-    let script = "i=0; while [ $i -lt 20000 ]; do echo line $i of something long >&2; i=$((i+1)); done; echo ok";
+    let script =
+        "i=0; while [ $i -lt 20000 ]; do echo line $i of something long >&2; i=$((i+1)); done; echo ok";
     let (result, lines) = collect(&sh(script), 15_000).await;
     let finished = result.unwrap();
     assert_eq!(lines, ["ok"]);
@@ -208,7 +217,7 @@ impl Watch for Beats {
         Ok(())
     }
 
-    fn stalled(&self, now: Millis) -> Option<u64> {
+    fn stalled(&mut self, now: Millis, _: Cost) -> Option<u64> {
         Some(now.since(self.0)).filter(|ms| *ms > 1_500)
     }
 }
@@ -217,7 +226,8 @@ impl Watch for Beats {
 async fn a_slow_child_that_makes_progress_is_left_alone() {
     let script = "for i in 1 2 3 4 5; do echo $i; timeout 0.6 tail -f /dev/null; done; exit 0";
     let result =
-        tokio::time::timeout(DEADLINE, run(&sh(script), &mut Beats(Millis(0)), &CancellationToken::new())).await;
+        tokio::time::timeout(DEADLINE, run(&sh(script), &mut Beats(Millis(0)), &CancellationToken::new()))
+            .await;
     let finished = result.unwrap().unwrap();
     assert!(finished.wall_ms > 2_000, "longer than any patience it was given: {finished:?}");
 }

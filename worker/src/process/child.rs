@@ -8,7 +8,7 @@
 //! supervise), tokio's `kill_on_drop` (no destructor runs in a worker that is killed). Without `setpriv` children
 //! still die with every orderly end of the worker; `doctor` says what is missing.
 //!
-//! **CPU time** is read from `/proc/<pid>/stat` between the child's end (`waitid` with WNOWAIT) and its reaping:
+//! **What it cost** is read from `/proc/<pid>` between the child's end (`waitid` with WNOWAIT) and its reaping:
 //! `getrusage(RUSAGE_CHILDREN)` would mix children that run side by side.
 
 use super::group::Group;
@@ -16,6 +16,7 @@ use super::{Failure, Launch};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use reelmill_worker_core::sandbox::{ENVIRONMENT, ResourceLimits};
 use rlimit::Resource;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -26,49 +27,41 @@ use std::time::Duration;
 use tokio::process::{ChildStderr, ChildStdout};
 use tokio::sync::oneshot;
 
-/// What a child may use up. Applied right after it starts; a program cannot raise them again.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Largest file it may write, in bytes.
-    pub file_bytes: u64,
-    /// Open descriptors.
-    pub open_files: u64,
-    /// Address space in bytes; `None` where a GPU driver maps more than there is.
-    pub address_space: Option<u64>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { file_bytes: 64 << 30, open_files: 256, address_space: None }
-    }
-}
-
-impl Limits {
-    fn apply(self, pid: i32) -> io::Result<()> {
-        let mut limits = vec![
-            (Resource::CORE, 0),
-            (Resource::FSIZE, self.file_bytes),
-            (Resource::NOFILE, self.open_files),
-        ];
-        limits.extend(self.address_space.map(|bytes| (Resource::AS, bytes)));
-        for (resource, most) in limits {
-            match rlimit::prlimit(pid, resource, Some((most, most)), None) {
-                Ok(()) => {}
-                // it has ended already: nothing left to limit
-                Err(e) if e.raw_os_error() == Some(Errno::ESRCH as i32) => return Ok(()),
-                Err(e) => return Err(io::Error::new(e.kind(), format!("limit {} not set: {e}", resource.as_name()))),
+/// Applies the limits right after the start; a program cannot raise hard limits again.
+fn apply(limits: ResourceLimits, pid: i32) -> io::Result<()> {
+    let all = [
+        (Resource::CORE, limits.core),
+        (Resource::FSIZE, limits.file_size),
+        (Resource::NOFILE, limits.open_files),
+        (Resource::AS, limits.address_space),
+    ];
+    for (resource, most) in all {
+        match rlimit::prlimit(pid, resource, Some((most, most)), None) {
+            Ok(()) => {}
+            // it has ended already: nothing left to limit
+            Err(e) if e.raw_os_error() == Some(Errno::ESRCH as i32) => return Ok(()),
+            Err(e) => {
+                return Err(io::Error::new(e.kind(), format!("limit {} not set: {e}", resource.as_name())));
             }
         }
-        Ok(())
     }
+    Ok(())
+}
+
+/// What a child used up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cost {
+    /// CPU milliseconds, user and system, of all its threads.
+    pub cpu_ms: u64,
+    /// Bytes it read by system calls: its input, give or take the few kilobytes a program reads of itself.
+    pub read_bytes: u64,
 }
 
 /// The end of a child.
 #[derive(Clone, Copy, Debug)]
-pub struct Exit {
+pub(super) struct Exit {
     status: ExitStatus,
-    /// CPU milliseconds, user and system, of all its threads.
-    pub cpu_ms: u64,
+    pub(super) cost: Cost,
 }
 
 impl Exit {
@@ -113,6 +106,11 @@ impl Child {
         Ok((child, ChildStdout::from_std(stdout)?, ChildStderr::from_std(stderr)?))
     }
 
+    /// What it used up so far.
+    pub(super) fn so_far(&self) -> Cost {
+        Cost::of(self.group.pid().as_raw())
+    }
+
     /// Waits for the end without asking for it. Safe to drop and call again.
     pub(super) async fn ended(&mut self) {
         if self.ended.is_none() {
@@ -146,7 +144,7 @@ impl Drop for Child {
 /// The child's thread: forks, limits, waits, counts, reaps.
 fn supervise(
     mut command: Command,
-    limits: Limits,
+    limits: ResourceLimits,
     started: oneshot::Sender<io::Result<Started>>,
     report: oneshot::Sender<io::Result<Exit>>,
 ) {
@@ -162,8 +160,7 @@ fn supervise(
     };
     let group = Group::of(child.id());
     let pipes = child.stdout.take().zip(child.stderr.take());
-    let ready = limits
-        .apply(group.pid().as_raw())
+    let ready = apply(limits, group.pid().as_raw())
         .and_then(|()| pipes.ok_or_else(|| io::Error::other("its pipes are missing")))
         .map(|(stdout, stderr)| (group.clone(), stdout, stderr));
     if ready.is_err() || started.is_closed() {
@@ -173,8 +170,8 @@ fn supervise(
         group.signal(Signal::SIGKILL);
     }
     let seen = await_end(group.pid());
-    let cpu_ms = cpu_ms(group.pid().as_raw());
-    let exit = group.finish(|| child.wait()).map(|status| Exit { status, cpu_ms });
+    let cost = Cost::of(group.pid().as_raw());
+    let exit = group.finish(|| child.wait()).map(|status| Exit { status, cost });
     let _ = report.send(seen.and(exit));
 }
 
@@ -189,14 +186,22 @@ fn await_end(pid: nix::unistd::Pid) -> io::Result<()> {
     }
 }
 
-/// CPU milliseconds of an ended but unreaped child; 0 where `/proc` does not tell (it is a cost, not a fact that
-/// anything is decided by).
-fn cpu_ms(pid: i32) -> u64 {
-    let ticks_per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|stat| cpu_ticks(&stat))
-        .map_or(0, |ticks| ticks * 1000 / ticks_per_second.max(1) as u64)
+impl Cost {
+    /// Of a child that runs, or has ended and is not reaped; 0 where `/proc` does not tell (nothing is decided by a cost).
+    fn of(pid: i32) -> Self {
+        let told = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
+        let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
+        let ticks = told("stat").and_then(|stat| cpu_ticks(&stat)).unwrap_or_default();
+        Self {
+            cpu_ms: ticks * 1000 / per_second.max(1) as u64,
+            read_bytes: told("io").and_then(|io| read_chars(&io)).unwrap_or_default(),
+        }
+    }
+}
+
+/// `rchar` of `/proc/<pid>/io` (proc(5)).
+fn read_chars(io: &str) -> Option<u64> {
+    io.lines().find_map(|line| line.strip_prefix("rchar:"))?.trim().parse().ok()
 }
 
 /// `utime + stime` of a line of `/proc/<pid>/stat` (proc(5), fields 14 and 15; the name in field 2 may hold spaces).
@@ -232,6 +237,7 @@ fn command(launch: &Launch) -> Command {
     command
         .args(&launch.args)
         .env_clear()
+        .envs(ENVIRONMENT)
         .current_dir(&launch.dir)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -254,5 +260,6 @@ mod tests {
         let stat = "42 (a (b) c) R 1 42 42 0 -1 4194304 9 0 0 0 700 55 0 0 20 0 1 0 5 6 7";
         assert_eq!(cpu_ticks(stat), Some(755));
         assert_eq!(cpu_ticks("42 (x"), None);
+        assert_eq!(read_chars("rchar: 512\nwchar: 7\n"), Some(512));
     }
 }

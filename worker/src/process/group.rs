@@ -33,7 +33,9 @@ impl Group {
         match killpg(self.pid, signal) {
             // ESRCH: nobody left; EPERM cannot be, the children are ours and gain no privileges
             Ok(()) | Err(Errno::ESRCH) => {}
-            Err(e) => tracing::warn!(pid = self.pid.as_raw(), %signal, error = %e, "could not signal a process group"),
+            Err(e) => {
+                tracing::warn!(pid = self.pid.as_raw(), %signal, error = %e, "could not signal a process group")
+            }
         }
     }
 

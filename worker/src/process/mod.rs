@@ -1,6 +1,6 @@
 //! Child processes: ffmpeg and ffprobe, started, watched, and ended in every case.
 //!
-//! A child gets an empty environment, no stdin, no shell, a process group of its own and resource limits. It is
+//! A child gets two variables and no inherited environment, no stdin, no shell, a process group of its own and resource limits. It is
 //! killed when it makes no progress (the caller's [`Watch`] says when), when it speaks nonsense, or when the attempt
 //! is stopped; never for taking long. Nothing here knows what the child computes.
 //!
@@ -11,7 +11,9 @@ mod child;
 mod group;
 mod pipe;
 
-pub use child::{Exit, Limits};
+pub use child::Cost;
+pub(crate) use child::setpriv;
+pub use reelmill_worker_core::sandbox::ResourceLimits;
 
 use child::Child;
 use pipe::{Lines, Tail};
@@ -40,7 +42,7 @@ pub struct Launch {
     /// Its working directory.
     pub dir: PathBuf,
     /// Its limits.
-    pub limits: Limits,
+    pub limits: ResourceLimits,
 }
 
 /// Listens to a child: one per kind of output.
@@ -48,15 +50,16 @@ pub trait Watch: Send {
     /// A line of stdout without its line end. An error says what is wrong with it: the child is killed for it.
     fn line(&mut self, line: &[u8], now: Millis) -> Result<(), String>;
 
-    /// Asked every half second: has the child stood still for too long? `Some` says for how many milliseconds.
-    fn stalled(&self, now: Millis) -> Option<u64>;
+    /// Asked every half second: has the child, which used up `so_far`, stood still for too long? `Some` says for how
+    /// many milliseconds.
+    fn stalled(&mut self, now: Millis, so_far: Cost) -> Option<u64>;
 }
 
 /// A child that ended well.
 #[derive(Debug)]
 pub struct Finished {
-    /// CPU milliseconds, user and system, of all its threads.
-    pub cpu_ms: u64,
+    /// What it used up.
+    pub cost: Cost,
     /// Milliseconds from start to exit.
     pub wall_ms: u64,
     /// The end of its stderr.
@@ -73,8 +76,8 @@ pub struct ChildError {
     pub how: Failure,
     /// The end of its stderr.
     pub stderr: String,
-    /// CPU milliseconds it used all the same.
-    pub cpu_ms: u64,
+    /// What it used up all the same.
+    pub cost: Cost,
 }
 
 /// Every way a child can fail.
@@ -110,10 +113,10 @@ pub async fn run(
     stop: &CancellationToken,
 ) -> Result<Finished, ChildError> {
     let program = launch.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let failed = |how, stderr, cpu_ms| ChildError { program: program.clone(), how, stderr, cpu_ms };
+    let failed = |how, stderr, cost| ChildError { program: program.clone(), how, stderr, cost };
     let (mut child, stdout, stderr) = Child::start(launch)
         .await
-        .map_err(|e| failed(Failure::DidNotStart(e.to_string()), String::new(), 0))?;
+        .map_err(|e| failed(Failure::DidNotStart(e.to_string()), String::new(), Cost::default()))?;
     let tail = AbortOnDropHandle::new(tokio::spawn(Tail::read(stderr)));
     let began = Instant::now();
 
@@ -124,11 +127,13 @@ pub async fn run(
     };
     let stderr = tail.await.unwrap_or_else(|e| format!("stderr could not be read: {e}"));
     match (unwanted, exit) {
-        (Some(how), exit) => Err(failed(how, stderr, exit.map_or(0, |e| e.cpu_ms))),
-        (None, Err(e)) => Err(failed(Failure::DidNotStart(format!("its end was not seen: {e}")), stderr, 0)),
+        (Some(how), exit) => Err(failed(how, stderr, exit.map_or(Cost::default(), |e| e.cost))),
+        (None, Err(e)) => {
+            Err(failed(Failure::DidNotStart(format!("its end was not seen: {e}")), stderr, Cost::default()))
+        }
         (None, Ok(exit)) => match exit.failure(&stderr) {
-            Some(how) => Err(failed(how, stderr, exit.cpu_ms)),
-            None => Ok(Finished { cpu_ms: exit.cpu_ms, wall_ms: began.elapsed().as_millis() as u64, stderr }),
+            Some(how) => Err(failed(how, stderr, exit.cost)),
+            None => Ok(Finished { cost: exit.cost, wall_ms: began.elapsed().as_millis() as u64, stderr }),
         },
     }
 }
@@ -149,7 +154,7 @@ async fn listen(
             biased;
             () = stop.cancelled() => return Some(Failure::Stopped),
             _ = look.tick() => {
-                if let Some(ms) = watch.stalled(since(began)) {
+                if let Some(ms) = watch.stalled(since(began), child.so_far()) {
                     return Some(Failure::Stalled(ms));
                 }
             }
@@ -170,6 +175,11 @@ async fn listen(
 /// Time on the child's own clock, which starts with it.
 fn since(began: Instant) -> Millis {
     Millis(began.elapsed().as_millis() as u64)
+}
+
+/// Limits of a run that reads a film and writes no more than a few files: for `-version` and other short errands.
+pub(crate) fn small_limits() -> ResourceLimits {
+    ResourceLimits::for_run(4_096, 1 << 30)
 }
 
 /// Collects stdout whole, up to a bound; for children whose output is small and whose time is short.
@@ -201,7 +211,7 @@ impl Watch for Collect {
         Ok(())
     }
 
-    fn stalled(&self, now: Millis) -> Option<u64> {
+    fn stalled(&mut self, now: Millis, _: Cost) -> Option<u64> {
         Some(now.since(self.heard)).filter(|silent| *silent > self.patience_ms)
     }
 }

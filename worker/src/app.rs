@@ -1,0 +1,108 @@
+//! Composition: settings to a worker, a worker to its end. The one place where the parts meet.
+
+use crate::abort::AbortSwitch;
+use crate::clock::Clock;
+use crate::config::{WorkerConfig, WorkerError};
+use crate::scratch::Scratch;
+use crate::session::{Driver, Parts, Stop};
+use crate::source::Sources;
+use crate::tools::Tools;
+use crate::work::Shop;
+use crate::{machine, metrics, probe};
+use reelmill_blob::Stores;
+use reelmill_common::BootId;
+use reelmill_common::capability::Capability;
+use tokio_util::sync::CancellationToken;
+
+/// A worker that has proved what it can do and is ready to run.
+pub struct App {
+    driver: Driver,
+    capability: Capability,
+}
+
+/// Builds workers.
+#[derive(Debug)]
+pub struct Worker;
+
+impl Worker {
+    /// Checks settings, ffmpeg and scratch space, and proves the encoders.
+    pub async fn build(config: WorkerConfig) -> Result<App, WorkerError> {
+        Self::build_with(config, Stores::default()).await
+    }
+
+    /// The same, with object stores given: those of the process, or faulty ones of a test.
+    pub async fn build_with(config: WorkerConfig, stores: Stores) -> Result<App, WorkerError> {
+        metrics::register();
+        let switch = AbortSwitch::from_env()?;
+        let tools = Tools::find(config.ffmpeg.as_deref(), config.ffprobe.as_deref()).await?;
+        let scratch = Scratch::open(&config.scratch, &config.worker, config.scratch_quota)?;
+        let cache = config.cache.as_deref().unwrap_or(&config.scratch);
+        let proofs = probe::prove(&tools, &scratch, cache).await?;
+        for (family, fault) in &proofs.failed {
+            tracing::warn!(
+                family = family.name(),
+                detail = fault.detail,
+                "encoder does not work here: {fault}"
+            );
+        }
+        if proofs.encoders.is_empty() {
+            let why = proofs.failed.first().map_or("none is known to it".to_owned(), |(_, f)| f.to_string());
+            return Err(WorkerError::NoEncoder(why));
+        }
+        let cores = config.cores.unwrap_or_else(machine::cores).max(1);
+        let capability = Capability {
+            worker: config.worker,
+            slots: config.slots.unwrap_or(cores).max(1),
+            cores,
+            memory_mib: config.memory_mib.unwrap_or_else(machine::memory_mib),
+            encoders: proofs.encoders,
+            ffmpeg_build: tools.build.clone(),
+        };
+        let shop = Shop {
+            tools,
+            sources: Sources::new(stores.clone()),
+            capability: capability.clone(),
+            stall_ms: config.stall_ms,
+            clock: Clock::start(),
+        };
+        let driver = Driver::new(Parts {
+            shop,
+            scratch,
+            stores,
+            switch,
+            coordinators: config.coordinators,
+            security: config.security,
+            boot: boot_id(),
+        })?;
+        Ok(App { driver, capability })
+    }
+}
+
+impl App {
+    /// What it will advertise.
+    pub fn capability(&self) -> &Capability {
+        &self.capability
+    }
+
+    /// Works until asked to leave. Dropping the future ends everything at once: children are killed, scratch files
+    /// removed, and the coordinator learns of it by the lost connection.
+    pub async fn run(self, stop: Stop) {
+        let Capability { worker, slots, ffmpeg_build, .. } = &self.capability;
+        tracing::info!(%worker, slots, ffmpeg = ffmpeg_build, "worker is ready");
+        self.driver.run(stop).await;
+        tracing::info!("worker has left");
+    }
+}
+
+/// Builds a worker and runs it until `shutdown` is cancelled; then it finishes what runs, and leaves.
+pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<(), WorkerError> {
+    let app = Worker::build(config).await?;
+    app.run(Stop { drain: shutdown, ..Stop::default() }).await;
+    Ok(())
+}
+
+/// A name that no other start of any worker has.
+fn boot_id() -> BootId {
+    let name = hex::encode(rand::random::<[u8; 16]>());
+    BootId::parse(&name).unwrap_or_else(|e| unreachable!("hex digits are a valid name: {e}"))
+}

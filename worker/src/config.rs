@@ -1,0 +1,116 @@
+//! A worker's settings, and why it cannot start with them. Data only; read once by whoever composes the worker.
+
+use crate::abort::BadSwitch;
+use crate::scratch::ScratchError;
+use crate::tools::ToolError;
+use reelmill_common::WorkerId;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Settings of a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// Its stable name.
+    pub worker: WorkerId,
+    /// Coordinators to try in turn, as `http://host:port` or `https://…`.
+    pub coordinators: Vec<String>,
+    /// How connections are secured.
+    pub security: Security,
+    /// Directory below which the worker keeps its scratch files, in a directory of its own.
+    pub scratch: PathBuf,
+    /// Bytes it may use there.
+    pub scratch_quota: u64,
+    /// Directory in which proofs of encoders are kept between starts. `None`: beside the scratch files.
+    pub cache: Option<PathBuf>,
+    /// ffmpeg, if not the one on PATH.
+    pub ffmpeg: Option<PathBuf>,
+    /// ffprobe, if not the one beside ffmpeg or on PATH.
+    pub ffprobe: Option<PathBuf>,
+    /// Concurrent work items. `None`: one per core.
+    pub slots: Option<u32>,
+    /// Cores to advertise. `None`: those this process may use.
+    pub cores: Option<u32>,
+    /// Memory to advertise, in MiB. `None`: what this process may use.
+    pub memory_mib: Option<u64>,
+    /// An ffmpeg that makes no progress for this long is killed.
+    pub stall_ms: u64,
+}
+
+impl WorkerConfig {
+    /// The usual settings.
+    pub fn new(worker: WorkerId, coordinators: Vec<String>, scratch: PathBuf) -> Self {
+        Self {
+            worker,
+            coordinators,
+            security: Security::default(),
+            scratch,
+            scratch_quota: 64 << 30,
+            cache: None,
+            ffmpeg: None,
+            ffprobe: None,
+            slots: None,
+            cores: None,
+            memory_mib: None,
+            stall_ms: 60_000,
+        }
+    }
+}
+
+/// How connections to coordinators are secured.
+#[derive(Clone, Debug, Default)]
+pub struct Security {
+    /// Certificate authority in PEM for `https` addresses.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Bearer token of this worker.
+    pub token: Option<Secret>,
+}
+
+/// A text that is never printed.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a secret.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// Why a worker did not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// ffmpeg or ffprobe cannot be used.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// No encoder works.
+    #[error("no encoder works with this ffmpeg: {0}")]
+    NoEncoder(String),
+    /// Scratch space cannot be used.
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
+    /// Nobody to work for.
+    #[error("no coordinator address was given: use --coordinator http://host:port")]
+    NoCoordinator,
+    /// An address is none.
+    #[error("coordinator address {address:?} is not usable ({why}): use http://host:port")]
+    BadAddress {
+        /// As given.
+        address: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The crash switch is set wrongly.
+    #[error(transparent)]
+    Switch(#[from] BadSwitch),
+}

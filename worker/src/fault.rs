@@ -1,0 +1,95 @@
+//! One table: what each kind of failure below means for the attempt, as a [`Fault`] a person can act on.
+
+use crate::process::{ChildError, Failure};
+use reelmill_blob::{BlobError, BlobErrorKind};
+use reelmill_common::outcome::{Fault, FaultKind};
+use reelmill_media::IndexError;
+use reelmill_worker_core::argv::ArgvError;
+use reelmill_worker_core::stderr::{self, Ending, Tail};
+
+/// A fault without a child's last words.
+pub(crate) fn fault(kind: FaultKind, message: impl Into<String>) -> Fault {
+    Fault { kind, message: message.into(), detail: String::new() }
+}
+
+/// A child failed in the run `what`, as `encoding chunk 7`.
+pub(crate) fn of_child(what: &str, e: &ChildError) -> Fault {
+    let tail = tail(&e.stderr);
+    let ending = match &e.how {
+        Failure::Stopped => return fault(FaultKind::Abandoned, format!("{what} was stopped")),
+        Failure::BadOutput(said) => {
+            let message = format!("{what}: {} printed something unexpected: {said}", e.program);
+            return Fault { kind: FaultKind::Encoder, message, detail: tail.text() };
+        }
+        Failure::DidNotStart(why) => Ending::NotStarted(why.clone()),
+        Failure::Exited(code) => Ending::Exited(*code),
+        Failure::Signalled(signal) => Ending::Killed(*signal),
+        Failure::Stalled(ms) => Ending::Stalled(*ms),
+    };
+    stderr::classify(what, &ending, &tail)
+}
+
+/// The last lines of a stderr, without secrets.
+pub(crate) fn tail(stderr: &str) -> Tail {
+    let mut tail = Tail::default();
+    stderr.lines().for_each(|line| tail.line(line));
+    tail
+}
+
+/// Reading the source failed for good.
+pub(crate) fn of_source(e: &BlobError) -> Fault {
+    let kind = match e.kind() {
+        BlobErrorKind::NotFound
+        | BlobErrorKind::Permission
+        | BlobErrorKind::Invalid
+        | BlobErrorKind::Conflict
+        | BlobErrorKind::Changed => FaultKind::Source,
+        BlobErrorKind::Full | BlobErrorKind::Unavailable => FaultKind::Storage,
+    };
+    fault(kind, format!("source: {e}"))
+}
+
+/// Writing a result failed for good.
+pub(crate) fn of_output(e: &BlobError) -> Fault {
+    fault(FaultKind::Storage, format!("output: {e}"))
+}
+
+/// There is no index of the source.
+pub(crate) fn of_index(e: &IndexError) -> Fault {
+    let kind = match e {
+        IndexError::NoMedia { .. } | IndexError::Limit { .. } => FaultKind::Source,
+        // these two are answered by a deeper scan; after the deepest they say that it cannot be read
+        IndexError::NotNative { .. } | IndexError::NeedsFrameScan { .. } => FaultKind::Source,
+        IndexError::Protocol { .. } => FaultKind::Encoder,
+    };
+    fault(kind, e.to_string())
+}
+
+/// A spec that cannot be put into arguments.
+pub(crate) fn of_argv(e: &ArgvError) -> Fault {
+    fault(FaultKind::Encoder, format!("the spec cannot be carried out: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stopped_child_is_nobodys_fault() {
+        let e = ChildError {
+            program: "ffmpeg".into(),
+            how: Failure::Stopped,
+            stderr: "Exiting normally, received signal 15.".into(),
+            cost: crate::process::Cost::default(),
+        };
+        assert_eq!(of_child("encoding chunk 7", &e).kind, FaultKind::Abandoned);
+    }
+
+    #[test]
+    fn an_unreachable_store_is_not_the_sources_fault() {
+        let away = BlobError::new(BlobErrorKind::Unavailable, "s3://films: connection refused");
+        assert_eq!(of_source(&away).kind, FaultKind::Storage);
+        let missing = BlobError::new(BlobErrorKind::NotFound, "cannot read /a.mp4: it does not exist");
+        assert_eq!(of_source(&missing).kind, FaultKind::Source);
+    }
+}

@@ -1,0 +1,343 @@
+//! The driver: carries events into the agent's machine and performs the effects it answers with, in order.
+//!
+//! Events come from the connection, from the attempts' tasks, from the clock and from whoever stops the worker.
+//! Nothing is decided here: what to send, start, upload and forget is for [`Agent`] to say. The driver never waits for
+//! a connection or for work; each has a task of its own that reports by an event.
+
+mod dial;
+
+use crate::abort::AbortSwitch;
+use crate::config::{Security, WorkerError};
+use crate::scratch::{AttemptDir, Scratch};
+use crate::work::{Made, Shop, Work};
+use crate::{metrics, upload};
+use dial::{Connection, Dialer};
+use reelmill_blob::Stores;
+use reelmill_common::outcome::Fault;
+use reelmill_common::session::{FromWorker, Lease, Termed, ToWorker, WriteGrant};
+use reelmill_common::spec::{ChunkMedia, WorkItem};
+use reelmill_common::{AttemptId, BootId};
+use reelmill_proto::worker::v1 as pb;
+use reelmill_worker_core::agent::{Agent, AgentConfig, AgentEffect, AgentEvent};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
+use tracing::Instrument as _;
+
+/// Events waiting for the driver.
+const EVENTS: usize = 1024;
+
+/// What reaches the driver.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A connection is open and can be written to.
+    Connected {
+        /// Which.
+        generation: u64,
+        /// Where to write.
+        outbound: mpsc::Sender<pb::FromWorker>,
+    },
+    /// The coordinator said something.
+    Received {
+        /// On which connection.
+        generation: u64,
+        /// What.
+        message: Termed<ToWorker>,
+    },
+    /// A connection ended, or was never made.
+    Ended {
+        /// Which.
+        generation: u64,
+        /// How.
+        end: Status,
+    },
+    /// An attempt is this far.
+    Progress(AttemptId, u64, u64),
+    /// An attempt's work has ended.
+    Worked(AttemptId, Result<Box<Made>, Fault>),
+    /// An attempt's upload has ended.
+    Uploaded(AttemptId, Result<(), Fault>),
+}
+
+/// How a worker is asked to leave.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Finish what runs, then leave.
+    pub drain: CancellationToken,
+    /// Stop what runs, hand it back, then leave.
+    pub hand_back: CancellationToken,
+}
+
+/// What the driver is made of.
+pub(crate) struct Parts {
+    pub(crate) shop: Shop,
+    pub(crate) scratch: Scratch,
+    pub(crate) stores: Stores,
+    pub(crate) switch: AbortSwitch,
+    pub(crate) coordinators: Vec<String>,
+    pub(crate) security: Security,
+    pub(crate) boot: BootId,
+}
+
+/// An attempt as the driver holds it.
+struct Attempt {
+    kind: &'static str,
+    content_type: &'static str,
+    output: WriteGrant,
+    span: tracing::Span,
+    /// Removes the scratch files with the last one that holds it.
+    dir: Option<Arc<AttemptDir>>,
+    made: Option<Arc<Made>>,
+    stop: CancellationToken,
+    task: Option<AbortOnDropHandle<()>>,
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The driver.
+pub(crate) struct Driver {
+    agent: Agent,
+    shop: Shop,
+    scratch: Scratch,
+    stores: Stores,
+    switch: Arc<AbortSwitch>,
+    dialer: Dialer,
+    connection: Option<Connection>,
+    generation: u64,
+    attempts: BTreeMap<AttemptId, Attempt>,
+    events: mpsc::Sender<Event>,
+    inbox: mpsc::Receiver<Event>,
+    leaving: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(parts: Parts) -> Result<Self, WorkerError> {
+        let capability = parts.shop.capability.clone();
+        let config = AgentConfig::new(capability.worker.clone(), parts.boot, capability);
+        let (events, inbox) = mpsc::channel(EVENTS);
+        Ok(Self {
+            agent: Agent::new(config),
+            shop: parts.shop,
+            scratch: parts.scratch,
+            stores: parts.stores,
+            switch: Arc::new(parts.switch),
+            dialer: Dialer::new(&parts.coordinators, parts.security)?,
+            connection: None,
+            generation: 0,
+            attempts: BTreeMap::new(),
+            events,
+            inbox,
+            leaving: false,
+        })
+    }
+
+    /// Works until the agent leaves.
+    pub(crate) async fn run(mut self, stop: Stop) {
+        self.tell(AgentEvent::Disconnected).await;
+        let (mut draining, mut handing_back) = (false, false);
+        while !self.leaving {
+            let tick = self.agent.next_tick().map(|at| self.shop.clock.instant(at));
+            tokio::select! {
+                event = self.inbox.recv() => match event {
+                    Some(event) => self.take(event).await,
+                    // never: the driver holds a sender itself
+                    None => return,
+                },
+                () = tokio::time::sleep_until(tick.unwrap_or_else(tokio::time::Instant::now)), if tick.is_some() => {
+                    self.tell(AgentEvent::Tick).await;
+                }
+                () = stop.drain.cancelled(), if !draining => {
+                    draining = true;
+                    tracing::info!("leaving after the work that runs");
+                    self.tell(AgentEvent::DrainRequested).await;
+                }
+                () = stop.hand_back.cancelled(), if draining && !handing_back => {
+                    handing_back = true;
+                    tracing::info!("handing back the work that runs");
+                    self.tell(AgentEvent::DrainRequested).await;
+                }
+            }
+        }
+    }
+
+    /// Turns an event of the shells into one of the agent; what belongs to a replaced connection is dropped.
+    async fn take(&mut self, event: Event) {
+        let current = self.generation;
+        match event {
+            Event::Connected { generation, outbound } if generation == current => {
+                if let Some(connection) = &mut self.connection {
+                    connection.outbound = Some(outbound);
+                }
+                self.tell(AgentEvent::Connected).await;
+            }
+            Event::Received { generation, message } if generation == current => {
+                if matches!(message.message, ToWorker::Welcome { .. }) {
+                    tracing::info!(term = message.term.0, "joined");
+                    self.dialer.welcomed();
+                }
+                self.tell(AgentEvent::Received(message)).await;
+            }
+            Event::Ended { generation, end } if generation == current => {
+                tracing::warn!(why = end.message(), code = ?end.code(), "no connection to a coordinator");
+                self.dialer.ended(&end);
+                self.connection = None;
+                self.tell(AgentEvent::Disconnected).await;
+            }
+            Event::Connected { .. } | Event::Received { .. } | Event::Ended { .. } => {}
+            Event::Progress(attempt, done, total) => {
+                self.tell(AgentEvent::Progress { attempt, done, total }).await;
+            }
+            Event::Worked(attempt, Ok(made)) => {
+                let files = made.files.iter().map(|(file, _)| file.clone()).collect();
+                let Some(held) = self.attempts.get_mut(&attempt) else { return };
+                held.made = Some(Arc::from(made));
+                self.tell(AgentEvent::Made { attempt, files }).await;
+            }
+            Event::Uploaded(attempt, Ok(())) => {
+                let Some(held) = self.attempts.get(&attempt) else { return };
+                let Some(made) = held.made.clone() else { return };
+                held.span.in_scope(|| tracing::info!("done"));
+                metrics::attempt_ended(held.kind, "done");
+                let report = Box::new(made.report.clone());
+                self.tell(AgentEvent::Uploaded { attempt, report }).await;
+            }
+            Event::Worked(attempt, Err(fault)) | Event::Uploaded(attempt, Err(fault)) => {
+                let Some(held) = self.attempts.get(&attempt) else { return };
+                let kind = fault.kind.name();
+                held.span.in_scope(|| tracing::warn!(kind, detail = fault.detail, "failed: {fault}"));
+                metrics::attempt_ended(held.kind, kind);
+                self.tell(AgentEvent::WorkFailed { attempt, fault }).await;
+            }
+        }
+    }
+
+    /// One event into the agent, and every effect that comes of it. A connection found dead on the way is an event of
+    /// its own, after the effects that were due.
+    async fn tell(&mut self, event: AgentEvent) {
+        let mut due = Some(event);
+        while let Some(event) = due.take() {
+            for effect in self.agent.handle(self.shop.clock.now(), event) {
+                let switch = Arc::clone(&self.switch);
+                let sent = match effect {
+                    // its number depends on time, so it would make kill tests count differently each time
+                    AgentEffect::Send(beat @ FromWorker::Heartbeat { .. }) => self.send(&beat),
+                    effect => switch.around(self.perform(effect)).await,
+                };
+                if !sent {
+                    due = Some(AgentEvent::Disconnected);
+                }
+            }
+        }
+    }
+
+    /// Performs one effect; false if the connection turned out to be lost.
+    async fn perform(&mut self, effect: AgentEffect) -> bool {
+        match effect {
+            AgentEffect::Send(message) => return self.send(&message),
+            AgentEffect::Start(lease) => self.start(*lease),
+            AgentEffect::Upload { attempt } => self.upload(attempt),
+            AgentEffect::Abort { attempt } => {
+                if let Some(held) = self.attempts.remove(&attempt) {
+                    held.span.in_scope(|| tracing::info!("aborted"));
+                }
+            }
+            AgentEffect::Discard { attempt } => {
+                self.attempts.remove(&attempt);
+            }
+            AgentEffect::Reconnect => {
+                self.generation += 1;
+                self.connection = Some(self.dialer.dial(self.generation, self.events.clone()));
+            }
+            AgentEffect::Exit => self.leaving = true,
+        }
+        true
+    }
+
+    fn send(&mut self, message: &FromWorker) -> bool {
+        let sent = self.connection.as_ref().is_some_and(|connection| connection.send(message));
+        if !sent {
+            self.connection = None;
+        }
+        sent
+    }
+
+    fn start(&mut self, lease: Lease) {
+        let attempt = lease.attempt;
+        let span = tracing::info_span!(
+            "attempt",
+            worker = %self.shop.capability.worker,
+            job = %lease.job,
+            chunk = number(&lease.item),
+            attempt = %attempt,
+            kind = lease.item.kind(),
+        );
+        let mut held = Attempt {
+            kind: lease.item.kind(),
+            content_type: content_type(&lease.item),
+            output: lease.output.clone(),
+            span: span.clone(),
+            dir: None,
+            made: None,
+            stop: CancellationToken::new(),
+            task: None,
+        };
+        let (events, progress) = (self.events.clone(), self.events.clone());
+        let dir = self.scratch.attempt(attempt).map(Arc::new);
+        held.dir = dir.as_ref().ok().cloned();
+        let (shop, stop) = (self.shop.clone(), held.stop.clone());
+        let work = async move {
+            tracing::info!("started");
+            let result = match dir {
+                Ok(dir) => {
+                    // told again soon: a full queue loses nothing that matters
+                    let progress =
+                        move |done, total| drop(progress.try_send(Event::Progress(attempt, done, total)));
+                    Work { shop, lease, dir, stop, progress: Box::new(progress) }.perform().await
+                }
+                Err(e) => Err(e.into()),
+            };
+            // the driver is gone only when the worker leaves
+            let _ = events.send(Event::Worked(attempt, result.map(Box::new))).await;
+        };
+        held.task = Some(AbortOnDropHandle::new(tokio::spawn(work.instrument(span))));
+        self.attempts.insert(attempt, held);
+    }
+
+    fn upload(&mut self, attempt: AttemptId) {
+        let Some(held) = self.attempts.get_mut(&attempt) else { return };
+        let Some(made) = held.made.clone() else { return };
+        let (stores, switch, events) = (self.stores.clone(), Arc::clone(&self.switch), self.events.clone());
+        let (output, content_type, span) = (held.output.clone(), held.content_type, held.span.clone());
+        let put = async move {
+            let result = upload::upload(&stores, &output, &made, content_type, &switch).await;
+            let _ = events.send(Event::Uploaded(attempt, result)).await;
+        };
+        held.task = Some(AbortOnDropHandle::new(tokio::spawn(put.instrument(span))));
+    }
+}
+
+/// A chunk's number in its plan, for logs.
+fn number(item: &WorkItem) -> Option<u32> {
+    match item {
+        WorkItem::Encode(spec) => Some(match &spec.media {
+            ChunkMedia::Video(chunk) => chunk.number,
+            ChunkMedia::Audio(chunk) => chunk.number,
+        }),
+        WorkItem::Index(_) | WorkItem::Analyse(_) => None,
+    }
+}
+
+/// What package files are served as.
+fn content_type(item: &WorkItem) -> &'static str {
+    match item {
+        WorkItem::Encode(spec) if matches!(spec.media, ChunkMedia::Audio(_)) => "audio/mp4",
+        _ => "video/mp4",
+    }
+}

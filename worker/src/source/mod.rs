@@ -1,0 +1,138 @@
+//! The source of an attempt: one object, opened once, the same until the end.
+//!
+//! The index reads it by ranges. ffmpeg reads a local file itself and everything else through a loopback reader that
+//! serves this one object and nothing more. Where the source lies comes from the lease's grant, never from the
+//! worker's own configuration. Retries belong to the store below.
+
+mod loopback;
+mod moov;
+
+use crate::fault;
+use loopback::Loopback;
+use moov::Moovs;
+use reelmill_blob::{BlobError, SourceReader, Stores, open_source};
+use reelmill_common::index::Demuxer;
+use reelmill_common::outcome::Fault;
+use reelmill_common::session::ReadGrant;
+use reelmill_worker_core::argv::{Input, Location};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Opens sources; keeps what is worth keeping between attempts on one source.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    stores: Stores,
+    moovs: Moovs,
+}
+
+impl Sources {
+    /// Sources in `stores`.
+    pub fn new(stores: Stores) -> Self {
+        Self { stores, moovs: Moovs::default() }
+    }
+
+    /// Opens what the grant names. A source that is not the accepted one any more is refused.
+    pub async fn open(&self, grant: &ReadGrant) -> Result<Source, Fault> {
+        let reader = open_source(&self.stores, &grant.url).await.map_err(|e| fault::of_source(&e))?;
+        reader.check(grant.bytes, grant.version.as_deref()).map_err(|e| fault::of_source(&e))?;
+        let reader = Counted { reader, read: Arc::default(), failed: Arc::default() };
+        Ok(Source { sources: self.clone(), url: grant.url.clone(), reader })
+    }
+}
+
+/// One opened source.
+#[derive(Clone, Debug)]
+pub struct Source {
+    sources: Sources,
+    url: String,
+    reader: Counted,
+}
+
+impl Source {
+    /// Its bytes, by ranges.
+    pub fn reader(&self) -> &SourceReader {
+        &self.reader.reader
+    }
+
+    /// Bytes read here for the attempt so far; a local file that ffmpeg reads itself is not among them.
+    pub fn bytes_read(&self) -> u64 {
+        self.reader.read.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes read with [`Source::reader`].
+    pub fn count(&self, bytes: u64) {
+        self.reader.count(bytes);
+    }
+
+    /// How ffmpeg gets at it, for as long as the result lives.
+    pub async fn for_ffmpeg(&self, demuxer: Demuxer, threads: u8) -> Result<Served, Fault> {
+        let storage = |e: std::io::Error| {
+            fault::fault(
+                reelmill_common::outcome::FaultKind::Storage,
+                format!("the loopback reader did not start: {e}"),
+            )
+        };
+        let (location, loopback) = match self.reader.reader.local_path() {
+            Some(path) => {
+                let path = path.into_os_string().into_string().map_err(|path| {
+                    fault::fault(
+                        reelmill_common::outcome::FaultKind::Source,
+                        format!("source: the path {} is not UTF-8: rename it", path.display()),
+                    )
+                })?;
+                (Location::File(path), None)
+            }
+            None => {
+                let moov = match demuxer {
+                    Demuxer::Mov => self.sources.moovs.of(&self.url, &self.reader).await,
+                    _ => Ok(None),
+                };
+                let moov = moov.map_err(|e| fault::of_source(&e))?;
+                let loopback = Loopback::start(self.reader.clone(), moov).await.map_err(storage)?;
+                (Location::Loopback(loopback.url()), Some(loopback))
+            }
+        };
+        Ok(Served { input: Input { demuxer, location, threads }, source: self.clone(), _loopback: loopback })
+    }
+
+    /// Fails if the object was replaced since it was opened, or if the loopback reader had to give up on it.
+    pub async fn still_good(&self) -> Result<(), Fault> {
+        if let Some(e) = self.reader.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(fault::of_source(&e));
+        }
+        let now = open_source(&self.sources.stores, &self.url).await.map_err(|e| fault::of_source(&e))?;
+        let (bytes, version) = (self.reader.reader.bytes(), self.reader.reader.version());
+        now.check(Some(bytes), version).map_err(|e| fault::of_source(&e))
+    }
+}
+
+/// A source while ffmpeg may read it.
+#[derive(Debug)]
+pub struct Served {
+    /// What ffmpeg is told.
+    pub input: Input,
+    /// The source itself.
+    pub source: Source,
+    /// Serves until it is dropped.
+    _loopback: Option<Loopback>,
+}
+
+/// A reader whose bytes are counted and whose last failure is kept.
+#[derive(Clone, Debug)]
+struct Counted {
+    reader: SourceReader,
+    read: Arc<AtomicU64>,
+    failed: Arc<Mutex<Option<BlobError>>>,
+}
+
+impl Counted {
+    fn count(&self, bytes: u64) {
+        self.read.fetch_add(bytes, Ordering::Relaxed);
+        crate::metrics::source_bytes(bytes);
+    }
+
+    /// Keeps why reading failed: ffmpeg will only see a broken connection.
+    fn fail(&self, e: BlobError) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
+    }
+}

@@ -1,0 +1,169 @@
+//! Encode: one chunk through ffmpeg, read back, verified, and written as the package's own files.
+
+use super::Work;
+use super::ffmpeg::Encoding;
+use crate::scratch::AttemptDir;
+use crate::source::Source;
+use crate::{fault, metrics};
+use reelmill_common::index::Demuxer;
+use reelmill_common::outcome::{AttemptCost, ChunkReport, Fault, FaultKind};
+use reelmill_common::session::NamedFile;
+use reelmill_common::spec::{AAC_FRAME, AudioChunk, VideoChunk};
+use reelmill_worker_core::argv;
+use reelmill_worker_core::argv::timeline::OFFSET_SECONDS;
+use reelmill_worker_core::build;
+use reelmill_worker_core::progress::Update;
+use reelmill_worker_core::verify::OutputError;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+type Files = Vec<(NamedFile, PathBuf)>;
+
+/// Encodes a video chunk at all its rungs.
+pub(super) async fn video(
+    work: &Work,
+    demuxer: Demuxer,
+    chunk: &VideoChunk,
+    source: &Source,
+    cost: &mut AttemptCost,
+) -> Result<(ChunkReport, Files), Fault> {
+    let names: Vec<String> = (0..chunk.rungs.len()).map(|i| format!("rung-{i}.mp4")).collect();
+    let outputs: Vec<String> = names.iter().map(|n| work.scratch_path(n)).collect();
+    let served = source.for_ffmpeg(demuxer, work.lease.decoder_threads).await?;
+    let args = argv::video::encode(chunk, &served.input, &outputs).map_err(|e| fault::of_argv(&e))?;
+    let total = chunk.frames.output.len() as u64;
+    let every = chunk.rungs.first().map_or(1, |r| u64::from(r.settings.every));
+    let tell = |u: Update| (work.progress)((u.frames * every).min(total), total);
+    let mut watch = Encoding::new(work, source, tell);
+    let what = format!("encoding video chunk {}", chunk.number);
+    let stderr = run(work, &what, args, &mut watch, source, cost).await?;
+    metrics::encoded(total, cost.encode_ms);
+
+    let mut report = begin(work, &stderr);
+    report.encoder = chunk.rungs.first().and_then(|r| work.proof(r.settings.family));
+    let mut files = Vec::new();
+    let chunk = Arc::new(chunk.clone());
+    for (rung, name) in names.into_iter().enumerate() {
+        let part = Part::Picture(Arc::clone(&chunk), rung);
+        add(&mut report, &mut files, read_back(&work.dir, name, part).await?);
+    }
+    Ok((report, files))
+}
+
+/// Encodes an audio chunk.
+pub(super) async fn audio(
+    work: &Work,
+    demuxer: Demuxer,
+    chunk: &AudioChunk,
+    source: &Source,
+    cost: &mut AttemptCost,
+) -> Result<(ChunkReport, Files), Fault> {
+    let name = "audio.mp4".to_owned();
+    let served = source.for_ffmpeg(demuxer, work.lease.decoder_threads).await?;
+    let args = argv::audio::encode(chunk, &served.input, &work.scratch_path(&name))
+        .map_err(|e| fault::of_argv(&e))?;
+    let total = chunk.packets.1.saturating_sub(chunk.packets.0);
+    let rate = u64::from(chunk.settings.sample_rate);
+    let before = argv::audio::encoded_range(chunk).start_sample + OFFSET_SECONDS as u64 * rate;
+    let tell = |u: Update| {
+        let samples = u.out_time_us.unwrap_or_default().max(0) as u64 / 1_000 * rate / 1_000;
+        (work.progress)((samples.saturating_sub(before) / AAC_FRAME).min(total), total);
+    };
+    let mut watch = Encoding::new(work, source, tell);
+    let what = format!("encoding audio chunk {}", chunk.number);
+    let stderr = run(work, &what, args, &mut watch, source, cost).await?;
+
+    let mut report = begin(work, &stderr);
+    report.loudness = chunk.measure_loudness.then(|| argv::audio::parse_loudness(&stderr)).flatten();
+    let mut files = Vec::new();
+    let part = Part::Sound(Arc::new(chunk.clone()));
+    add(&mut report, &mut files, read_back(&work.dir, name, part).await?);
+    Ok((report, files))
+}
+
+/// Runs ffmpeg and adds up what it cost. A source that broke underneath it is the better explanation of a failure,
+/// and makes a success worthless.
+async fn run(
+    work: &Work,
+    what: &str,
+    args: Vec<String>,
+    watch: &mut Encoding<'_>,
+    source: &Source,
+    cost: &mut AttemptCost,
+) -> Result<String, Fault> {
+    let ran = work.ffmpeg(what, args, watch).await;
+    if !work.stop.is_cancelled() {
+        source.still_good().await?;
+    }
+    let ran = ran?;
+    cost.cpu_ms += ran.cost.cpu_ms;
+    cost.encode_ms += ran.wall_ms;
+    let local = source.reader().local_path().map_or(0, |_| ran.cost.read_bytes);
+    cost.source_bytes = source.bytes_read() + local;
+    metrics::source_bytes(local);
+    Ok(ran.stderr)
+}
+
+fn begin(work: &Work, stderr: &str) -> ChunkReport {
+    ChunkReport {
+        files: Vec::new(),
+        units: Vec::new(),
+        configs: Vec::new(),
+        loudness: None,
+        cost: AttemptCost::default(),
+        encoder: None,
+        ffmpeg_build: work.shop.tools.build.clone(),
+        notes: fault::tail(stderr).complaints(),
+    }
+}
+
+/// One rung, finished.
+struct Rung {
+    files: Vec<(NamedFile, PathBuf, reelmill_common::outcome::FileReport)>,
+    units: u64,
+    config: Vec<u8>,
+}
+
+fn add(report: &mut ChunkReport, files: &mut Files, rung: Rung) {
+    report.units.push(rung.units);
+    report.configs.push(rung.config);
+    for (named, path, file) in rung.files {
+        report.files.push(file);
+        files.push((named, path));
+    }
+}
+
+/// What a file of ffmpeg's holds.
+enum Part {
+    /// This rung of a chunk.
+    Picture(Arc<VideoChunk>, usize),
+    /// A chunk of sound.
+    Sound(Arc<AudioChunk>),
+}
+
+/// Reads ffmpeg's file back, makes the rung's files of it and keeps them in scratch. Off the async threads: this is
+/// hashing and disk.
+async fn read_back(dir: &Arc<AttemptDir>, name: String, part: Part) -> Result<Rung, Fault> {
+    let dir = Arc::clone(dir);
+    tokio::task::spawn_blocking(move || keep(&dir, Path::new(&name), &part)).await.unwrap_or_else(|e| {
+        Err(fault::fault(FaultKind::Output, format!("reading the output back broke off: {e}")))
+    })
+}
+
+fn keep(dir: &AttemptDir, name: &Path, part: &Part) -> Result<Rung, Fault> {
+    let file = dir.read(name)?;
+    let made = match part {
+        Part::Picture(chunk, rung) => build::video(chunk, *rung, &file),
+        Part::Sound(chunk) => build::audio(chunk, &file),
+    };
+    let mut made = made.map_err(OutputError::into_fault)?;
+    let mut files = Vec::new();
+    for built in made.by_ref() {
+        let built = built.map_err(OutputError::into_fault)?;
+        let path = dir.write(&format!("package/{}", built.name), &built.bytes)?;
+        let (bytes, sha256) = (built.report.bytes, built.report.sha256);
+        files.push((NamedFile { name: built.name, bytes, sha256 }, path, built.report));
+    }
+    dir.remove(name)?;
+    Ok(Rung { files, units: made.units, config: made.config })
+}

@@ -1,0 +1,81 @@
+//! One run of ffmpeg or ffprobe for an attempt: arguments in, what it said and cost out.
+
+use super::Work;
+use crate::fault;
+use crate::process::{self, Cost, Finished, Launch, Watch};
+use crate::source::Source;
+use reelmill_common::Millis;
+use reelmill_common::outcome::Fault;
+use reelmill_worker_core::progress::{ProgressParser, StallWatch, Update};
+use std::path::Path;
+
+/// Follows `-progress` on stdout: tells how far the run is, and notices when it hangs.
+pub(super) struct Encoding<'a> {
+    parser: ProgressParser,
+    stall: StallWatch,
+    limit_ms: u64,
+    latest: Update,
+    source: &'a Source,
+    tell: Box<dyn Fn(Update) + Send + Sync + 'a>,
+}
+
+impl<'a> Encoding<'a> {
+    pub(super) fn new(work: &Work, source: &'a Source, tell: impl Fn(Update) + Send + Sync + 'a) -> Self {
+        let limit_ms = work.shop.stall_ms;
+        Self {
+            parser: ProgressParser::default(),
+            stall: StallWatch::new(Millis(0), limit_ms),
+            limit_ms,
+            latest: Update::default(),
+            source,
+            tell: Box::new(tell),
+        }
+    }
+}
+
+impl Watch for Encoding<'_> {
+    fn line(&mut self, line: &[u8], _: Millis) -> Result<(), String> {
+        if let Some(update) = self.parser.line(&String::from_utf8_lossy(line)) {
+            self.latest = update;
+            (self.tell)(update);
+        }
+        Ok(())
+    }
+
+    fn stalled(&mut self, now: Millis, so_far: Cost) -> Option<u64> {
+        // a run without a picture still has a time, and a run that decodes its way to the first frame still reads
+        let done = self.latest.frames.max(self.latest.out_time_us.unwrap_or_default().max(0) as u64);
+        self.stall.seen(now, done, self.latest.bytes, so_far.read_bytes + self.source.bytes_read());
+        self.stall.stalled(now).then_some(self.limit_ms)
+    }
+}
+
+impl Work {
+    /// Runs ffmpeg with `args`; `what` names the run for a person.
+    pub(super) async fn ffmpeg(
+        &self,
+        what: &str,
+        args: Vec<String>,
+        watch: &mut dyn Watch,
+    ) -> Result<Finished, Fault> {
+        self.child(&self.shop.tools.ffmpeg, what, args, watch).await.map_err(|e| fault::of_child(what, &e))
+    }
+
+    /// Runs one of the programs.
+    pub(super) async fn child(
+        &self,
+        program: &Path,
+        what: &str,
+        args: Vec<String>,
+        watch: &mut dyn Watch,
+    ) -> Result<Finished, process::ChildError> {
+        tracing::debug!(program = %program.display(), what, "starting");
+        let launch = Launch {
+            program: program.to_owned(),
+            args: args.into_iter().map(Into::into).collect(),
+            dir: self.dir.path().to_owned(),
+            limits: self.limits(),
+        };
+        process::run(&launch, watch, &self.stop).await
+    }
+}

@@ -1,0 +1,127 @@
+//! One attempt's work: from a lease to files in scratch and a report, or to a fault.
+//!
+//! Nothing is uploaded here and nothing is sent; what was made is handed back. What to do is in the lease, how to do
+//! it is in `reelmill-worker-core`; here the processes run and the bytes move.
+
+mod analyse;
+mod encode;
+mod ffmpeg;
+mod index;
+
+use crate::clock::Clock;
+use crate::scratch::AttemptDir;
+use crate::source::Sources;
+use crate::tools::Tools;
+use bytes::Bytes;
+use reelmill_common::Sha256;
+use reelmill_common::capability::{Capability, EncoderProof};
+use reelmill_common::keys::report_key;
+use reelmill_common::ladder::EncoderFamily;
+use reelmill_common::outcome::{AttemptCost, Fault, Report, ReportBody};
+use reelmill_common::session::{Lease, NamedFile};
+use reelmill_common::spec::{ChunkMedia, WorkItem};
+use reelmill_worker_core::sandbox::ResourceLimits;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// What all attempts of a worker share.
+#[derive(Clone, Debug)]
+pub struct Shop {
+    /// The programs.
+    pub tools: Tools,
+    /// The sources.
+    pub sources: Sources,
+    /// What this worker advertised.
+    pub capability: Capability,
+    /// A run without progress for this long is killed.
+    pub stall_ms: u64,
+    /// The worker's clock.
+    pub clock: Clock,
+}
+
+/// Hears how far an attempt is: units done, of how many.
+pub type Progress = dyn Fn(u64, u64) + Send + Sync;
+
+/// One attempt at work.
+pub struct Work {
+    /// What all attempts share.
+    pub shop: Shop,
+    /// What to do.
+    pub lease: Lease,
+    /// Its scratch directory.
+    pub dir: Arc<AttemptDir>,
+    /// Ends it early.
+    pub stop: CancellationToken,
+    /// Hears how far it is.
+    pub progress: Box<Progress>,
+}
+
+/// What an attempt made: files in scratch, and the report's object.
+#[derive(Debug)]
+pub struct Made {
+    /// Package files: name, and where the content lies.
+    pub files: Vec<(NamedFile, PathBuf)>,
+    /// The report's object.
+    pub object: Bytes,
+    /// The report that names it.
+    pub report: Report,
+}
+
+impl Work {
+    /// Does the work.
+    pub async fn perform(self) -> Result<Made, Fault> {
+        let began = self.shop.clock.now();
+        let mut cost = AttemptCost::default();
+        let source = self.shop.sources.open(&self.lease.source).await?;
+        let (body, object, files) = match &self.lease.item {
+            WorkItem::Index(_) => {
+                let index = index::index(&self, &source).await?;
+                (ReportBody::Index, reelmill_proto::stored::encode_index(&index), Vec::new())
+            }
+            WorkItem::Analyse(spec) => {
+                let report = analyse::analyse(&self, spec, &source).await?;
+                let object = reelmill_proto::stored::encode_analysis(&report);
+                (ReportBody::Analyse(report), object, Vec::new())
+            }
+            WorkItem::Encode(spec) => {
+                let made = match &spec.media {
+                    ChunkMedia::Video(chunk) => {
+                        encode::video(&self, spec.demuxer, chunk, &source, &mut cost).await?
+                    }
+                    ChunkMedia::Audio(chunk) => {
+                        encode::audio(&self, spec.demuxer, chunk, &source, &mut cost).await?
+                    }
+                };
+                cost.wall_ms = self.shop.clock.now().since(began);
+                let (mut report, files) = made;
+                report.cost = cost;
+                let object = reelmill_proto::stored::encode_chunk_report(&report);
+                (ReportBody::Encode(report), object, files)
+            }
+        };
+        let report = Report {
+            key: report_key(self.lease.spec, self.lease.attempt),
+            sha256: Sha256::of(&object),
+            bytes: object.len() as u64,
+            body,
+        };
+        Ok(Made { files, object: object.into(), report })
+    }
+
+    /// What every child of this attempt may use up.
+    fn limits(&self) -> ResourceLimits {
+        ResourceLimits::for_run(self.shop.capability.memory_mib, self.dir.bytes_left())
+    }
+
+    /// An absolute path in scratch, as an argument.
+    fn scratch_path(&self, name: &str) -> String {
+        // the scratch root was checked to be UTF-8 when it was opened
+        self.dir.path().join(name).to_string_lossy().into_owned()
+    }
+
+    /// The proof this worker advertised for an encoder family.
+    fn proof(&self, family: EncoderFamily) -> Option<EncoderProof> {
+        self.shop.capability.encoders.iter().find(|e| e.family == family).cloned()
+    }
+}
