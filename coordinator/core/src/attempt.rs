@@ -2,11 +2,11 @@
 //! it ran is not.
 //!
 //! ```text
-//! Offered --named in Hello or Heartbeat--> Running --Outcome--> (Reported) --> Won            the commit is written
-//!    |                                        |                     `--------> Lost(Why)
-//!    `----------------------------------------+------------------------------> Lost(Why)
+//! Offered --named in Hello or Heartbeat--> Running --Grant--> Uploading --Outcome--> (Reported) --> Won
+//!    |                                        |                   |                       `--> Lost(Why)
+//!    `----------------------------------------+-------------------'------------------------> Lost(Why)
 //! ```
-//! `Reported` is a moment: the verdict is decided in the same step, and told when it is durable.
+//! `Won` is the commit. `Reported` is a moment: the verdict is decided in the same step, and told when it is durable.
 
 use crate::event::SessionId;
 use crate::work::{SpecRef, WorkKind};
@@ -19,6 +19,8 @@ pub(crate) enum Phase {
     Offered,
     /// Its worker has named it.
     Running,
+    /// Its files may be uploaded: it takes no slot any more.
+    Uploading,
 }
 
 /// Why an attempt has ended.
@@ -63,6 +65,13 @@ impl Attempt {
     /// Has its lease run out?
     pub(crate) fn is_expired(&self, now: Millis, ttl_ms: u64) -> bool {
         now.since(self.renewed_at) > ttl_ms
+    }
+
+    /// Its worker has named it.
+    pub(crate) fn is_known(&mut self) {
+        if self.phase == Phase::Offered {
+            self.phase = Phase::Running;
+        }
     }
 
     /// Slot-milliseconds done, by its progress.

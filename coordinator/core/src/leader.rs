@@ -205,6 +205,7 @@ impl Leader {
         let attempt = self.attempts.remove(&id)?;
         if let Some(w) = self.workers.get_mut(&attempt.worker) {
             w.held.remove(&id);
+            w.uploading.remove(&id);
             w.memory_mib = w.memory_mib.saturating_sub(attempt.spec.needs.memory_mib);
             w.alone &= !attempt.alone;
         }
@@ -295,7 +296,7 @@ impl Leader {
             let alive = self.workers.get(&worker).is_some_and(|w| turn.now.since(w.heard) <= ttl_ms);
             match (alive, phase) {
                 (true, Phase::Offered) => self.revoke(turn, id, Why::NeverArrived),
-                (true, Phase::Running) => {
+                (true, Phase::Running | Phase::Uploading) => {
                     self.revoke(turn, id, Why::Forgotten);
                     self.distrust(turn, &worker);
                 }

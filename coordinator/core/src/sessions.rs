@@ -106,7 +106,7 @@ impl Leader {
         let mine = self.attempts.get_mut(&attempt).filter(|a| a.worker == *worker && a.spec.id == spec);
         if let Some(a) = mine {
             a.session = session;
-            a.phase = Phase::Running;
+            a.is_known();
             a.renewed_at = turn.now;
         } else if !self.may_adopt(attempt) || !self.adopt(turn.now, session, worker, attempt, &job, spec) {
             let message = ToWorker::Revoke { attempt };
@@ -202,7 +202,7 @@ impl Leader {
             match self.attempts.get_mut(&p.attempt).filter(|a| a.worker == worker) {
                 Some(a) => {
                     a.session = session;
-                    a.phase = Phase::Running;
+                    a.is_known();
                     a.renewed_at = turn.now;
                     a.progress = (p.done, p.total);
                 }
@@ -217,7 +217,7 @@ impl Leader {
     }
 
     /// The fence of the data plane: only a live, leased attempt of an open spec may put files.
-    fn may_upload(&mut self, turn: &Turn<'_>, worker: &WorkerId, id: AttemptId) -> bool {
+    fn may_upload(&mut self, turn: &mut Turn<'_>, worker: &WorkerId, id: AttemptId) -> bool {
         if sabotaged!(turn.config, DoubleGrant) {
             return true;
         }
@@ -227,10 +227,16 @@ impl Leader {
         if a.is_expired(now, ttl_ms) {
             return false;
         }
-        // it has been heard of, which is all that a heartbeat says
-        a.phase = Phase::Running;
-        let (job, spec) = (a.job.clone(), a.spec.id);
-        self.jobs.get(&job).is_some_and(|j| j.is_active() && !j.commits.contains_key(&spec))
+        let open =
+            self.jobs.get(&a.job).is_some_and(|j| j.is_active() && !j.commits.contains_key(&a.spec.id));
+        if open && a.phase != Phase::Uploading {
+            a.phase = Phase::Uploading;
+            if let Some(w) = self.workers.get_mut(worker) {
+                w.uploading.insert(id);
+            }
+            turn.reschedule = true;
+        }
+        open
     }
 
     /// A session is gone. Its worker's leases run on.

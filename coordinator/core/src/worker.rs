@@ -51,7 +51,9 @@ pub(crate) struct Worker {
     pub(crate) trust: Trust,
     /// Attempts it holds.
     pub(crate) held: BTreeSet<AttemptId>,
-    /// Memory admitted for those, MiB.
+    /// Of those, the ones that were allowed to upload: their slots are free again.
+    pub(crate) uploading: BTreeSet<AttemptId>,
+    /// Memory admitted for those it holds, MiB.
     pub(crate) memory_mib: u64,
     /// One of those runs alone.
     pub(crate) alone: bool,
@@ -68,6 +70,7 @@ impl Worker {
             draining: false,
             trust: Trust::Full { streak: 0 },
             held: BTreeSet::new(),
+            uploading: BTreeSet::new(),
             memory_mib: 0,
             alone: false,
         }
@@ -95,7 +98,10 @@ impl Worker {
         if sabotaged!(config, SlotsIgnored) {
             return self.wanted;
         }
-        self.wanted.min(slots.saturating_sub(self.held.len() as u32))
+        let encoding = self.held.len() - self.uploading.len();
+        // one upload beside each encode: a worker whose storage is slow does not pile work up
+        let room = (2 * slots).saturating_sub(self.held.len() as u32);
+        self.wanted.min(slots.saturating_sub(encoding as u32)).min(room)
     }
 
     /// Memory not admitted yet, MiB.
@@ -179,6 +185,9 @@ mod tests {
         assert_eq!(w.free_slots(Millis(15_001), &config), 0, "silent for longer than a lease");
         w.held.insert(AttemptId { term: reelmill_common::FencingTerm(1), sequence: 1 });
         assert_eq!(w.free_slots(Millis(0), &config), 1);
+        w.uploading.clone_from(&w.held);
+        assert_eq!(w.free_slots(Millis(0), &config), 2, "an upload takes no slot");
+        w.uploading.clear();
         w.alone = true;
         assert_eq!(w.free_slots(Millis(0), &config), 0);
     }
