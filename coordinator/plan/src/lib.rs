@@ -6,10 +6,23 @@
 //! [`manifest::write`]. Nothing here waits, reads a clock, draws a random number or knows a host: the same input gives
 //! the same bytes, on any machine, at any time.
 
+mod audio;
+mod chunks;
+mod cost;
 mod error;
+mod framemap;
+mod grid;
 pub mod ladder;
+pub mod limits;
 pub mod manifest;
+mod picture;
 mod planner;
+mod rate;
+pub mod report;
+#[cfg(test)]
+mod testing;
+mod timeline;
+mod words;
 
 pub use error::PlanError;
 pub use planner::{PlanInput, analyse_spec, plan};

@@ -1,0 +1,78 @@
+//! Predicted cost: slot-milliseconds on a reference core and memory, from pixels alone. Only proportions matter for
+//! cutting; the scheduler corrects the scale by what it measures.
+
+use reelmill_common::index::VideoTrack;
+use reelmill_common::ladder::{VideoSettings, X264Preset};
+
+/// Starting ffmpeg, opening the source, reading back and storing what was made.
+pub(crate) const CHUNK_OVERHEAD_MS: u64 = 300;
+
+/// Realtime factor of AAC on one core, measured.
+const AAC_SPEED: u64 = 45;
+
+/// Kilopixels a millisecond that one core decodes.
+const DECODE_SPEED: u64 = 250;
+
+/// Kilopixels a millisecond that one core encodes.
+fn encode_speed(preset: X264Preset) -> u64 {
+    match preset {
+        X264Preset::Ultrafast => 180,
+        X264Preset::Superfast => 120,
+        X264Preset::Veryfast => 80,
+        X264Preset::Faster => 50,
+        X264Preset::Fast => 35,
+        X264Preset::Medium => 25,
+        X264Preset::Slow => 14,
+        X264Preset::Slower => 7,
+        X264Preset::Veryslow => 4,
+    }
+}
+
+/// Nanoseconds of one slot for one output frame at every rung (half-rate rungs count half).
+pub(crate) fn encode_frame_ns<'a>(rungs: impl Iterator<Item = &'a VideoSettings>) -> u64 {
+    rungs
+        .map(|r| {
+            let pixels = u64::from(r.width) * u64::from(r.height);
+            // pixels / (kilopixels a ms) = microseconds
+            pixels * 1000 / encode_speed(r.preset) / u64::from(r.every.max(1))
+        })
+        .sum()
+}
+
+/// Nanoseconds of one slot to decode one source frame.
+pub(crate) fn decode_frame_ns(video: &VideoTrack) -> u64 {
+    u64::from(video.width) * u64::from(video.height) * 1000 / DECODE_SPEED
+}
+
+/// Slot-milliseconds of an audio chunk.
+pub(crate) fn audio_ms(samples: u64, sample_rate: u32) -> u64 {
+    CHUNK_OVERHEAD_MS + samples.saturating_mul(1000) / (u64::from(sample_rate.max(1)) * AAC_SPEED)
+}
+
+/// MiB an audio chunk needs.
+pub(crate) const AUDIO_MEMORY_MIB: u64 = 96;
+
+/// MiB a video chunk needs: the decoder's pictures and, per rung, the encoder's lookahead, references and threads,
+/// each picture with its half-size planes and side data.
+pub(crate) fn video_memory_mib<'a>(
+    video: &VideoTrack,
+    rungs: impl Iterator<Item = &'a VideoSettings>,
+) -> u64 {
+    const BASE_MIB: u64 = 80;
+    const DECODER_PICTURES: u64 = 24;
+    let deep = if video.bit_depth.is_some_and(|b| b > 8) { 2 } else { 1 };
+    // a 4:2:0 picture takes one and a half bytes a pixel
+    let picture = |width: u32, height: u32| u64::from(width) * u64::from(height) * 3 / 2;
+    let decoder = picture(video.width, video.height) * deep * DECODER_PICTURES;
+    let encoders: u64 = rungs
+        .map(|r| {
+            let pictures = u64::from(r.lookahead)
+                + u64::from(r.refs)
+                + u64::from(r.bframes)
+                + 2 * u64::from(r.threads)
+                + 8;
+            picture(r.width, r.height) * pictures * 5 / 2
+        })
+        .sum();
+    BASE_MIB + (decoder + encoders).div_ceil(1 << 20)
+}

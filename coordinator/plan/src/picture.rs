@@ -1,0 +1,141 @@
+//! What happens to the picture before it is scaled: upright, progressive, and from a colour description without
+//! gaps. Decided once for the whole film from the index; the worker only carries it out.
+
+use crate::ladder::Size;
+use crate::timeline::Timeline;
+use reelmill_common::index::{Colour, FieldOrder, VideoTrack};
+use reelmill_common::spec::PictureRecipe;
+use std::cmp::Ordering;
+
+// Code points of ISO/IEC 23091-2.
+const BT709: u8 = 1;
+const UNSPECIFIED: u8 = 2;
+const BT470BG: u8 = 5;
+const SMPTE170M: u8 = 6;
+const BT2020: u8 = 9;
+const BT2020_CONSTANT: u8 = 10;
+const PQ: u8 = 16;
+const HLG: u8 = 18;
+
+/// Pictures of a shorter side than this are taken for standard definition when they do not say.
+const HIGH_DEFINITION: u32 = 720;
+
+/// The recipe, and what to tell a person about it.
+pub(crate) fn recipe(video: &VideoTrack, timeline: &Timeline) -> (PictureRecipe, Vec<String>) {
+    let mut notes = Vec::new();
+    if video.rotation.quarter_turns != 0 || video.rotation.mirrored {
+        let mirrored = if video.rotation.mirrored { " and mirrored" } else { "" };
+        let degrees = u32::from(video.rotation.quarter_turns % 4) * 90;
+        notes.push(format!("picture: turned by {degrees} degrees clockwise{mirrored} to stand upright"));
+    }
+    let deinterlace = match video.field_order {
+        FieldOrder::TopFirst | FieldOrder::BottomFirst => {
+            notes.push("picture: interlaced; each frame becomes one progressive frame".to_owned());
+            Some(video.field_order)
+        }
+        FieldOrder::Progressive => None,
+        FieldOrder::Unknown => {
+            notes.push("picture: field order not told; taken for progressive".to_owned());
+            None
+        }
+    };
+    let colour = complete(video, timeline);
+    notes.push(colour_note(video.colour, colour));
+    if matches!(colour.transfer, Some(PQ | HLG)) {
+        notes.push(
+            "picture: high dynamic range, converted to BT.709 without tone mapping: highlights are clipped and the \
+             picture may look flat; grade it to SDR first where that matters"
+                .to_owned(),
+        );
+    }
+    (PictureRecipe { rotation: video.rotation, deinterlace, colour }, notes)
+}
+
+/// Fills the gaps of the colour description. What the file says stays; the rest follows from what it says of the
+/// others, else from the picture's size.
+fn complete(video: &VideoTrack, timeline: &Timeline) -> Colour {
+    let told = |v: Option<u8>| v.filter(|code| *code != UNSPECIFIED && *code != 3);
+    // 0 is reserved for primaries and transfer, but means RGB as a matrix
+    let primaries = told(video.colour.primaries).filter(|c| *c != 0);
+    let transfer = told(video.colour.transfer).filter(|c| *c != 0);
+    let matrix = told(video.colour.matrix);
+    let family = match (matrix, primaries) {
+        (Some(BT470BG | SMPTE170M), _) | (None | Some(0), Some(BT470BG | SMPTE170M | 7)) => {
+            standard_definition(video, timeline)
+        }
+        (Some(BT2020 | BT2020_CONSTANT), _) | (None, Some(BT2020)) => (BT2020, BT709, BT2020),
+        (Some(BT709), _) | (_, Some(BT709)) => (BT709, BT709, BT709),
+        _ if matches!(transfer, Some(PQ | HLG)) => (BT2020, BT709, BT2020),
+        _ if Size::shown(video).short() < HIGH_DEFINITION => standard_definition(video, timeline),
+        _ => (BT709, BT709, BT709),
+    };
+    Colour {
+        primaries: Some(primaries.unwrap_or(family.0)),
+        transfer: Some(transfer.unwrap_or(family.1)),
+        matrix: Some(matrix.unwrap_or(family.2)),
+        full_range: Some(video.colour.full_range.unwrap_or(false)),
+    }
+}
+
+/// BT.601 of the picture's line system: 625 lines by a height of 288 or 576 or a rate of 25 or 50, else 525.
+fn standard_definition(video: &VideoTrack, timeline: &Timeline) -> (u8, u8, u8) {
+    let rate = timeline.rate;
+    let is_625 = match video.height {
+        288 | 576 => true,
+        240 | 480 | 486 => false,
+        _ => rate.cmp_whole(25) == Ordering::Equal || rate.cmp_whole(50) == Ordering::Equal,
+    };
+    if is_625 { (BT470BG, SMPTE170M, BT470BG) } else { (SMPTE170M, SMPTE170M, SMPTE170M) }
+}
+
+fn colour_note(told: Colour, used: Colour) -> String {
+    let code = |v: Option<u8>| v.map_or("-".to_owned(), |c| c.to_string());
+    let three = |c: Colour| format!("{}/{}/{}", code(c.primaries), code(c.transfer), code(c.matrix));
+    let range = if used.full_range == Some(true) { "full" } else { "limited" };
+    if three(told) == three(used) {
+        format!("colour: {} ({range} range) as the file says, converted to BT.709 limited", three(used))
+    } else {
+        format!(
+            "colour: the file says {}; taken for {} ({range} range) by its size and rate, converted to BT.709 limited",
+            three(told),
+            three(used)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn colour(width: u32, height: u32, fps: i64, told: Colour) -> (Option<u8>, Option<u8>, Option<u8>) {
+        let mut video = testing::video(width, height, 1000, 1000 / fps, 50);
+        video.colour = told;
+        let c = recipe(&video, &Timeline::of(&video)).0.colour;
+        (c.primaries, c.transfer, c.matrix)
+    }
+
+    #[test]
+    fn an_unspecified_picture_is_decided_by_its_size() {
+        let none = Colour::default();
+        let two = Colour { primaries: Some(2), transfer: Some(2), matrix: Some(2), full_range: None };
+        for told in [none, two] {
+            assert_eq!(colour(1920, 1080, 25, told), (Some(1), Some(1), Some(1)));
+            assert_eq!(colour(720, 1280, 25, told), (Some(1), Some(1), Some(1)));
+            assert_eq!(colour(720, 576, 25, told), (Some(5), Some(6), Some(5)));
+            assert_eq!(colour(720, 480, 25, told), (Some(6), Some(6), Some(6)));
+            assert_eq!(colour(640, 360, 25, told), (Some(5), Some(6), Some(5)));
+            assert_eq!(colour(640, 360, 10, told), (Some(6), Some(6), Some(6)));
+        }
+    }
+
+    #[test]
+    fn what_the_file_says_stays() {
+        let pq = Colour { transfer: Some(16), ..Colour::default() };
+        assert_eq!(colour(640, 360, 25, pq), (Some(9), Some(16), Some(9)));
+        let matrix_only = Colour { matrix: Some(1), ..Colour::default() };
+        assert_eq!(colour(640, 360, 25, matrix_only), (Some(1), Some(1), Some(1)));
+        let rgb = Colour { matrix: Some(0), primaries: Some(1), transfer: Some(13), full_range: Some(true) };
+        assert_eq!(colour(640, 360, 25, rgb), (Some(1), Some(13), Some(0)));
+    }
+}
