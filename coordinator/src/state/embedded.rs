@@ -214,6 +214,10 @@ impl StateStore for EmbeddedState {
             if let Err(error) = batch.check() {
                 return WriteResult::Refused(error);
             }
+            // another contender's term is not ours to write in, although it would pass the writer's guard
+            if *self.held() != Some(batch.guard.term()) {
+                return WriteResult::GuardFailed;
+            }
             let (reply, answer) = oneshot::channel();
             self.inner.writer.send(Command::Write { batch: batch.clone(), reply });
             match answer.await {

@@ -19,7 +19,7 @@ mod tenure;
 use super::{Batch, Leadership, MAX_PAGE_ENTRIES, Page, StateError, StateErrorKind, StateStore, WriteResult};
 use endpoints::{CallError, Endpoints};
 use etcd_client::{
-    Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
+    Compare, CompareOp, GetOptions, KeyValue, PutOptions, TlsOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
 };
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -37,6 +37,8 @@ const LEADER: &str = "leader";
 pub struct EtcdConfig {
     /// `http://host:2379`, `https://…`; each gets a connection of its own, and a call goes to one of them.
     pub endpoints: Vec<String>,
+    /// For `https` endpoints: the certificate authority, and a client certificate if etcd asks for one.
+    pub tls: Option<TlsOptions>,
     /// What all keys begin with, so that cells can share an etcd; ends with `/`.
     pub prefix: String,
     /// Time to live of the leader's lease, in seconds: how long a crashed leader is missed. At least 2.
@@ -51,6 +53,7 @@ impl Default for EtcdConfig {
     fn default() -> Self {
         Self {
             endpoints: vec!["http://127.0.0.1:2379".to_owned()],
+            tls: None,
             prefix: "reelmill/".to_owned(),
             lease_ttl_s: 10,
             request_timeout_ms: 3_000,
@@ -99,7 +102,7 @@ impl EtcdState {
             ));
         }
         let timeout = Duration::from_millis(config.request_timeout_ms);
-        let endpoints = Endpoints::connect(&config.endpoints, timeout).await?;
+        let endpoints = Endpoints::connect(&config.endpoints, config.tls.as_ref(), timeout).await?;
         let standing = watch::Sender::new(Standing::default());
         let shared = Arc::new(Shared { config, endpoints, standing });
         Ok(Self { shared, keeper: Mutex::default(), sequence: AsyncMutex::default() })

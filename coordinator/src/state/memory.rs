@@ -90,7 +90,8 @@ impl MemoryState {
         if injection == Injection::UnknownBefore {
             return WriteResult::Unknown("injected: lost before it arrived".to_owned());
         }
-        if !self.world.election.leads(batch.guard.term()) {
+        let term = batch.guard.term();
+        if *self.held() != Some(term) || !self.world.election.leads(term) {
             return WriteResult::GuardFailed;
         }
         data.entries.extend(batch.puts.iter().cloned());
@@ -166,5 +167,54 @@ impl Leadership for MemoryState {
 
     fn leader(&self) -> BoxFuture<'_, Result<Option<LeaderRecord>, StateError>> {
         std::future::ready(Ok(self.world.election.current())).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conformance::{self, Contender, Factory, TestState};
+    use super::*;
+
+    struct Memory;
+
+    impl Factory for Memory {
+        fn state(&self) -> BoxFuture<'_, Result<Box<dyn TestState>, StateError>> {
+            std::future::ready(Ok(Box::new(MemoryState::new()) as Box<dyn TestState>)).boxed()
+        }
+    }
+
+    impl TestState for MemoryState {
+        fn contender(&self) -> BoxFuture<'_, Result<Box<dyn Contender>, StateError>> {
+            std::future::ready(Ok(Box::new(MemoryState::contender(self)) as Box<dyn Contender>)).boxed()
+        }
+
+        fn depose(&self) -> BoxFuture<'_, Result<(), StateError>> {
+            MemoryState::depose(self);
+            std::future::ready(Ok(())).boxed()
+        }
+
+        fn restart(self: Box<Self>) -> BoxFuture<'static, Result<Option<Box<dyn TestState>>, StateError>> {
+            std::future::ready(Ok(None)).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_conforms() {
+        conformance::run(&Memory).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn injected_writes_end_as_unknown_and_can_be_sent_again() {
+        let state = MemoryState::new();
+        let term = state.campaign("a:1").await.unwrap();
+        let batch = Batch::leading(term).put("a", "1");
+        state.inject(Injection::UnknownBefore);
+        state.inject(Injection::UnknownAfter);
+        for present in [0, 1] {
+            assert!(matches!(state.write(&batch).await, WriteResult::Unknown(_)));
+            assert_eq!(state.scan("", None, 10).await.unwrap().entries.len(), present);
+        }
+        assert!(state.write(&batch).await.is_done());
+        assert_eq!(state.scan("", None, 10).await.unwrap().entries, [("a".to_owned(), b"1".to_vec())]);
     }
 }

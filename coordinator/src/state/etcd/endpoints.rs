@@ -1,15 +1,17 @@
 //! One connection per etcd member, and the rule which of them a call goes to.
 //!
-//! The client's own balanced channel stops on one dead member, so each member has a channel of its own; a call goes to
-//! the one that answered last, and a failure moves on to the next. Reads (and what else may be done twice) are tried
-//! once on each member; a write goes to one and, failing, may have been applied.
+//! A channel balanced over all members goes on giving a hanging one its share of the calls and does not tell which one
+//! failed. So each member has a plain channel of its own, which reconnects by itself; a call goes to the one that
+//! answered last, and a failure moves on to the next. Reads (and what else may be done twice) are tried once on each
+//! member; a write goes to one and, failing, may have been applied.
 
 use super::super::{StateError, StateErrorKind};
-use etcd_client::{Client, ConnectOptions, Error};
+use etcd_client::{Channel, Client, Error, TlsOptions};
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tonic::Code;
+use tonic::transport::Endpoint;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -18,6 +20,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// The members of an etcd cluster.
 pub(super) struct Endpoints {
     members: Vec<(String, Client)>,
+    /// Counts up with each move to another member; its remainder is the member.
     current: AtomicUsize,
     timeout: Duration,
 }
@@ -31,20 +34,21 @@ pub(super) struct CallError {
 
 impl Endpoints {
     /// One lazily connected channel for each of `urls`.
-    pub(super) async fn connect(urls: &[String], timeout: Duration) -> Result<Self, StateError> {
+    pub(super) async fn connect(
+        urls: &[String],
+        tls: Option<&TlsOptions>,
+        timeout: Duration,
+    ) -> Result<Self, StateError> {
         if urls.is_empty() {
             return Err(StateError::new(StateErrorKind::Invalid, "no etcd endpoint was given"));
         }
-        let options = ConnectOptions::new()
-            .with_connect_timeout(CONNECT_TIMEOUT)
-            .with_keep_alive(PING_INTERVAL, PING_TIMEOUT);
         let mut members = Vec::with_capacity(urls.len());
         for url in urls {
-            let client = Client::connect([url], Some(options.clone())).await;
+            let channel = Channel::Tonic(endpoint(url, tls)?.connect_lazy());
             let failed = |error| {
                 CallError { endpoint: url.clone(), error: Some(error) }.into_state_error("connect to")
             };
-            members.push((url.clone(), client.map_err(failed)?));
+            members.push((url.clone(), Client::from_channel(channel, None).await.map_err(failed)?));
         }
         Ok(Self { members, current: AtomicUsize::new(0), timeout })
     }
@@ -55,8 +59,8 @@ impl Endpoints {
         F: FnOnce(Client) -> Fut,
         Fut: Future<Output = Result<T, Error>>,
     {
-        let at = self.current.load(Ordering::Relaxed) % self.members.len();
-        let (endpoint, client) = &self.members[at];
+        let turn = self.current.load(Ordering::Relaxed);
+        let (endpoint, client) = &self.members[turn % self.members.len()];
         let error = match tokio::time::timeout(self.timeout, call(client.clone())).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => Some(error),
@@ -65,7 +69,12 @@ impl Endpoints {
         let failed = CallError { endpoint: endpoint.clone(), error };
         if failed.another_may_do_better() {
             // only if nobody else has moved on already
-            let _ = self.current.compare_exchange(at, at + 1, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.current.compare_exchange(
+                turn,
+                turn.wrapping_add(1),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
         }
         Err(failed)
     }
@@ -83,6 +92,25 @@ impl Endpoints {
                 ended => return ended,
             }
         }
+    }
+}
+
+fn endpoint(url: &str, tls: Option<&TlsOptions>) -> Result<Endpoint, StateError> {
+    let invalid = |why: &str| {
+        StateError::new(StateErrorKind::Invalid, format!("cannot use the etcd endpoint {url}: {why}"))
+    };
+    let endpoint = Endpoint::from_shared(url.to_owned())
+        .map_err(|error| invalid(&error.to_string()))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    match (endpoint.uri().scheme_str(), tls) {
+        (Some("http"), _) => Ok(endpoint),
+        (Some("https"), Some(tls)) => endpoint
+            .tls_config(tls.clone())
+            .map_err(|error| invalid(&format!("its TLS settings are wrong ({error})"))),
+        (Some("https"), None) => Err(invalid("name the certificate authority it is checked against")),
+        _ => Err(invalid("it must begin with http:// or https://")),
     }
 }
 
