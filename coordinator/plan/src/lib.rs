@@ -20,6 +20,7 @@ mod planner;
 mod rate;
 pub mod report;
 #[cfg(test)]
+#[path = "../tests/films/mod.rs"]
 mod testing;
 mod timeline;
 mod words;

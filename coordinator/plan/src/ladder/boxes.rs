@@ -85,7 +85,7 @@ mod tests {
             assert_eq!(rate_between(pixels, true), r.max_rate_kbps.1, "{}", r.name);
             assert_eq!(nearest(pixels), r);
         }
-        assert_eq!(rate_between(640 * 428, false), 940);
+        assert_eq!(rate_between(640 * 428, false), 950);
         assert_eq!(rate_between(16, false), 350);
         assert!(rate_between(7680 * 4320, false) > 40_000);
     }

@@ -1,0 +1,66 @@
+//! From a made-up source to a plan and to facts of files, without an encoder: decoder configurations and sizes are
+//! made up from the settings, always the same.
+
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+use reelmill_common::index::SourceIndex;
+use reelmill_common::job::JobOptions;
+use reelmill_common::ladder::{LadderChoice, VideoSettings};
+use reelmill_common::outcome::{AnalyseReport, IFrame};
+use reelmill_common::plan::Plan;
+use reelmill_plan::manifest::{PackageFacts, RenditionFacts, SegmentFacts};
+use reelmill_plan::{PlanError, PlanInput, analyse_spec, ladder};
+
+/// A plan of the default ladder.
+pub(crate) fn plan(index: &SourceIndex, options: &JobOptions, slots_hint: u32) -> Result<Plan, PlanError> {
+    plan_with(index, &LadderChoice::Default, options, slots_hint)
+}
+
+/// A plan of any ladder.
+pub(crate) fn plan_with(
+    index: &SourceIndex,
+    choice: &LadderChoice,
+    options: &JobOptions,
+    slots_hint: u32,
+) -> Result<Plan, PlanError> {
+    let ladder = ladder::fit(index, choice, options)?;
+    let spec = analyse_spec(index, &ladder);
+    let analyses = AnalyseReport {
+        avcc: spec.rungs.iter().map(avcc).collect(),
+        peaks: vec![14_142; spec.downmixes.len()],
+    };
+    reelmill_plan::plan(&PlanInput { index, analyses: &analyses, ladder: &ladder, options, slots_hint })
+}
+
+/// High profile at the settings' level, with parameter sets of no meaning.
+fn avcc(settings: &VideoSettings) -> Vec<u8> {
+    vec![1, 100, 0, settings.level, 0xFF, 0xE1, 0, 1, 0x67, 1, 0, 1, 0x68]
+}
+
+/// Sizes that follow the settings' rate with a steady wobble, so that windows differ.
+pub(crate) fn facts(plan: &Plan) -> PackageFacts {
+    let wobble = |n: usize| 70 + (n as u64 * 37) % 31;
+    let scale = u64::from(plan.timebase.den());
+    let video = |v: &reelmill_common::plan::VideoRendition| {
+        let spans = plan.grid.windows(2).enumerate();
+        let segments = spans.map(|(n, w)| {
+            let bits = (w[1] - w[0]) as u64 * u64::from(v.settings.max_rate_kbps) * 1000 / scale;
+            let bytes = (bits / 800 * wobble(n)).max(64);
+            let iframe = Some(IFrame { time: w[0], offset: 24, length: bytes / 9 + 8 });
+            SegmentFacts { bytes, iframe }
+        });
+        RenditionFacts { segments: segments.collect() }
+    };
+    let audio = |a: &reelmill_common::plan::AudioRendition| {
+        let per_packet = u64::from(a.settings.bit_rate_kbps) * 128 * 1024 / u64::from(a.settings.sample_rate);
+        let segments = a.segments.iter().enumerate().map(|(n, s)| SegmentFacts {
+            bytes: (s.end_packet - s.first_packet) * per_packet * wobble(n) / 100,
+            iframe: None,
+        });
+        RenditionFacts { segments: segments.collect() }
+    };
+    PackageFacts {
+        video: plan.video.iter().map(video).collect(),
+        audio: plan.audio.iter().map(audio).collect(),
+    }
+}
