@@ -178,7 +178,7 @@ impl Film {
             expression.push_str(&format!("+eq(mod(N,{count}),{i})*{at}"));
             at += step;
         }
-        Some(format!("settb=1/90000,setpts={expression}"))
+        Some(format!("settb=1/90000,setpts='{expression}'"))
     }
 
     /// Makes the film in `dir`.

@@ -5,10 +5,13 @@
 //! again from their specifications. Nothing outside of this crate depends on it.
 
 pub mod cmaf;
+pub mod compare;
 pub mod film;
 pub mod judge;
 pub mod marks;
 pub mod package;
+pub mod players;
+pub mod reelmill;
 pub mod reference;
 pub mod sabotage;
 pub mod sound;

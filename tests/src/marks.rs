@@ -28,7 +28,7 @@ const BARS: [[u8; 3]; CELLS] = [
     [16, 128, 128],
 ];
 /// How far a decoded bar may be off in each plane.
-const COLOUR_TOLERANCE: i32 = 28;
+const COLOUR_TOLERANCE: i32 = 14;
 
 /// The 32 cells of a counter: 24 bits of number, 8 of checksum.
 fn code(counter: u32) -> u32 {

@@ -22,6 +22,17 @@ pub struct Master {
     pub independent: bool,
 }
 
+/// A segment as a playlist names it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// EXTINF in microseconds.
+    pub extinf_us: i64,
+    /// Its URI.
+    pub uri: String,
+    /// BYTERANGE as (length, offset).
+    pub range: Option<(u64, u64)>,
+}
+
 /// A media playlist.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Playlist {
@@ -29,8 +40,8 @@ pub struct Playlist {
     pub target: u64,
     /// URI of `EXT-X-MAP`.
     pub map: String,
-    /// (EXTINF in microseconds, URI, BYTERANGE as (length, offset)) of each segment.
-    pub segments: Vec<(i64, String, Option<(u64, u64)>)>,
+    /// Its segments.
+    pub segments: Vec<Entry>,
     /// `EXT-X-PLAYLIST-TYPE`.
     pub kind: String,
     /// Is `EXT-X-ENDLIST` there?
@@ -155,7 +166,7 @@ fn load_rendition(dir: &Path, uri: &str) -> Result<Rendition> {
     let bytes = std::fs::read(&init_path).with_context(|| format!("init segment of {uri}"))?;
     let init = cmaf::read_init(&bytes).with_context(|| format!("init segment of {uri}"))?;
     let (mut segments, mut broken) = (Vec::new(), Vec::new());
-    for (extinf_us, name, _) in &playlist.segments {
+    for Entry { extinf_us, uri: name, .. } in &playlist.segments {
         let path = folder.join(name);
         let read = std::fs::read(&path).context("is missing").and_then(|bytes| {
             let (tfdt, samples) = cmaf::read_segment(&bytes, &init)?;
@@ -252,7 +263,7 @@ pub fn parse_playlist(text: &str) -> Result<Playlist> {
             list.discontinuity = true;
         } else if !line.starts_with('#') {
             let lasts = extinf.take().with_context(|| format!("{line} without EXTINF"))?;
-            list.segments.push((lasts, line.to_owned(), range.take()));
+            list.segments.push(Entry { extinf_us: lasts, uri: line.to_owned(), range: range.take() });
         }
     }
     Ok(list)

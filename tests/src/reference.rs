@@ -3,7 +3,7 @@
 //! that owes nothing to the code under test, and be damaged in known ways ([`crate::sabotage`]).
 
 use crate::cmaf::{self, Init, Sample};
-use crate::film::Made;
+use crate::film::{Expected, Made};
 use crate::tool;
 use anyhow::{Context, Result};
 use std::path::Path;
@@ -69,8 +69,18 @@ fn cut(film: &Made, dir: &Path, folder: &str, encode: &[&str]) -> Result<Cut> {
         .collect();
     let init = cmaf::read_init(&head)?;
     std::fs::write(dir.join(folder).join("init.mp4"), &head)?;
-    let (_, samples) = cmaf::read_segment(&bytes, &init)?;
+    let (_, mut samples) = cmaf::read_segment(&bytes, &init)?;
     let video = init.handler == "vide";
+    if !video {
+        // The encoder fills its last packet up; what is presented ends with the picture.
+        let expected = film.film.expected();
+        let shown = expected.frames.len() as i64 * i64::from(init.timescale) / film_rate(&expected);
+        let end = shown + init.edit_media_time;
+        samples.retain(|s| s.dts < end);
+        if let Some(last) = samples.last_mut() {
+            last.duration = u32::try_from(end - last.dts)?;
+        }
+    }
     let step = SEGMENT_S * i64::from(init.timescale);
     let mut segments: Vec<(i64, Vec<Sample>)> = Vec::new();
     for sample in samples {
@@ -88,6 +98,11 @@ fn cut(film: &Made, dir: &Path, folder: &str, encode: &[&str]) -> Result<Cut> {
         std::fs::write(dir.join(folder).join(format!("{:06}.m4s", i + 1)), file)?;
     }
     Ok(Cut { folder: folder.to_owned(), init, segments, bytes: sizes })
+}
+
+/// Frames a second of a film of whole-numbered rate.
+fn film_rate(expected: &Expected) -> i64 {
+    expected.scale / expected.frames.get(1).map_or(1, |f| f.1).max(1)
 }
 
 impl Cut {
@@ -155,19 +170,22 @@ fn write_manifests(dir: &Path, cuts: &[Cut]) -> Result<()> {
             ));
             size = format!(" width=\"{width}\" height=\"{height}\"");
         }
-        let offset = if width > 0 { 0 } else { cut.init.edit_media_time };
+        let (mime, codecs) =
+            if width > 0 { ("video/mp4", "avc1.64001e") } else { ("audio/mp4", "mp4a.40.2") };
         sets.push_str(&format!(
-            "<AdaptationSet><SegmentTemplate timescale=\"{}\" startNumber=\"1\" presentationTimeOffset=\"{}\" \
+            "<AdaptationSet mimeType=\"{mime}\" codecs=\"{codecs}\" segmentAlignment=\"true\" startWithSAP=\"1\">\
+             <SegmentTemplate timescale=\"{}\" startNumber=\"1\" presentationTimeOffset=\"0\" \
              initialization=\"$RepresentationID$/init.mp4\" media=\"$RepresentationID$/$Number%06d$.m4s\">\
              <SegmentTimeline>{timeline}</SegmentTimeline></SegmentTemplate>\
              <Representation id=\"{}\" bandwidth=\"{peak}\"{size}/></AdaptationSet>",
-            cut.init.timescale, offset, cut.folder
+            cut.init.timescale, cut.folder
         ));
     }
     std::fs::write(dir.join("master.m3u8"), master)?;
     let us = cuts[0].micros(cuts[0].spans().last().map_or(0, |s| s.1));
     let mpd = format!(
         "<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" type=\"static\" \
+         profiles=\"urn:mpeg:dash:profile:isoff-live:2011\" minBufferTime=\"PT4S\" \
          mediaPresentationDuration=\"PT{}.{:06}S\"><Period>{sets}</Period></MPD>",
         us / 1_000_000,
         us % 1_000_000

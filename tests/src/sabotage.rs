@@ -66,17 +66,6 @@ pub fn drop_frame_and_close_gap(package: &Path, folder: &str) -> Result<()> {
     open.write()
 }
 
-/// Shows one frame twice in place of its neighbour: counts, times and sizes of files all stay plausible.
-pub fn repeat_frame(package: &Path, folder: &str) -> Result<()> {
-    let mut open = Open::read(package, folder, 2)?;
-    let at = disposable(&open.samples)?;
-    let other = (at + 1..open.samples.len())
-        .find(|i| open.samples[*i].data.get(4).is_some_and(|b| b >> 5 & 3 == 0))
-        .context("no second disposable picture")?;
-    open.samples[other].data = open.samples[at].data.clone();
-    open.write()
-}
-
 /// Exchanges two segments' contents, each at the other's time.
 pub fn swap_segments(package: &Path, folder: &str) -> Result<()> {
     let mut first = Open::read(package, folder, 1)?;

@@ -6,9 +6,9 @@
 use std::f64::consts::TAU;
 
 /// Samples of a burst.
-pub const BURST: usize = 2048;
+pub const BURST: usize = 1024;
 /// Samples of either sign within which a burst is looked for.
-pub const REACH: i64 = 3000;
+pub const REACH: i64 = 1500;
 const TONE_HZ: f64 = 300.0;
 const TONE: f64 = 1500.0;
 const LOUD: f64 = 9000.0;
@@ -126,15 +126,17 @@ impl Marked {
 fn best_match(pattern: &[f64], window: &[i16]) -> Option<(usize, f64)> {
     let window: Vec<f64> = window.iter().map(|s| f64::from(*s)).collect();
     let power: f64 = pattern.iter().map(|p| p * p).sum();
-    window
-        .windows(pattern.len())
-        .enumerate()
-        .map(|(at, part)| {
-            let dot: f64 = part.iter().zip(pattern).map(|(a, b)| a * b).sum();
-            let energy: f64 = part.iter().map(|a| a * a).sum();
-            (at, dot / (power * energy).sqrt().max(1.0))
-        })
-        .max_by(|a, b| a.1.total_cmp(&b.1))
+    let mut energies = vec![0.0];
+    energies.extend(window.iter().scan(0.0, |sum, s| {
+        *sum += s * s;
+        Some(*sum)
+    }));
+    let at_each = window.windows(pattern.len()).enumerate().map(|(at, part)| {
+        let dot: f64 = part.iter().zip(pattern).map(|(a, b)| a * b).sum();
+        let energy = energies[at + pattern.len()] - energies[at];
+        (at, dot / (power * energy).sqrt().max(1.0))
+    });
+    at_each.max_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 /// The lag of `b` behind `a` around sample `at` (up to `reach` either way), and how alike they are there. `None` where

@@ -2,7 +2,7 @@
 
 use super::{Check, Findings};
 use crate::cmaf;
-use crate::package::{Attributes, Package, Rendition, parse_mpd, parse_playlist};
+use crate::package::{Attributes, Entry, Package, Rendition, parse_mpd, parse_playlist};
 use anyhow::{Context, Result};
 
 /// Largest and mean rate of a rendition in bits a second (RFC 8216 4.1: the peak is the largest rate of any
@@ -85,13 +85,13 @@ pub(super) fn check_iframes(package: &Package, found: &mut Findings) -> Result<(
         let path = package.dir.join(uri);
         let list = parse_playlist(&std::fs::read_to_string(&path).with_context(|| uri.clone())?)?;
         let folder = path.parent().context("folder")?;
-        let total: i64 = list.segments.iter().map(|s| s.0).sum();
+        let total: i64 = list.segments.iter().map(|s| s.extinf_us).sum();
         let rendition = package.video().find(|r| r.init_path.parent() == Some(folder));
         let shown: i64 = rendition.map_or(0, |r| r.segments.iter().map(|s| s.extinf_us).sum());
         found.expect((total - shown).abs() <= list.segments.len() as i64, Check::IFrames, uri, || {
             format!("I-frames last {total} us, segments {shown} us")
         });
-        for (_, name, range) in &list.segments {
+        for Entry { uri: name, range, .. } in &list.segments {
             let bytes = std::fs::read(folder.join(name)).with_context(|| name.clone())?;
             let range = range.map(|(length, offset)| (offset as usize, (offset + length) as usize));
             let part = range.and_then(|(a, b)| bytes.get(a..b));

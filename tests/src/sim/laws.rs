@@ -1,0 +1,324 @@
+//! The laws: what must be true at every step of every run. The first breach ends the run and is its result.
+//!
+//! They see what the machines cannot: what is durable, what every process has really done, and what was told to whom.
+
+use super::scenario::{Film, Scenario};
+use super::store::Store;
+use super::tally::Tally;
+use reelmill_common::capability::Needs;
+use reelmill_common::job::JobState;
+use reelmill_common::record::{CommitRecord, FaultRecord, JobRecord, StateKey};
+use reelmill_common::spec::IndexSpec;
+use reelmill_common::{AttemptId, FencingTerm, JobId, RunNo, Sha256, SpecId, TenantId};
+use reelmill_coordinator_core::{Batch, Op, Record, SpecRef, WorkKind};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is known of a job from outside.
+#[derive(Debug)]
+pub struct Known {
+    /// Its film.
+    pub film: usize,
+    /// Its owner.
+    pub tenant: TenantId,
+    /// Its Index item.
+    pub index: SpecId,
+}
+
+/// What really happened to a spec's attempts, over all runs of its job.
+#[derive(Debug, Default)]
+struct Trials {
+    /// Attempts that truly ended with a fault of encoder, output or storage.
+    faulted: BTreeSet<AttemptId>,
+    /// Leases given.
+    leased: BTreeSet<AttemptId>,
+}
+
+/// Everything the laws remember.
+#[derive(Debug, Default)]
+pub struct Laws {
+    /// The first breach.
+    pub broken: Option<String>,
+    /// Films by name.
+    pub films: Vec<Film>,
+    /// Jobs that were ever submitted.
+    pub known: BTreeMap<JobId, Known>,
+    /// The commit of each spec, for ever.
+    commits: BTreeMap<(JobId, SpecId), CommitRecord>,
+    winners: BTreeSet<AttemptId>,
+    trials: BTreeMap<(JobId, SpecId), Trials>,
+    /// Run that each budget was counted in.
+    budgets: BTreeMap<(JobId, SpecId), (RunNo, FaultRecord)>,
+    /// Attempts that a leader of their term has told that they are over.
+    ended: BTreeSet<AttemptId>,
+    /// Attempts whose output is whole and right.
+    pub made: BTreeSet<AttemptId>,
+    /// Attempts whose output is wrong in a way that the check of the report finds.
+    pub wrong: BTreeSet<AttemptId>,
+    /// Submits that were acknowledged: request hash and job, by tenant and key.
+    keys: BTreeMap<(TenantId, String), (Sha256, JobId)>,
+    acknowledged: BTreeSet<JobId>,
+    /// Times at which an attempt's worker had vanished, or could be thought to have: for losses.
+    vanished: BTreeMap<AttemptId, u32>,
+}
+
+impl Laws {
+    /// The laws for a scenario.
+    pub fn new(scenario: &Scenario) -> Self {
+        Self { films: scenario.films.clone(), ..Self::default() }
+    }
+
+    /// A law is broken.
+    pub fn breach(&mut self, what: String) {
+        self.broken.get_or_insert(what);
+    }
+
+    fn hold(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.breach(what());
+        }
+    }
+
+    /// A client makes up a job.
+    pub fn job_made_up(&mut self, id: &JobId, film: usize, tenant: TenantId, source: &str) {
+        let index = IndexSpec { location: source.to_owned(), salt: id.as_str().to_owned() }.spec_id();
+        self.known.insert(id.clone(), Known { film, tenant, index });
+    }
+
+    /// The film of a job.
+    pub fn film(&self, job: &JobId) -> Option<&Film> {
+        self.known.get(job).and_then(|k| self.films.get(k.film))
+    }
+
+    /// What a spec of a job is.
+    pub fn spec(&self, job: &JobId, spec: SpecId) -> Option<(WorkKind, SpecRef)> {
+        let known = self.known.get(job)?;
+        let film = self.films.get(known.film)?;
+        if known.index == spec {
+            let needs = Needs { family: None, memory_mib: 0 };
+            return Some((WorkKind::Index, SpecRef { id: spec, cost_ms: 300, needs }));
+        }
+        if let Some(analyse) = film.analyse.filter(|a| a.id == spec) {
+            return Some((WorkKind::Analyse, analyse));
+        }
+        film.chunks.iter().find(|c| c.id == spec).map(|c| (WorkKind::Encode, *c))
+    }
+
+    /// A batch is about to take effect.
+    pub fn writing(&mut self, store: &Store, batch: &Batch, tally: &mut Tally) {
+        self.hold(batch.ops.len() <= 100, || format!("a batch of {} operations", batch.ops.len()));
+        let sorted = batch.ops.windows(2).all(|w| w[0].key() < w[1].key());
+        self.hold(sorted, || "a batch holds a key twice or out of order".to_owned());
+        for op in &batch.ops {
+            match op {
+                Op::Put(Record::Job(new)) => self.job_changes(store, new, tally),
+                Op::Put(Record::Commit(new)) => self.commits(store, new, tally),
+                Op::Put(Record::Fault(new)) => self.budget_used(store, batch, new, tally),
+                Op::Put(Record::Idempotency(_)) => tally.count("record: idempotency"),
+                Op::Delete(StateKey::Commit(..) | StateKey::Fault(..)) => tally.count("record: deleted"),
+                Op::Delete(key) => self.breach(format!("{} is deleted", key.to_text())),
+            }
+        }
+    }
+
+    /// A batch has taken effect: laws over the whole.
+    pub fn written(&mut self, store: &Store, batch: &Batch) {
+        for op in &batch.ops {
+            match op {
+                Op::Put(Record::Job(job)) => self.whole(store, job),
+                Op::Delete(StateKey::Commit(job, spec)) => {
+                    let gone = store
+                        .job(job)
+                        .is_some_and(|j| matches!(j.state, JobState::Published | JobState::Collecting | JobState::Collected));
+                    self.hold(gone, || format!("commit of {spec:?} of {job} is deleted while the job may live"));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn job_changes(&mut self, store: &Store, new: &JobRecord, tally: &mut Tally) {
+        let old = store.job(&new.id);
+        if old == Some(new) {
+            return; // the same batch once more
+        }
+        tally.count(match new.state {
+            JobState::Accepted => "job: accepted",
+            JobState::Indexing => "job: indexing",
+            JobState::Planned => "job: planned",
+            JobState::Running => "job: running",
+            JobState::Publishing => "job: publishing",
+            JobState::Published => "job: published",
+            JobState::Failed(_) => "job: failed",
+            JobState::Cancelled => "job: cancelled",
+            JobState::Collecting => "job: collecting",
+            JobState::Collected => "job: collected",
+        });
+        let Some(old) = old else { return };
+        if new.run > old.run {
+            tally.count("job: run again");
+        }
+        let legal = may_follow(old, new);
+        let (from, to) = (old.state.name(), new.state.name());
+        self.hold(legal, || format!("job {} went from {from} to {to}", new.id));
+        let grows = new.version > old.version;
+        self.hold(grows, || format!("version of job {} went back or stood still", new.id));
+    }
+
+    /// A job that is published has everything; one that is being published, too.
+    fn whole(&mut self, store: &Store, job: &JobRecord) {
+        if job.state != JobState::Publishing {
+            return;
+        }
+        let Some(film) = self.film(&job.id) else { return };
+        let open = film.chunks.iter().filter(|c| store.commit(&job.id, c.id).is_none()).count();
+        self.hold(open == 0, || format!("job {} is being published with {open} chunks open", job.id));
+        self.hold(!job.manifests.is_empty(), || format!("job {} is being published without hashes", job.id));
+    }
+
+    fn commits(&mut self, store: &Store, new: &CommitRecord, tally: &mut Tally) {
+        let key = (new.job.clone(), new.spec);
+        if store.commit(&new.job, new.spec) == Some(new) {
+            return; // the same batch once more
+        }
+        tally.count("record: commit");
+        let before = self.commits.get(&key).map(|c| c.attempt);
+        self.hold(before.is_none_or(|b| b == new.attempt), || {
+            format!("{:?} of {} was committed by {before:?} and again by {}", new.spec, new.job, new.attempt)
+        });
+        let over = self.ended.contains(&new.attempt);
+        self.hold(!over, || format!("{} is committed after it was told that it is over", new.attempt));
+        let made = self.made.contains(&new.attempt);
+        self.hold(made, || format!("{} is committed and never made its output", new.attempt));
+        let active = store.job(&new.job).is_none_or(|j| !j.state.is_terminal());
+        self.hold(active, || format!("{:?} is committed to job {}, which has ended", new.spec, new.job));
+        self.winners.insert(new.attempt);
+        self.commits.insert(key, new.clone());
+    }
+
+    fn budget_used(&mut self, store: &Store, batch: &Batch, new: &FaultRecord, tally: &mut Tally) {
+        if store.fault(&new.job, new.spec) == Some(new) {
+            return; // the same batch once more
+        }
+        tally.count("record: fault");
+        let in_batch = batch.ops.iter().find_map(|op| match op {
+            Op::Put(Record::Job(j)) if j.id == new.job => Some(j.run),
+            _ => None,
+        });
+        let run = in_batch.or(store.job(&new.job).map(|j| j.run)).unwrap_or_default();
+        let key = (new.job.clone(), new.spec);
+        let (faults, losses) = match self.budgets.get(&key) {
+            Some((r, old)) if *r == run => (old.faults, old.losses),
+            _ => (0, 0),
+        };
+        let who = || format!("budget of {:?} of {} in run {}", new.spec, new.job, run.0);
+        let grew = new.faults >= faults && new.losses >= losses && new.faults + new.losses > faults + losses;
+        self.hold(grew, || format!("{} did not grow from {faults}+{losses}", who()));
+        self.hold(new.faults <= 3 && new.losses <= 6, || format!("{} was exceeded", who()));
+        let trials = self.trials.entry(key.clone()).or_default();
+        let truly = trials.faulted.len() as u32;
+        let lost: u32 = trials.leased.iter().filter_map(|a| self.vanished.get(a)).sum();
+        self.hold(new.faults <= truly, || format!("{}: {} faults, truly {truly}", who(), new.faults));
+        self.hold(new.losses <= lost, || format!("{}: {} losses, truly {lost}", who(), new.losses));
+        self.budgets.insert(key, (run, new.clone()));
+    }
+
+    /// A worker starts to hold an attempt.
+    pub fn leased(&mut self, job: &JobId, spec: SpecId, attempt: AttemptId) {
+        self.trials.entry((job.clone(), spec)).or_default().leased.insert(attempt);
+    }
+
+    /// An attempt truly failed.
+    pub fn faulted(&mut self, job: &JobId, spec: SpecId, attempt: AttemptId) {
+        self.trials.entry((job.clone(), spec)).or_default().faulted.insert(attempt);
+    }
+
+    /// A leader has reason to think that an attempt's worker vanished.
+    pub fn may_be_lost(&mut self, attempt: AttemptId) {
+        *self.vanished.entry(attempt).or_default() = 1;
+    }
+
+    /// A leader told a worker that an attempt is over, and not won.
+    pub fn told_over(&mut self, term: FencingTerm, attempt: AttemptId) {
+        if attempt.term == term {
+            self.ended.insert(attempt);
+        }
+    }
+
+    /// Was an attempt of its own term told that it is over?
+    pub fn was_told_over(&self, attempt: AttemptId) -> bool {
+        self.ended.contains(&attempt)
+    }
+
+    /// Was an attempt ever committed?
+    pub fn is_winner(&self, attempt: AttemptId) -> bool {
+        self.winners.contains(&attempt)
+    }
+
+    /// A client was told that its submit made this job.
+    pub fn submit_acknowledged(&mut self, tenant: &TenantId, key: &str, hash: Sha256, job: &JobId) {
+        self.acknowledged.insert(job.clone());
+        let before = self.keys.entry((tenant.clone(), key.to_owned())).or_insert((hash, job.clone())).clone();
+        self.hold(before.1 == *job, || format!("key {key} made {} and {job}", before.1));
+        self.hold(before.0 == hash, || format!("key {key} was accepted for two requests"));
+    }
+
+    /// A client was told that its key stands for another request of this job.
+    pub fn submit_refused(&mut self, tenant: &TenantId, key: &str, hash: Sha256, job: &JobId) {
+        let known = self.keys.get(&(tenant.clone(), key.to_owned())).cloned();
+        let right = known.is_none_or(|(h, j)| h != hash && j == *job);
+        self.hold(right, || format!("key {key} was refused in favour of {job}"));
+    }
+
+    /// The run is over: nothing was lost.
+    pub fn at_the_end(&mut self, store: &Store, objects: &super::store::Objects) {
+        for id in self.acknowledged.clone() {
+            self.hold(store.job(&id).is_some(), || format!("job {id} was acknowledged and is gone"));
+        }
+        for job in store.jobs() {
+            let id = &job.id;
+            match job.state {
+                JobState::Published => {
+                    self.hold(objects.roots.contains(id), || format!("job {id} is published without roots"));
+                    let film = self.film(id).cloned();
+                    for chunk in film.iter().flat_map(|f| &f.chunks) {
+                        let there = objects.outputs.contains(&(id.clone(), chunk.id));
+                        self.hold(there, || format!("job {id} is published without {:?}", chunk.id));
+                    }
+                }
+                JobState::Collected => {
+                    let left = objects.outputs.iter().any(|(j, _)| j == id) || objects.roots.contains(id);
+                    self.hold(!left, || format!("job {id} is collected and something is left"));
+                }
+                _ => {
+                    let roots = objects.roots.contains(id);
+                    self.hold(!roots, || format!("job {id} is {} and has roots", job.state.name()));
+                }
+            }
+        }
+    }
+}
+
+/// May a job's record follow another? States may be skipped: changes of one batch fall together.
+fn may_follow(old: &JobRecord, new: &JobRecord) -> bool {
+    let rank = |s: &JobState| match s {
+        JobState::Accepted => 0,
+        JobState::Indexing => 1,
+        JobState::Planned => 2,
+        JobState::Running => 3,
+        JobState::Publishing => 4,
+        JobState::Published => 5,
+        JobState::Failed(_) | JobState::Cancelled => 6,
+        JobState::Collecting => 7,
+        JobState::Collected => 8,
+    };
+    let (from, to) = (rank(&old.state), rank(&new.state));
+    if new.run > old.run {
+        // a Retry leads back; from active states a fall and the Retry may have fallen together
+        return from != 4 && from != 5 && from < 7;
+    }
+    match (from, to) {
+        (4 | 5, 6) => false,
+        (6, 6) => old.state == new.state,
+        _ => from <= to,
+    }
+}

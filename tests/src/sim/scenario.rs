@@ -1,0 +1,208 @@
+//! What a seed stands for: films with their specs, workers, tenants, and how often what goes wrong.
+
+use super::rng::Rng;
+use reelmill_common::capability::{Capability, EncoderProof, Needs};
+use reelmill_common::ladder::EncoderFamily;
+use reelmill_common::{Fingerprint, Sha256, SpecId, WorkerId};
+use reelmill_coordinator_core::{CoordinatorConfig, SpecRef};
+
+/// Coordinator processes.
+pub const CONTROLS: usize = 2;
+/// An upload that has begun is over after this, milliseconds.
+pub const UPLOAD_MAX_MS: u64 = 3_000;
+
+/// Chances of faults, in thousandths of the occasions named.
+#[derive(Clone, Copy, Debug)]
+pub struct Chances {
+    /// Of a message: lost, said twice, overtaken by the next.
+    pub drop: u64,
+    /// See `drop`.
+    pub duplicate: u64,
+    /// See `drop`.
+    pub reorder: u64,
+    /// Of a write: not done and not known, done and not known, done much later and not known.
+    pub error_before: u64,
+    /// See `error_before`.
+    pub error_after: u64,
+    /// See `error_before`.
+    pub stall: u64,
+    /// Of an encode: it fails, hangs, makes something wrong, kills its worker.
+    pub fault: u64,
+    /// See `fault`.
+    pub hang: u64,
+    /// See `fault`.
+    pub wrong: u64,
+    /// See `fault`.
+    pub kill: u64,
+    /// Of an upload or task: object storage fails.
+    pub objects: u64,
+    /// Milliseconds between two larger faults (crash, pause, partition, drain), on average.
+    pub havoc_ms: u64,
+}
+
+impl Chances {
+    /// Nothing goes wrong.
+    pub const NONE: Self = Self {
+        drop: 0,
+        duplicate: 0,
+        reorder: 0,
+        error_before: 0,
+        error_after: 0,
+        stall: 0,
+        fault: 0,
+        hang: 0,
+        wrong: 0,
+        kill: 0,
+        objects: 0,
+        havoc_ms: u64::MAX,
+    };
+}
+
+/// A film that clients submit.
+#[derive(Clone, Debug)]
+pub struct Film {
+    /// Its name, and its source.
+    pub name: String,
+    /// It cannot be read: indexing tells so.
+    pub broken: bool,
+    /// It cannot be planned: the task tells so.
+    pub unplannable: bool,
+    /// What must be known before planning, if anything.
+    pub analyse: Option<SpecRef>,
+    /// Its chunks. Two jobs of one film have equal specs.
+    pub chunks: Vec<SpecRef>,
+    /// A chunk that kills its worker, while faults last.
+    pub poison: Option<SpecId>,
+}
+
+/// One run's circumstances.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The seed.
+    pub seed: u64,
+    /// Only what leaves the fairness formula valid goes wrong, and it is checked.
+    pub fair: bool,
+    /// Faults stop here.
+    pub heal_ms: u64,
+    /// What goes wrong until then.
+    pub chances: Chances,
+    /// Films to submit.
+    pub films: Vec<Film>,
+    /// Workers.
+    pub workers: Vec<Capability>,
+    /// Tenants with their weights.
+    pub tenants: Vec<u32>,
+    /// Jobs each tenant submits.
+    pub jobs: usize,
+}
+
+impl Scenario {
+    /// The circumstances of a seed.
+    pub fn of(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let fair = seed % 5 == 4;
+        let families: &[EncoderFamily] =
+            if fair { &[EncoderFamily::X264] } else { &[EncoderFamily::X264, EncoderFamily::Nvenc] };
+        let films = (0..rng.range(2, 4)).map(|n| film(&mut rng, n, fair, families)).collect();
+        let workers = (0..rng.range(2, 4)).map(|n| worker(&mut rng, n, fair)).collect();
+        let tenants = (0..rng.range(1, 3) + u64::from(fair)).map(|_| rng.range(1, 4) as u32).collect();
+        let jobs = if fair { 4 } else { rng.range(1, 3) as usize };
+        let heal_ms = rng.range(40_000, 90_000);
+        let chances = chances(&mut rng, fair);
+        Self { seed, fair, heal_ms, chances, films, workers, tenants, jobs }
+    }
+
+    /// The settings of every coordinator.
+    pub fn config(&self) -> CoordinatorConfig {
+        let weights = self.tenants.iter().enumerate();
+        CoordinatorConfig {
+            lease_ttl_ms: 6_000,
+            heartbeat_ms: 2_000,
+            store_timeout_ms: UPLOAD_MAX_MS + 1_000,
+            suspend_ms: 3_000,
+            weights: weights.map(|(n, w)| (tenant(n), *w)).collect(),
+            ..CoordinatorConfig::default()
+        }
+    }
+}
+
+/// A tenant's name.
+pub fn tenant(n: usize) -> reelmill_common::TenantId {
+    reelmill_common::TenantId::parse(&format!("tenant-{n}")).expect("a name")
+}
+
+/// A film as the seed has it.
+fn film(rng: &mut Rng, n: u64, fair: bool, families: &[EncoderFamily]) -> Film {
+    let name = format!("film-{n}");
+    let spec = |what: &str, i: u64, cost_ms: u64, needs: Needs| SpecRef {
+        id: SpecId(Sha256::of(format!("{name}/{what}/{i}").as_bytes())),
+        cost_ms,
+        needs,
+    };
+    // some of every film's work needs an encoder, audio does not; some needs most of a worker's memory
+    let mut needs = |rng: &mut Rng| Needs {
+        family: if fair || rng.chance(700) { Some(rng.pick(families)) } else { None },
+        memory_mib: if fair { 100 } else { rng.pick(&[100, 400, 900]) },
+    };
+    let count = if fair { 24 } else { rng.range(1, 9) };
+    let chunks: Vec<SpecRef> = (0..count)
+        .map(|i| {
+            let cost_ms = rng.range(300, 5_000);
+            spec("chunk", i, cost_ms, needs(rng))
+        })
+        .collect();
+    let analyse = rng.chance(700).then(|| spec("analyse", 0, 500, needs(rng)));
+    Film {
+        broken: !fair && rng.chance(80),
+        unplannable: !fair && rng.chance(80),
+        poison: (!fair && rng.chance(250)).then(|| chunks[0].id),
+        analyse,
+        chunks,
+        name,
+    }
+}
+
+fn worker(rng: &mut Rng, n: u64, fair: bool) -> Capability {
+    let proof = |family: EncoderFamily, build: u64| EncoderProof {
+        family,
+        fingerprint: Fingerprint(Sha256::of(&[build as u8])),
+        kilopixels_per_second: 1_000 + build,
+    };
+    // the first worker can do everything, so that every job can end
+    let mut encoders = vec![proof(EncoderFamily::X264, rng.range(1, 2))];
+    if n == 0 || rng.chance(400) {
+        encoders.push(proof(EncoderFamily::Nvenc, 3));
+    }
+    if n > 0 && !fair && rng.chance(150) {
+        encoders.remove(0);
+    }
+    Capability {
+        worker: WorkerId::parse(&format!("worker-{n}")).expect("a name"),
+        slots: rng.range(1, 3) as u32,
+        cores: 2,
+        memory_mib: if n == 0 || fair { 2_000 } else { rng.pick(&[500, 1_000, 2_000]) },
+        encoders,
+        ffmpeg_build: "a model".to_owned(),
+    }
+}
+
+fn chances(rng: &mut Rng, fair: bool) -> Chances {
+    if fair {
+        return Chances { error_before: 5, error_after: 5, stall: 5, ..Chances::NONE };
+    }
+    let mut some = |high: u64| if rng.chance(250) { 0 } else { rng.range(1, high) };
+    Chances {
+        drop: some(20),
+        duplicate: some(30),
+        reorder: some(30),
+        error_before: some(60),
+        error_after: some(60),
+        stall: some(40),
+        fault: some(80),
+        hang: some(30),
+        wrong: some(50),
+        kill: some(15),
+        objects: some(80),
+        havoc_ms: rng.range(2_500, 10_000),
+    }
+}
