@@ -40,7 +40,9 @@ pub fn check_report(spec: &ChunkSpec, report: &ChunkReport) -> Result<(), Fault>
             )));
         }
         if report.configs[rung] != want.config {
-            return Err(fault(format!("{folder}: the decoder configuration is not the one the rendition is bound to")));
+            return Err(fault(format!(
+                "{folder}: the decoder configuration is not the one the rendition is bound to"
+            )));
         }
         if want.segments.first().is_some_and(|(n, _)| n.0 == 1) {
             check_file(folder, rung, None, None, files.next())?;

@@ -36,7 +36,8 @@ fn video() -> ChunkSpec {
     let tb = Timebase::new(1, 10).expect("timebase");
     let times = TickSeq::Regular { first: 0, step: 1, count: 21 };
     let span = |n: u32, a: i64, b: i64| SegmentSpan { number: SegmentNumber(n), range: TickRange::new(a, b) };
-    let picture = PictureRecipe { rotation: Rotation::default(), deinterlace: None, colour: Colour::default() };
+    let picture =
+        PictureRecipe { rotation: Rotation::default(), deinterlace: None, colour: Colour::default() };
     let chunk = VideoChunk {
         number: 0,
         stream: 0,
@@ -109,8 +110,13 @@ fn each_untruth_is_named() {
 #[test]
 fn a_chunk_without_segment_one_has_no_init() {
     let tb = Timebase::new(1, 48_000).expect("timebase");
-    let segment = |n: u32, first_packet, end_packet| AudioSegment { number: SegmentNumber(n), first_packet, end_packet };
-    let settings = AudioSettings { sample_rate: 48_000, channels: 2, bit_rate_kbps: 128, mix: AudioMix::Keep };
+    let segment = |n: u32, first_packet, end_packet| AudioSegment {
+        number: SegmentNumber(n),
+        first_packet,
+        end_packet,
+    };
+    let settings =
+        AudioSettings { sample_rate: 48_000, channels: 2, bit_rate_kbps: 128, mix: AudioMix::Keep };
     let chunk = AudioChunk {
         number: 1,
         stream: 1,
@@ -124,8 +130,11 @@ fn a_chunk_without_segment_one_has_no_init() {
         asc: vec![0x11, 0x90],
         measure_loudness: false,
     };
-    let spec =
-        ChunkSpec { source: SourceId(Sha256::of(b"x")), demuxer: Demuxer::Mov, media: ChunkMedia::Audio(chunk) };
+    let spec = ChunkSpec {
+        source: SourceId(Sha256::of(b"x")),
+        demuxer: Demuxer::Mov,
+        media: ChunkMedia::Audio(chunk),
+    };
     let mut report = ChunkReport {
         files: vec![file(0, Some(2), None), file(0, Some(3), None)],
         units: vec![200],

@@ -327,8 +327,12 @@ impl Agent {
     fn lost_connection(&mut self, fx: &mut Vec<AgentEffect>) {
         self.session.close();
         if sabotaged!(self, OutcomeDroppedOnReconnect) {
-            let ended: Vec<AttemptId> =
-                self.attempts.iter().filter(|(_, h)| matches!(h.phase, Phase::Ended { .. })).map(|(a, _)| a).collect();
+            let ended: Vec<AttemptId> = self
+                .attempts
+                .iter()
+                .filter(|(_, h)| matches!(h.phase, Phase::Ended { .. }))
+                .map(|(a, _)| a)
+                .collect();
             for attempt in ended {
                 self.attempts.forget(attempt);
             }
@@ -372,7 +376,14 @@ impl Agent {
         }
     }
 
-    fn welcomed(&mut self, now: Millis, term: FencingTerm, ttl: u64, cadence: u64, fx: &mut Vec<AgentEffect>) {
+    fn welcomed(
+        &mut self,
+        now: Millis,
+        term: FencingTerm,
+        ttl: u64,
+        cadence: u64,
+        fx: &mut Vec<AgentEffect>,
+    ) {
         self.session.lease_ttl_ms = ttl.max(1);
         self.session.heartbeat_ms = cadence.clamp(1, ttl.max(1));
         let Stage::Greeting { since, .. } = self.session.stage else {

@@ -81,19 +81,30 @@ pub enum ArgvError {
     Family(&'static str),
 }
 
+/// How much is said on stderr.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Level {
+    /// Complaints.
+    Warning,
+    /// Results of filters as well.
+    Info,
+}
+
 /// A growing list of arguments.
 #[derive(Clone, Debug, Default)]
 struct Argv(Vec<String>);
 
 impl Argv {
-    /// What every ffmpeg run starts with. Complaints go to stderr with their level; with `progress`, progress goes to
-    /// stdout twice a second.
-    fn ffmpeg(progress: bool) -> Self {
+    /// What every ffmpeg run starts with. Complaints go to stderr with their level, and progress to stdout twice a
+    /// second. A run whose result is told on stderr wants `Level::Info`: filters tell results at that level.
+    fn ffmpeg(level: Level) -> Self {
         let mut a = Self::default();
-        a.words(&["-nostdin", "-hide_banner", "-nostats", "-y", "-loglevel", "repeat+level+warning"]);
-        if progress {
-            a.words(&["-progress", "pipe:1", "-stats_period", "0.5"]);
-        }
+        let level = match level {
+            Level::Warning => "repeat+level+warning",
+            Level::Info => "repeat+level+info",
+        };
+        a.words(&["-nostdin", "-hide_banner", "-nostats", "-y", "-loglevel", level]);
+        a.words(&["-progress", "pipe:1", "-stats_period", "0.5"]);
         a
     }
 

@@ -60,7 +60,11 @@ impl RungFiles<'_> {
         let samples = plan
             .samples
             .iter()
-            .map(|s| SegmentSample { pts: s.time, key: s.key, bytes: self.file.get(s.range.clone()).unwrap_or_default() })
+            .map(|s| SegmentSample {
+                pts: s.time,
+                key: s.key,
+                bytes: self.file.get(s.range.clone()).unwrap_or_default(),
+            })
             .collect();
         let made = segment(&SegmentInput {
             number: plan.number,

@@ -150,7 +150,10 @@ pub fn classify(what: &str, ending: &Ending, tail: &Tail) -> Fault {
     let (kind, message) = match ending {
         Ending::NotStarted(why) => (
             FaultKind::Encoder,
-            format!("{what}: the program could not be started: {}; is ffmpeg installed and on PATH?", redact(why)),
+            format!(
+                "{what}: the program could not be started: {}; is ffmpeg installed and on PATH?",
+                redact(why)
+            ),
         ),
         Ending::Stalled(ms) => {
             (FaultKind::Encoder, format!("{what}: no progress for {} s, so it was stopped", ms / 1_000))
@@ -176,7 +179,12 @@ fn exited(what: &str, code: i32, tail: &Tail) -> (FaultKind, String) {
             return (*kind, format!("{what}: {meaning} ({})", plain(&tail.lines[i])));
         }
     }
-    let last = tail.lines.iter().rev().find(|l| l.contains("[error]") || l.contains("[fatal]")).or(tail.lines.back());
+    let last = tail
+        .lines
+        .iter()
+        .rev()
+        .find(|l| l.contains("[error]") || l.contains("[fatal]"))
+        .or(tail.lines.back());
     let why = last.map_or("it said nothing".to_owned(), |l| plain(l));
     (FaultKind::Encoder, format!("{what}: exit code {code}: {why}"))
 }
@@ -203,8 +211,14 @@ mod tests {
     #[test]
     fn secrets_stay_out() {
         for (line, clean) in [
-            ("[http @ 0x5] http://127.0.0.1:4242/0123abcd: refused", "[http @ 0x5] http://127.0.0.1:4242/... refused"),
-            ("Error opening input 'http://127.0.0.1:4242/0123abcd'.", "Error opening input 'http://127.0.0.1:4242/...'."),
+            (
+                "[http @ 0x5] http://127.0.0.1:4242/0123abcd: refused",
+                "[http @ 0x5] http://127.0.0.1:4242/... refused",
+            ),
+            (
+                "Error opening input 'http://127.0.0.1:4242/0123abcd'.",
+                "Error opening input 'http://127.0.0.1:4242/...'.",
+            ),
             ("s3: https://user:pass@b.example/k?X-Amz-Signature=9 x", "s3: https://b.example/k?... x"),
             ("two http://a/b?c#d http://e/f", "two http://a/b?... http://e/f"),
             ("none :// here", "none :// here"),
@@ -240,12 +254,20 @@ mod tests {
             ),
             (
                 &exited,
-                &["[out#0/mp4 @ 0x3] [error] Error writing: No space left on device", "[error] Invalid data found when processing input"],
+                &[
+                    "[out#0/mp4 @ 0x3] [error] Error writing: No space left on device",
+                    "[error] Invalid data found when processing input",
+                ],
                 FaultKind::Storage,
                 "no room for the output",
             ),
             (&exited, &["[fatal] Unknown encoder 'libx264'"], FaultKind::Encoder, "built with libx264"),
-            (&exited, &["[warning] odd", "[libx264 @ 0x4] [error] broken"], FaultKind::Encoder, "exit code 1: broken"),
+            (
+                &exited,
+                &["[warning] odd", "[libx264 @ 0x4] [error] broken"],
+                FaultKind::Encoder,
+                "exit code 1: broken",
+            ),
             (&exited, &[], FaultKind::Encoder, "it said nothing"),
             (&Ending::Killed(9), &[], FaultKind::Encoder, "out of memory"),
             (&Ending::Stalled(30_000), &[], FaultKind::Encoder, "no progress for 30 s"),

@@ -3,7 +3,7 @@
 
 use super::audio::pan;
 use super::timeline::encoder_timebase;
-use super::{Argv, ArgvError, Input, x264};
+use super::{Argv, ArgvError, Input, Level, x264};
 use reelmill_common::Timebase;
 use reelmill_common::ladder::{AudioSettings, EncoderFamily, VideoSettings};
 
@@ -15,12 +15,16 @@ const FRAMES: u32 = 8;
 ///
 /// # Errors
 /// [`ArgvError`] when the spec contradicts itself.
-pub fn configs(source: Timebase, rungs: &[VideoSettings], outputs: &[String]) -> Result<Vec<String>, ArgvError> {
+pub fn configs(
+    source: Timebase,
+    rungs: &[VideoSettings],
+    outputs: &[String],
+) -> Result<Vec<String>, ArgvError> {
     if outputs.len() != rungs.len() || outputs.is_empty() {
         return Err(ArgvError::Outputs { rungs: rungs.len(), outputs: outputs.len() });
     }
     let tb = encoder_timebase(source);
-    let mut a = Argv::ffmpeg(false);
+    let mut a = Argv::ffmpeg(Level::Warning);
     a.pair("-filter_complex", configs_graph(tb, rungs));
     for (i, (s, path)) in rungs.iter().zip(outputs).enumerate() {
         if s.family != EncoderFamily::X264 {
@@ -53,9 +57,7 @@ fn configs_graph(tb: Timebase, rungs: &[VideoSettings]) -> String {
 /// # Errors
 /// [`ArgvError`] when the spec contradicts itself.
 pub fn peak(input: &Input, stream: u32, settings: &AudioSettings) -> Result<Vec<String>, ArgvError> {
-    let mut a = Argv::ffmpeg(true);
-    // the result is told at the level of information, in a line without a level of its own
-    a.words(&["-loglevel", "repeat+level+info"]);
+    let mut a = Argv::ffmpeg(Level::Info);
     a.input(input, None)
         .pair(
             "-filter_complex",
@@ -73,7 +75,11 @@ pub fn peak(input: &Input, stream: u32, settings: &AudioSettings) -> Result<Vec<
 /// Sound in floating point may exceed full scale, and so may a sum of channels: the peak is not clipped.
 pub fn parse_peak(stderr: &str) -> Option<u32> {
     let level = |label: &str| {
-        stderr.lines().rev().find_map(|l| l.split_once(label).map(|(_, rest)| rest.trim())).and_then(ten_thousandths)
+        stderr
+            .lines()
+            .rev()
+            .find_map(|l| l.split_once(label).map(|(_, rest)| rest.trim()))
+            .and_then(ten_thousandths)
     };
     Some(level("Min level:")?.max(level("Max level:")?))
 }

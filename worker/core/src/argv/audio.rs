@@ -8,7 +8,7 @@
 //! than the film, and samples counted from anywhere else would lie elsewhere. Only its encoding begins late.
 
 use super::timeline::OFFSET_SECONDS;
-use super::{Argv, ArgvError, Input};
+use super::{Argv, ArgvError, Input, Level};
 use reelmill_common::Timebase;
 use reelmill_common::ladder::{AudioMix, AudioSettings};
 use reelmill_common::outcome::Loudness;
@@ -48,10 +48,7 @@ pub fn encoded_range(chunk: &AudioChunk) -> EncodedRange {
 /// [`ArgvError`] when the spec contradicts itself.
 pub fn encode(chunk: &AudioChunk, input: &Input, output: &str) -> Result<Vec<String>, ArgvError> {
     let s = &chunk.settings;
-    let mut a = Argv::ffmpeg(true);
-    if chunk.measure_loudness {
-        a.words(&["-loglevel", "repeat+level+info"]);
-    }
+    let mut a = Argv::ffmpeg(if chunk.measure_loudness { Level::Info } else { Level::Warning });
     a.input(input, None)
         .pair("-filter_complex_threads", input.threads.max(1))
         .pair("-filter_complex", graph(chunk)?)
@@ -168,8 +165,7 @@ mod tests {
         let text = "[Parsed_ebur128_0 @ 0x1] [info] Summary:\n\n  Integrated loudness:\n    I:         -17.3 LUFS\n    \
                     Threshold: -27.4 LUFS\n\n  Loudness range:\n    LRA:         3.2 LU\n    Threshold: -37.5 LUFS\n    \
                     LRA low:   -19.0 LUFS\n    LRA high:  -15.8 LUFS\n\n  True peak:\n    Peak:       -0.5 dBFS\n";
-        let expected =
-            Loudness { integrated_lufs_x100: -1730, range_lu_x100: 320, true_peak_dbtp_x100: -50 };
+        let expected = Loudness { integrated_lufs_x100: -1730, range_lu_x100: 320, true_peak_dbtp_x100: -50 };
         assert_eq!(parse_loudness(text), Some(expected));
         assert_eq!(parse_loudness(&text.replace("-0.5", "-inf")), None);
         assert_eq!(parse_loudness("nothing"), None);

@@ -28,7 +28,8 @@ pub(super) fn filters(chunk: &VideoChunk, times: &[i64]) -> Result<Vec<String>, 
     filters.push(format!("setpts=expr=PTS{shift:+}"));
     let repeated = repetitions(copies);
     if repeated.len() > MAX_REPEATED {
-        let what = format!("{} frames are held for longer than a grid line; cut smaller chunks", repeated.len());
+        let what =
+            format!("{} frames are held for longer than a grid line; cut smaller chunks", repeated.len());
         return Err(ArgvError::FrameMap(what));
     }
     for (at, more) in &repeated {

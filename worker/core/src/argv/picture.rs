@@ -4,10 +4,10 @@
 //! Colour by code points of ISO/IEC 23091-2. The input is re-tagged with what the plan decided, so that no version of
 //! ffmpeg decides for itself, and the output is tagged again, so that every encoder sees the same.
 
+use reelmill_common::Timebase;
 use reelmill_common::index::{Colour, FieldOrder, Rotation};
 use reelmill_common::ladder::VideoSettings;
 use reelmill_common::spec::PictureRecipe;
-use reelmill_common::Timebase;
 
 /// Filters that must see frames before the chunk begins: they have memory, so they come before `trim`.
 /// Empty when nothing is to be done.
@@ -94,7 +94,10 @@ fn tone_map(c: Colour, size: &str) -> Vec<String> {
     let transfer = if c.transfer == Some(18) { "arib-std-b67" } else { "smpte2084" };
     let range = if c.full_range == Some(true) { "full" } else { "limited" };
     vec![
-        format!("{size}:in_color_matrix=bt2020:in_range={r}:out_color_matrix=bt2020:out_range={r}", r = range_name(c.full_range)),
+        format!(
+            "{size}:in_color_matrix=bt2020:in_range={r}:out_color_matrix=bt2020:out_range={r}",
+            r = range_name(c.full_range)
+        ),
         "format=pix_fmts=yuv420p10le".to_owned(),
         format!(
             "zscale=tin={transfer}:min=2020_ncl:pin=2020:rangein={range}:t=linear:m=gbr:r=full:npl=203:agamma=0"
@@ -107,8 +110,15 @@ fn tone_map(c: Colour, size: &str) -> Vec<String> {
 }
 
 /// ISO/IEC 23091-2 code points as ffmpeg names them.
-const SPACES: &[(u8, &str)] =
-    &[(1, "bt709"), (4, "fcc"), (5, "bt470bg"), (6, "smpte170m"), (7, "smpte240m"), (9, "bt2020nc"), (10, "bt2020c")];
+const SPACES: &[(u8, &str)] = &[
+    (1, "bt709"),
+    (4, "fcc"),
+    (5, "bt470bg"),
+    (6, "smpte170m"),
+    (7, "smpte240m"),
+    (9, "bt2020nc"),
+    (10, "bt2020c"),
+];
 const PRIMARIES: &[(u8, &str)] = &[
     (1, "bt709"),
     (4, "bt470m"),

@@ -1,7 +1,7 @@
 //! The worker's self-test at start: a fixed clip of one second through the whole recipe. The hash of what comes out is
 //! the worker's fingerprint, and how long it takes is its speed.
 
-use super::{Argv, ArgvError, audio, picture, x264};
+use super::{Argv, ArgvError, Level, audio, picture, x264};
 use reelmill_common::Timebase;
 use reelmill_common::index::Colour;
 use reelmill_common::ladder::{AudioMix, AudioSettings, EncoderFamily, VideoSettings, X264Preset};
@@ -24,7 +24,7 @@ pub fn clip(family: EncoderFamily, video: &str, audio_path: &str) -> Result<Vec<
     let (v, s) = (video_settings(family), audio_settings());
     let tb = Timebase::hz(NonZeroU32::new(FRAMES * 1_000).unwrap_or(NonZeroU32::MIN));
     let bt601 = Colour { primaries: Some(6), transfer: Some(6), matrix: Some(6), full_range: Some(false) };
-    let mut a = Argv::ffmpeg(false);
+    let mut a = Argv::ffmpeg(Level::Warning);
     a.pair(
         "-filter_complex",
         format!(

@@ -14,7 +14,8 @@ use reelmill_media::scan::Depth;
 fn lines(argv: &[String]) -> String {
     let mut out = String::new();
     for (i, a) in argv.iter().enumerate() {
-        let option = |a: &str| a.starts_with('-') && a.len() > 1 && !a[1..].starts_with(|c: char| c.is_ascii_digit());
+        let option =
+            |a: &str| a.starts_with('-') && a.len() > 1 && !a[1..].starts_with(|c: char| c.is_ascii_digit());
         out.push_str(if i == 0 {
             ""
         } else if option(a) {
@@ -92,7 +93,9 @@ fn paths(n: usize) -> Vec<String> {
 
 #[test]
 fn a_video_chunk_at_two_rungs() {
-    check(video::encode(&video_chunk(), &local(), &paths(2)), expect![[r#"
+    check(
+        video::encode(&video_chunk(), &local(), &paths(2)),
+        expect![[r#"
         -nostdin
         -hide_banner
         -nostats
@@ -136,7 +139,7 @@ fn a_video_chunk_at_two_rungs() {
         -colorspace bt709
         -color_range tv
         -chroma_sample_location left
-        -x264-params stitchable=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:fps=48/2:rc-lookahead=48
+        -x264-params stitchable=1:cabac=1:8x8dct=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:fps=48/2:rc-lookahead=48
         -force_key_frames 10.000000, 11.001000
         -fps_mode passthrough
         -enc_time_base 1/24000
@@ -170,7 +173,7 @@ fn a_video_chunk_at_two_rungs() {
         -colorspace bt709
         -color_range tv
         -chroma_sample_location left
-        -x264-params stitchable=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:fps=24/2:rc-lookahead=48
+        -x264-params stitchable=1:cabac=1:8x8dct=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:fps=24/2:rc-lookahead=48
         -force_key_frames 10.041708, 11.042708
         -fps_mode passthrough
         -enc_time_base 1/24000
@@ -182,7 +185,8 @@ fn a_video_chunk_at_two_rungs() {
         -use_editlist 0
         -movflags +frag_keyframe+empty_moov+default_base_moof+frag_discont
         -f mp4 file:/scratch/1.mp4
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -195,7 +199,9 @@ fn an_interlaced_turned_sd_film_over_the_loopback_reader() {
         deinterlace: Some(FieldOrder::TopFirst),
         colour: Colour { primaries: Some(6), transfer: Some(6), matrix: Some(6), full_range: Some(false) },
     };
-    check(video::encode(&c, &loopback(), &paths(1)), expect![[r#"
+    check(
+        video::encode(&c, &loopback(), &paths(1)),
+        expect![[r#"
         -nostdin
         -hide_banner
         -nostats
@@ -235,7 +241,7 @@ fn an_interlaced_turned_sd_film_over_the_loopback_reader() {
         -colorspace bt709
         -color_range tv
         -chroma_sample_location left
-        -x264-params stitchable=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:fps=48/2:rc-lookahead=48
+        -x264-params stitchable=1:cabac=1:8x8dct=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:fps=48/2:rc-lookahead=48
         -force_key_frames 10.000000, 11.001000
         -fps_mode passthrough
         -enc_time_base 1/24000
@@ -247,14 +253,16 @@ fn an_interlaced_turned_sd_film_over_the_loopback_reader() {
         -use_editlist 0
         -movflags +frag_keyframe+empty_moov+default_base_moof+frag_discont
         -f mp4 file:/scratch/0.mp4
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_hdr_film_with_held_and_dropped_frames() {
     let mut c = video_chunk();
     c.rungs.truncate(1);
-    c.picture.colour = Colour { primaries: Some(9), transfer: Some(16), matrix: Some(9), full_range: Some(false) };
+    c.picture.colour =
+        Colour { primaries: Some(9), transfer: Some(16), matrix: Some(9), full_range: Some(false) };
     let mut copies = vec![1; 48];
     (copies[5], copies[9]) = (0, 3);
     let shown = |i: usize| 97_097 + 1_001 * i as i64;
@@ -262,7 +270,9 @@ fn an_hdr_film_with_held_and_dropped_frames() {
         (0..48).flat_map(|i| (0..i64::from(copies[i])).map(move |n| shown(i) + n * 300)).collect(),
     );
     c.frames.copies = Some(copies);
-    check(video::encode(&c, &local(), &paths(1)), expect![[r#"
+    check(
+        video::encode(&c, &local(), &paths(1)),
+        expect![[r#"
         -nostdin
         -hide_banner
         -nostats
@@ -305,7 +315,7 @@ fn an_hdr_film_with_held_and_dropped_frames() {
         -colorspace bt709
         -color_range tv
         -chroma_sample_location left
-        -x264-params stitchable=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:fps=48/2:rc-lookahead=48
+        -x264-params stitchable=1:cabac=1:8x8dct=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:fps=48/2:rc-lookahead=48
         -force_key_frames 10.000000, 11.001000
         -fps_mode passthrough
         -enc_time_base 1/24000
@@ -317,7 +327,8 @@ fn an_hdr_film_with_held_and_dropped_frames() {
         -use_editlist 0
         -movflags +frag_keyframe+empty_moov+default_base_moof+frag_discont
         -f mp4 file:/scratch/0.mp4
-    "#]]);
+    "#]],
+    );
 }
 
 fn audio_chunk(packets: (u64, u64), mix: AudioMix) -> AudioChunk {
@@ -330,7 +341,11 @@ fn audio_chunk(packets: (u64, u64), mix: AudioMix) -> AudioChunk {
         settings: AudioSettings { sample_rate: 48_000, channels: 2, bit_rate_kbps: 128, mix },
         total_samples: 480_000,
         packets,
-        segments: vec![AudioSegment { number: SegmentNumber(1), first_packet: packets.0, end_packet: packets.1 }],
+        segments: vec![AudioSegment {
+            number: SegmentNumber(1),
+            first_packet: packets.0,
+            end_packet: packets.1,
+        }],
         asc: vec![0x11, 0x90, 0x56, 0xe5, 0x00],
         measure_loudness: false,
     }
@@ -340,15 +355,16 @@ fn audio_chunk(packets: (u64, u64), mix: AudioMix) -> AudioChunk {
 fn a_whole_audio_track_with_loudness() {
     let mut c = audio_chunk((0, 470), AudioMix::Keep);
     c.measure_loudness = true;
-    check(audio::encode(&c, &local(), "/scratch/a.mp4"), expect![[r#"
+    check(
+        audio::encode(&c, &local(), "/scratch/a.mp4"),
+        expect![[r#"
         -nostdin
         -hide_banner
         -nostats
         -y
-        -loglevel repeat+level+warning
+        -loglevel repeat+level+info
         -progress pipe:1
         -stats_period 0.5
-        -loglevel repeat+level+info
         -copyts
         -protocol_whitelist file
         -f mov
@@ -373,16 +389,17 @@ fn a_whole_audio_track_with_loudness() {
         -use_editlist 0
         -movflags +frag_keyframe+empty_moov+default_base_moof+frag_discont
         -f mp4 file:/scratch/a.mp4
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_range_of_a_downmix() {
-    let mix = AudioMix::Matrix(vec![
-        vec![10_000, 0, 7_071, 0, 7_071, 0],
-        vec![0, 10_000, 7_071, 0, 0, 7_071],
-    ]);
-    check(audio::encode(&audio_chunk((100, 200), mix), &local(), "/scratch/a.mp4"), expect![[r#"
+    let mix =
+        AudioMix::Matrix(vec![vec![10_000, 0, 7_071, 0, 7_071, 0], vec![0, 10_000, 7_071, 0, 0, 7_071]]);
+    check(
+        audio::encode(&audio_chunk((100, 200), mix), &local(), "/scratch/a.mp4"),
+        expect![[r#"
         -nostdin
         -hide_banner
         -nostats
@@ -413,19 +430,24 @@ fn a_range_of_a_downmix() {
         -use_editlist 0
         -movflags +frag_keyframe+empty_moov+default_base_moof+frag_discont
         -f mp4 file:/scratch/a.mp4
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_analysis() {
     let tb = Timebase::new(1_001, 24_000).unwrap();
     let rungs = [settings(1280, 720, 1), settings(640, 360, 2)];
-    check(analyse::configs(tb, &rungs, &paths(2)), expect![[r#"
+    check(
+        analyse::configs(tb, &rungs, &paths(2)),
+        expect![[r#"
         -nostdin
         -hide_banner
         -nostats
         -y
         -loglevel repeat+level+warning
+        -progress pipe:1
+        -stats_period 0.5
         -filter_complex color=color=gray:size=1280x720:rate=25, trim=end_frame=8, format=pix_fmts=yuv420p, setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709, setsar=sar=1, settb=expr=1/24000, setpts=expr=N*960[rung0];
           color=color=gray:size=640x360:rate=25, trim=end_frame=8, format=pix_fmts=yuv420p, setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709, setsar=sar=1, settb=expr=1/24000, setpts=expr=N*960[rung1]
         -map [rung0]
@@ -450,7 +472,7 @@ fn the_analysis() {
         -colorspace bt709
         -color_range tv
         -chroma_sample_location left
-        -x264-params stitchable=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:fps=48/2:rc-lookahead=48
+        -x264-params stitchable=1:cabac=1:8x8dct=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:fps=48/2:rc-lookahead=48
         -force_key_frames 0
         -fps_mode passthrough
         -enc_time_base 1/24000
@@ -484,7 +506,7 @@ fn the_analysis() {
         -colorspace bt709
         -color_range tv
         -chroma_sample_location left
-        -x264-params stitchable=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:fps=24/2:rc-lookahead=48
+        -x264-params stitchable=1:cabac=1:8x8dct=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:fps=24/2:rc-lookahead=48
         -force_key_frames 0
         -fps_mode passthrough
         -enc_time_base 1/24000
@@ -496,18 +518,20 @@ fn the_analysis() {
         -use_editlist 0
         -movflags +frag_keyframe+empty_moov+default_base_moof+frag_discont
         -f mp4 file:/scratch/1.mp4
-    "#]]);
+    "#]],
+    );
     let mix = AudioMix::Matrix(vec![vec![10_000, 7_071]]);
     let mono = AudioSettings { sample_rate: 48_000, channels: 1, bit_rate_kbps: 64, mix };
-    check(analyse::peak(&local(), 1, &mono), expect![[r#"
+    check(
+        analyse::peak(&local(), 1, &mono),
+        expect![[r#"
         -nostdin
         -hide_banner
         -nostats
         -y
-        -loglevel repeat+level+warning
+        -loglevel repeat+level+info
         -progress pipe:1
         -stats_period 0.5
-        -loglevel repeat+level+info
         -copyts
         -protocol_whitelist file
         -f mov
@@ -518,17 +542,22 @@ fn the_analysis() {
         -filter_complex [0:1]aformat=sample_fmts=fltp, pan=mono|c0=1.0000*c0+0.7071*c1, astats=measure_perchannel=none:measure_overall=Min_level+Max_level[peak]
         -map [peak]
         -f null -
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_self_test() {
-    check(probe::clip(EncoderFamily::X264, "/scratch/v.mp4", "/scratch/a.mp4"), expect![[r#"
+    check(
+        probe::clip(EncoderFamily::X264, "/scratch/v.mp4", "/scratch/a.mp4"),
+        expect![[r#"
         -nostdin
         -hide_banner
         -nostats
         -y
         -loglevel repeat+level+warning
+        -progress pipe:1
+        -stats_period 0.5
         -filter_complex testsrc2=size=720x576:rate=24:duration=1, format=pix_fmts=yuv420p, settb=expr=1/24000, setparams=range=tv:color_primaries=smpte170m:color_trc=smpte170m:colorspace=smpte170m, scale=w=640:h=360:flags=bicubic:in_color_matrix=bt601:in_range=tv:out_color_matrix=bt601:out_range=tv, format=pix_fmts=yuv420p, colorspace=ispace=smpte170m:iprimaries=smpte170m:itrc=smpte170m:irange=tv:all=bt709:range=tv:format=yuv420p, format=pix_fmts=yuv420p, setsar=sar=1, setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709[picture];
           sine=frequency=997:sample_rate=44100:duration=1:beep_factor=4, aformat=sample_fmts=fltp, pan=stereo|c0=0.7071*c0|c1=0.7071*c0, aresample=48000:osf=fltp:ochl=stereo:async=1:min_hard_comp=0.1:first_pts=0[sound]
         -map [picture]
@@ -553,7 +582,7 @@ fn the_self_test() {
         -colorspace bt709
         -color_range tv
         -chroma_sample_location left
-        -x264-params stitchable=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:fps=48/2:rc-lookahead=24
+        -x264-params stitchable=1:cabac=1:8x8dct=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:fps=48/2:rc-lookahead=24
         -force_key_frames 0, 0.5
         -fps_mode passthrough
         -enc_time_base 1/24000
@@ -579,7 +608,8 @@ fn the_self_test() {
         -use_editlist 0
         -movflags +frag_keyframe+empty_moov+default_base_moof+frag_discont
         -f mp4 file:/scratch/a.mp4
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -616,7 +646,10 @@ fn no_builder_opens_more_than_its_input() {
 #[test]
 fn specs_that_contradict_themselves_are_refused() {
     let c = video_chunk();
-    assert!(matches!(video::encode(&c, &local(), &paths(1)), Err(ArgvError::Outputs { rungs: 2, outputs: 1 })));
+    assert!(matches!(
+        video::encode(&c, &local(), &paths(1)),
+        Err(ArgvError::Outputs { rungs: 2, outputs: 1 })
+    ));
     let mut few = c.clone();
     few.frames.output = TickSeq::Regular { first: 0, step: 1_001, count: 47 };
     assert!(matches!(encoder_times(&few), Err(ArgvError::FrameMap(_))));

@@ -1,10 +1,10 @@
 //! One ffmpeg for one video chunk: one decode, every rung.
 
 use super::timeline::{encoder_timebase, encoder_times, seconds_floor};
-use super::{Argv, ArgvError, Input, framemap, picture, x264};
-use reelmill_common::{Ticks, Timebase};
+use super::{Argv, ArgvError, Input, Level, framemap, picture, x264};
 use reelmill_common::ladder::EncoderFamily;
 use reelmill_common::spec::{VideoChunk, VideoRung};
+use reelmill_common::{Ticks, Timebase};
 
 /// Arguments that encode a chunk; rung `i` is written to `outputs[i]`, an absolute path in a fresh directory.
 ///
@@ -15,7 +15,7 @@ pub fn encode(chunk: &VideoChunk, input: &Input, outputs: &[String]) -> Result<V
         return Err(ArgvError::Outputs { rungs: chunk.rungs.len(), outputs: outputs.len() });
     }
     let times = encoder_times(chunk)?;
-    let mut a = Argv::ffmpeg(true);
+    let mut a = Argv::ffmpeg(Level::Warning);
     // ffmpeg seeks in microseconds; rounded down the time still lies after every earlier keyframe
     let seek = chunk.seek.map(|t| seconds_floor(t, chunk.timebase));
     a.input(input, seek.as_deref())
@@ -36,7 +36,9 @@ pub fn encode(chunk: &VideoChunk, input: &Input, outputs: &[String]) -> Result<V
 /// What is the same for each output: times pass through untouched, in the encoder's timebase, which is the file's
 /// timescale too (the muxer would double small ones).
 pub(super) fn times_pass(a: &mut Argv, tb: Timebase) {
-    a.words(&["-fps_mode", "passthrough"]).pair("-enc_time_base", tb).pair("-video_track_timescale", tb.den());
+    a.words(&["-fps_mode", "passthrough"])
+        .pair("-enc_time_base", tb)
+        .pair("-video_track_timescale", tb.den());
 }
 
 fn graph(chunk: &VideoChunk, times: &[i64]) -> Result<String, ArgvError> {

@@ -24,12 +24,12 @@ pub(super) fn options(a: &mut Argv, s: &VideoSettings, force: &str) {
 }
 
 /// What only x264's own parameters can say. `stitchable` keeps the PPS free of anything that depends on rate control
-/// or build. `fps` is pinned because ffmpeg would take it from the container, guessed differently by each version, and
+/// or build; `cabac` and `8x8dct` keep the fastest preset in High profile. `fps` is pinned because ffmpeg would take it from the container, guessed differently by each version, and
 /// x264 scales its buffer model by it (never its timing, which follows the frames' times): IDRs are about two seconds
 /// apart, so half of their longest distance is near the truth, and the same for every chunk of a rung.
 fn private(s: &VideoSettings) -> String {
     let mut p = format!(
-        "stitchable=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:\
+        "stitchable=1:cabac=1:8x8dct=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:sliced-threads=0:nal-hrd=none:\
          fps={}/2:rc-lookahead={}",
         s.gop_frames.clamp(2, 120),
         s.lookahead

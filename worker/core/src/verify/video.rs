@@ -11,7 +11,10 @@ use reelmill_media::fragments::{Config, Track};
 /// [`OutputError`] at the first thing that is not as planned.
 pub fn frames(chunk: &VideoChunk, rung: usize, file: &[u8]) -> Result<Vec<SegmentPlan>, OutputError> {
     let Some(spec) = chunk.rungs.get(rung) else {
-        return Err(OutputError::new(format!("rung {rung}"), format!("the chunk has {} rungs", chunk.rungs.len())));
+        return Err(OutputError::new(
+            format!("rung {rung}"),
+            format!("the chunk has {} rungs", chunk.rungs.len()),
+        ));
     };
     let place = spec.folder.as_str();
     let track = only_track(place, file)?;
@@ -40,7 +43,11 @@ struct Expected {
 fn expected(chunk: &VideoChunk, rung: &VideoRung) -> Result<Vec<Expected>, String> {
     let times = encoder_times(chunk).map_err(|e| e.to_string())?;
     let frame = |i: usize| {
-        Some(Expected { number: chunk.first_output + i as u64, encoded: *times.get(i)?, shown: chunk.frames.output.get(i)? })
+        Some(Expected {
+            number: chunk.first_output + i as u64,
+            encoded: *times.get(i)?,
+            shown: chunk.frames.output.get(i)?,
+        })
     };
     chunk
         .rung_frames(rung.settings.every)
@@ -81,7 +88,11 @@ fn at_output_times(
         let what = format!("expected {} frames, found {}", expected.len(), order.len());
         return Err(OutputError::new(place, what));
     }
-    let sample = |(s, time): (&reelmill_media::fragments::Sample, i64)| Sample { time, key: s.key, range: s.range.clone() };
+    let sample = |(s, time): (&reelmill_media::fragments::Sample, i64)| Sample {
+        time,
+        key: s.key,
+        range: s.range.clone(),
+    };
     Ok(track.samples.iter().zip(shown).map(sample).collect())
 }
 
@@ -131,7 +142,11 @@ fn has_idr(mut bytes: &[u8], nal_length: usize) -> bool {
 
 /// Cuts the frames, in decode order, into the chunk's segments: each begins with its first frame, an IDR, and no frame
 /// of it is decoded before or after its neighbours' frames.
-fn into_segments(chunk: &VideoChunk, place: &str, samples: Vec<Sample>) -> Result<Vec<SegmentPlan>, OutputError> {
+fn into_segments(
+    chunk: &VideoChunk,
+    place: &str,
+    samples: Vec<Sample>,
+) -> Result<Vec<SegmentPlan>, OutputError> {
     let mut samples = samples.into_iter().peekable();
     let mut plans = Vec::with_capacity(chunk.segments.len());
     for span in &chunk.segments {
@@ -172,7 +187,8 @@ mod tests {
 
     #[test]
     fn an_idr_is_found_behind_other_units() {
-        let unit = |kind: u8, len: u8| [vec![0, 0, 0, len, 0x60 | kind], vec![0; usize::from(len) - 1]].concat();
+        let unit =
+            |kind: u8, len: u8| [vec![0, 0, 0, len, 0x60 | kind], vec![0; usize::from(len) - 1]].concat();
         assert!(has_idr(&[unit(6, 3), unit(5, 9)].concat(), 4));
         assert!(!has_idr(&[unit(6, 3), unit(1, 9)].concat(), 4));
         assert!(!has_idr(&[0, 0, 0, 9, 0x65], 4), "cut off");

@@ -18,9 +18,12 @@ pub fn written(
     content: &[u8],
 ) -> Result<(), OutputError> {
     let whole = [init, segment].concat();
-    let fail = |what: String| OutputError::new(format!("{place}, segment {:06} as written", plan.number), what);
+    let fail =
+        |what: String| OutputError::new(format!("{place}, segment {:06} as written", plan.number), what);
     let tracks = read(&whole).map_err(|e: FragmentError| fail(e.to_string()))?;
-    let [track] = &tracks[..] else { return Err(fail(format!("expected one track, found {}", tracks.len()))) };
+    let [track] = &tracks[..] else {
+        return Err(fail(format!("expected one track, found {}", tracks.len())));
+    };
     if track.samples.len() != plan.samples.len() {
         return Err(fail(format!("expected {} samples, found {}", plan.samples.len(), track.samples.len())));
     }

@@ -3,8 +3,11 @@
 //! Short films are made here; with `REELMILL_CORPUS` the small ones of the corpus are tried as well.
 #![allow(clippy::disallowed_methods, reason = "these tests run programs and read what they wrote")]
 
+mod corpus;
+mod look;
 mod run;
 mod sound;
+mod wrong;
 
 use reelmill_common::index::Demuxer;
 use reelmill_common::spec::{FrameTable, VideoChunk};
@@ -18,6 +21,17 @@ const X264: &str = "-c:v libx264 -preset veryfast -threads 1 -x264-params";
 /// Encodes a film in chunks cut at `cuts` with each ffmpeg; every rung must be whole, the pictures of the chunks laid
 /// end to end must be those of one linear decode, and the binding the same everywhere.
 fn chunks_meet(dir: &Path, film: &Film, cuts: &[usize], segment: usize) {
+    chunks_meet_with(dir, film, cuts, segment, &|_| {});
+}
+
+/// The same after `change`ing every chunk.
+fn chunks_meet_with(
+    dir: &Path,
+    film: &Film,
+    cuts: &[usize],
+    segment: usize,
+    change: &dyn Fn(&mut VideoChunk),
+) {
     let mut bound: Option<Vec<Vec<u8>>> = None;
     for program in binaries() {
         let mut rungs = [rung("big", 128, 72, 1), rung("half", 64, 36, 2)];
@@ -25,11 +39,16 @@ fn chunks_meet(dir: &Path, film: &Film, cuts: &[usize], segment: usize) {
         let configs: Vec<Vec<u8>> = rungs.iter().map(|r| r.avcc.clone()).collect();
         assert_eq!(*bound.get_or_insert_with(|| configs.clone()), configs, "{program}: avcC over versions");
         let n = film.times.len();
-        let whole = film.chunk(0, n, n, &rungs);
+        let chunk = |from, to, segment| {
+            let mut chunk = film.chunk(from, to, segment, &rungs);
+            change(&mut chunk);
+            chunk
+        };
+        let whole = chunk(0, n, n);
         let chunks: Vec<VideoChunk> = cuts
             .iter()
             .zip(cuts.iter().skip(1).chain([&n]))
-            .map(|(from, to)| film.chunk(*from, *to, segment, &rungs))
+            .map(|(from, to)| chunk(*from, *to, segment))
             .collect();
         for chunk in &chunks {
             let made = encode(&program, dir, chunk, &film.input());
@@ -42,7 +61,10 @@ fn chunks_meet(dir: &Path, film: &Film, cuts: &[usize], segment: usize) {
             let count = whole.rung_frames(rungs[r].settings.every).count();
             assert_eq!(linear.len(), count, "{program}: frames of a linear decode, rung {r}");
             let differ: Vec<usize> = (0..count).filter(|i| laid.get(*i) != linear.get(*i)).collect();
-            assert!(differ.is_empty(), "{program}: rung {r}: pictures {differ:?} differ from a linear decode");
+            assert!(
+                differ.is_empty(),
+                "{program}: rung {r}: pictures {differ:?} differ from a linear decode"
+            );
         }
     }
 }
@@ -64,7 +86,8 @@ fn closed_gops_in_mp4() {
 #[test]
 fn open_gops_in_a_transport_stream_that_starts_late() {
     let dir = dir();
-    let options = format!("{X264} keyint=20:bframes=3:open-gop=1:scenecut=0 -output_ts_offset 26000 -f mpegts");
+    let options =
+        format!("{X264} keyint=20:bframes=3:open-gop=1:scenecut=0 -output_ts_offset 26000 -f mpegts");
     let film = Film::make(dir.path(), "a.ts", BARS, &options, Demuxer::MpegTs);
     assert!(film.times[0] > 26_000 * 90_000);
     chunks_meet(dir.path(), &film, &[0, 50, 100], 50);
@@ -83,7 +106,8 @@ fn a_transport_stream_whose_clock_wraps() {
 #[test]
 fn a_negative_start() {
     let dir = dir();
-    let options = format!("{X264} keyint=20:bframes=3:scenecut=0 -output_ts_offset -1 -avoid_negative_ts disabled");
+    let options =
+        format!("{X264} keyint=20:bframes=3:scenecut=0 -output_ts_offset -1 -avoid_negative_ts disabled");
     let film = Film::make(dir.path(), "a.mp4", BARS, &options, Demuxer::Mov);
     chunks_meet(dir.path(), &film, &[0, 50, 100], 50);
 }
@@ -92,7 +116,8 @@ fn a_negative_start() {
 fn a_variable_rate_in_matroska_milliseconds() {
     let dir = dir();
     let source = format!("{BARS},settb=1/1000,setpts=PTS+5*mod(N*N\\,7)");
-    let options = format!("{X264} keyint=20:bframes=3:scenecut=0 -fps_mode passthrough -enc_time_base 1/1000");
+    let options =
+        format!("{X264} keyint=20:bframes=3:scenecut=0 -fps_mode passthrough -enc_time_base 1/1000");
     let film = Film::make(dir.path(), "a.mkv", &source, &options, Demuxer::Matroska);
     assert!(film.times.windows(3).any(|w| w[1] - w[0] != w[2] - w[1]));
     chunks_meet(dir.path(), &film, &[0, 50, 100], 50);
@@ -112,8 +137,10 @@ fn coarse_ticks_in_avi() {
 fn held_film(dir: &Path) -> (Film, VideoChunk) {
     let source = "testsrc2=size=128x72:rate=10:duration=3,settb=1/24000,\
                   setpts=PTS+if(gt(N\\,12)\\,55200)+if(gt(N\\,13)\\,28800)";
-    let options = format!("{X264} keyint=8:bframes=2:scenecut=0 -fps_mode passthrough -enc_time_base 1/24000 \
-                           -video_track_timescale 24000");
+    let options = format!(
+        "{X264} keyint=8:bframes=2:scenecut=0 -fps_mode passthrough -enc_time_base 1/24000 \
+                           -video_track_timescale 24000"
+    );
     let film = Film::make(dir, "held.mp4", source, &options, Demuxer::Mov);
     let rungs = [rung("all", 128, 72, 1), rung("half", 64, 36, 2)];
     let mut chunk = film.chunk(4, 30, 26, &rungs);
@@ -143,7 +170,8 @@ fn held_frames_are_repeated_and_left_out_ones_are_not_there() {
     for program in binaries() {
         bind(&program, dir.path(), film.timebase, &mut chunk.rungs);
         let once = film.chunk(4, 30, 26, &chunk.rungs);
-        let source: Vec<String> = pictures(&program, &once, &film.input(), 0).into_iter().map(|(_, h)| h).collect();
+        let source: Vec<String> =
+            pictures(&program, &once, &film.input(), 0).into_iter().map(|(_, h)| h).collect();
         let shown = pictures(&program, &chunk, &film.input(), 0);
         let expected: Vec<(i64, String)> = {
             let copies = chunk.frames.copies.clone().unwrap();
@@ -171,7 +199,8 @@ fn every_second_frame_of_a_fast_source() {
         bind(&program, dir.path(), film.timebase, &mut chunk.rungs);
         let all = pictures(&program, &whole, &film.input(), 0);
         let kept: Vec<String> = all.iter().skip(30).step_by(2).map(|(_, h)| h.clone()).collect();
-        let found: Vec<String> = pictures(&program, &chunk, &film.input(), 0).into_iter().map(|(_, h)| h).collect();
+        let found: Vec<String> =
+            pictures(&program, &chunk, &film.input(), 0).into_iter().map(|(_, h)| h).collect();
         assert_eq!(found, kept, "{program}");
         encode(&program, dir.path(), &chunk, &film.input());
     }

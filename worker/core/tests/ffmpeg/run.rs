@@ -1,11 +1,9 @@
 //! Runs real ffmpeg binaries on small films: made ones, and those of the corpus.
 
-use reelmill_common::index::{Colour, Demuxer, Rotation, SourceId};
+use reelmill_common::index::{Colour, Demuxer, Rotation};
 use reelmill_common::ladder::{EncoderFamily, VideoSettings, X264Preset};
-use reelmill_common::spec::{
-    ChunkMedia, ChunkSpec, FrameTable, PictureRecipe, SegmentSpan, VideoChunk, VideoRung,
-};
-use reelmill_common::{SegmentNumber, Sha256, TickRange, TickSeq, Ticks, Timebase};
+use reelmill_common::spec::{FrameTable, PictureRecipe, SegmentSpan, VideoChunk, VideoRung};
+use reelmill_common::{SegmentNumber, TickRange, TickSeq, Ticks, Timebase};
 use reelmill_worker_core::argv::timeline::{OFFSET_SECONDS, encoder_timebase};
 use reelmill_worker_core::argv::{Input, Location, analyse, video};
 use reelmill_worker_core::sandbox::ENVIRONMENT;
@@ -95,7 +93,8 @@ impl Film {
         times.sort_unstable();
         times.dedup();
         keys.sort_unstable();
-        let colour = Colour { primaries: Some(1), transfer: Some(1), matrix: Some(1), full_range: Some(false) };
+        let colour =
+            Colour { primaries: Some(1), transfer: Some(1), matrix: Some(1), full_range: Some(false) };
         Self { path: path.to_owned(), demuxer, stream, timebase: timebase.unwrap(), times, keys, colour }
     }
 
@@ -182,12 +181,18 @@ pub(crate) fn outputs(dir: &Path, name: &str, count: usize) -> Vec<String> {
 }
 
 /// Encodes a chunk and verifies every rung; returns, per rung, the segments as (name, bytes).
-pub(crate) fn encode(program: &str, dir: &Path, chunk: &VideoChunk, input: &Input) -> Vec<Vec<build::BuiltFile>> {
+pub(crate) fn encode(
+    program: &str,
+    dir: &Path,
+    chunk: &VideoChunk,
+    input: &Input,
+) -> Vec<Vec<build::BuiltFile>> {
     let paths = outputs(dir, &format!("chunk{}", chunk.number), chunk.rungs.len());
     run(program, &video::encode(chunk, input, &paths).unwrap());
     let rung = |(i, path): (usize, &String)| {
         let file = std::fs::read(path).unwrap();
-        let files: Result<Vec<_>, verify::OutputError> = build::video(chunk, i, &file).and_then(Iterator::collect);
+        let files: Result<Vec<_>, verify::OutputError> =
+            build::video(chunk, i, &file).and_then(Iterator::collect);
         files.unwrap_or_else(|e| panic!("{program}: {e}"))
     };
     paths.iter().enumerate().map(rung).collect()
@@ -213,9 +218,4 @@ pub(crate) fn pictures(program: &str, chunk: &VideoChunk, input: &Input, rung: u
         (pts - offset, fields.nth(2).unwrap().to_owned())
     };
     out.lines().filter(|l| !l.starts_with('#')).map(line).collect()
-}
-
-/// A spec around a chunk, for the checks of the coordinator.
-pub(crate) fn spec(chunk: VideoChunk) -> ChunkSpec {
-    ChunkSpec { source: SourceId(Sha256::of(b"test")), demuxer: Demuxer::Mov, media: ChunkMedia::Video(chunk) }
 }

@@ -86,7 +86,8 @@ fn sound_begins_at_zero_to_the_sample() {
         // the film's zero is 250 ms into the sound, then 250 ms before it
         for (zero_ms, expected) in [(250, 60_000 - 12_000), (-250, 60_000 + 12_000), (0, 60_000)] {
             let input = click(dir.path(), "a.wav", 60_000, "-c:a pcm_s16le", Demuxer::Wav);
-            let (files, _) = encode(&program, dir.path(), &chunk(total, (0, packets(total)), zero_ms), &input);
+            let (files, _) =
+                encode(&program, dir.path(), &chunk(total, (0, packets(total)), zero_ms), &input);
             let (at, decoded) = loudest(dir.path(), &files);
             assert_eq!((at, decoded >= total as usize), (expected, true), "{program}: zero at {zero_ms} ms");
         }
@@ -137,7 +138,9 @@ fn peak_and_loudness_are_read_from_what_ffmpeg_says() {
     let dir = dir();
     let path = dir.path().join("sine.wav").to_string_lossy().into_owned();
     let mut argv = words("-nostdin -v error -y -f lavfi -i");
-    argv.push("aevalsrc=exprs=0.5*sin(2*PI*997*t)|0.5*sin(2*PI*997*t):sample_rate=48000:duration=3".to_owned());
+    argv.push(
+        "aevalsrc=exprs=0.5*sin(2*PI*997*t)|0.5*sin(2*PI*997*t):sample_rate=48000:duration=3".to_owned(),
+    );
     argv.extend(words("-c:a pcm_s16le"));
     argv.push(path.clone());
     run("ffmpeg", &argv);
