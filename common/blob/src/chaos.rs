@@ -215,6 +215,10 @@ impl ObjectStore for ChaosStore {
             Some((ChaosFault::Truncated, detail)) => {
                 Ok(truncate(self.inner.get_opts(location, options).await?, detail))
             }
+            // before the answer, or in the middle of the body
+            Some((ChaosFault::Stall, detail)) if options.head || detail >> 63 == 0 => {
+                std::future::pending().await
+            }
             Some((ChaosFault::Stall, detail)) => {
                 let mut result = truncate(self.inner.get_opts(location, options).await?, detail);
                 if let GetResultPayload::Stream(body) = result.payload {

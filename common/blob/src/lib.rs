@@ -23,3 +23,6 @@ pub use error::{BlobError, BlobErrorKind};
 pub use location::Stores;
 pub use policy::Policy;
 pub use source::{SourceLocation, SourceReader, open_source, resolve_source};
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use url::Url;
 
+/// How much of a local file is read at once when it is streamed, in bytes.
+const LOCAL_PIECE: u64 = 1 << 20;
+
 /// A source as it is written into a job: absolute, resolved, openable anywhere with [`open_source`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SourceLocation {
@@ -185,6 +188,11 @@ impl Progress {
     async fn try_next(&mut self) -> Result<Bytes, BlobError> {
         let SourceReader { blobs, name, head } = &self.reader;
         let (what, policy) = (self.reader.shown(), blobs.policy());
+        if blobs.directory().is_some() {
+            let piece = self.at..self.end.min(self.at + LOCAL_PIECE);
+            return transfer::read_range(blobs.store(), &blobs.path(name)?, &what, piece, Some(head), policy)
+                .await;
+        }
         let body = match &mut self.body {
             Some(body) => body,
             None => {
@@ -204,5 +212,117 @@ impl Progress {
             }
             None => Err(BlobError::damaged(format!("{what} broke off at {} of {} bytes", self.at, self.end))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn resolve(path: &Path, root: Option<&Path>) -> Result<SourceLocation, BlobError> {
+        resolve_source(path.to_str().unwrap(), root)
+    }
+
+    #[test]
+    fn a_source_lies_below_its_root_after_every_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (root, outside) = (directory.path().join("root"), directory.path().join("outside"));
+        fs::create_dir_all(root.join("in")).unwrap();
+        fs::create_dir_all(&outside).unwrap();
+        fs::write(root.join("in/a b.mp4"), "film").unwrap();
+        fs::write(outside.join("secret"), "secret").unwrap();
+        symlink(outside.join("secret"), root.join("link.mp4")).unwrap();
+        symlink(&outside, root.join("linked")).unwrap();
+        symlink(root.join("in/a b.mp4"), root.join("fine.mp4")).unwrap();
+
+        let found = resolve(&root.join("fine.mp4"), Some(&root)).unwrap();
+        assert_eq!(found.bytes, Some(4));
+        assert!(found.url.starts_with("file:///") && found.url.ends_with("/in/a%20b.mp4"), "{}", found.url);
+        assert_eq!(resolve_source(&found.url, Some(&root)).unwrap(), found);
+        for escape in ["link.mp4", "linked/secret", "../outside/secret", "in/../../outside/secret"] {
+            let error = resolve(&root.join(escape), Some(&root)).unwrap_err();
+            assert_eq!(error.kind(), BlobErrorKind::Permission, "{escape}: {error}");
+            assert!(resolve(&root.join(escape), None).is_ok(), "{escape} is free without a root");
+        }
+    }
+
+    #[test]
+    fn what_is_no_film_is_refused_in_words() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = resolve(&directory.path().join("missing.mp4"), None).unwrap_err();
+        assert_eq!(missing.kind(), BlobErrorKind::NotFound);
+        assert!(missing.to_string().contains("missing.mp4: it does not exist"), "{missing}");
+        let is_directory = resolve(directory.path(), None).unwrap_err();
+        assert!(is_directory.to_string().contains("is a directory"), "{is_directory}");
+        let device = resolve_source("/dev/zero", None).unwrap_err();
+        assert!(device.to_string().contains("not a regular file"), "{device}");
+        for (url, word) in [("https://host/a.mp4", "http(s)"), ("s3://bucket", "is a bucket")] {
+            let error = resolve_source(url, None).unwrap_err();
+            assert_eq!(error.kind(), BlobErrorKind::Invalid);
+            assert!(error.to_string().contains(word), "{error}");
+        }
+        let object = resolve_source("s3://bucket/in/a.mp4", Some(directory.path())).unwrap();
+        assert_eq!(
+            object,
+            SourceLocation { url: "s3://bucket/in/a.mp4".to_owned(), path: None, bytes: None }
+        );
+    }
+
+    #[tokio::test]
+    async fn any_file_name_can_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let content: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 239) as u8).collect();
+        for name in
+            ["a.mp4", "a b.mp4", "100% é [x] ~{y}|z.mp4", "take #2.mp4", "what?.mp4", "-i.mp4", "%20.mp4"]
+        {
+            let path = directory.path().join(name);
+            fs::write(&path, &content).unwrap();
+            let found = resolve(&path, None).unwrap();
+            let source = open_source(&Stores::default(), &found.url).await.unwrap();
+            assert_eq!(source.bytes(), 3_000_000, "{name}");
+            assert_eq!(source.local_path(), Some(path.canonicalize().unwrap()), "{name}");
+            assert_eq!(source.read(10..20).await.unwrap(), content[10..20], "{name}");
+            let pieces: Vec<Bytes> = source.stream(5..2_999_999).try_collect().await.unwrap();
+            assert_eq!(pieces.concat(), content[5..2_999_999], "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_that_is_replaced_is_not_read_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("film.mp4");
+        fs::write(&path, vec![1; 2_000_000]).unwrap();
+        let source = open_source(&Stores::default(), path.to_str().unwrap()).await.unwrap();
+        let version = source.version().unwrap().to_owned();
+        source.check(Some(2_000_000), Some(&version)).unwrap();
+        source.check(None, None).unwrap();
+        assert_eq!(source.check(Some(1), None).unwrap_err().kind(), BlobErrorKind::Changed);
+        assert_eq!(source.check(None, Some("other")).unwrap_err().kind(), BlobErrorKind::Changed);
+
+        let mut stream = source.stream(0..2_000_000);
+        assert_eq!(stream.try_next().await.unwrap().unwrap().len(), 1 << 20);
+        // another file under the same name, as a careless upload makes it
+        fs::write(directory.path().join("new"), vec![2; 2_000_000]).unwrap();
+        fs::rename(directory.path().join("new"), &path).unwrap();
+        assert_eq!(stream.try_next().await.unwrap_err().kind(), BlobErrorKind::Changed);
+        let error = source.read(0..10).await.unwrap_err();
+        assert_eq!((error.kind(), error.retryable()), (BlobErrorKind::Changed, false));
+        assert!(source.read_ranges(&[0..1, 5..6]).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn objects_are_sources_too() {
+        let stores = Stores::default();
+        let root = stores.open("memory://films/in").unwrap();
+        root.put_replace("a.mp4", Bytes::from("0123456789"), crate::PutOptions::default()).await.unwrap();
+        let source = open_source(&stores, "memory://films/in/a.mp4").await.unwrap();
+        assert_eq!(source.read_ranges(&[8..10, 0..2]).await.unwrap(), [Bytes::from("89"), Bytes::from("01")]);
+        assert_eq!(source.local_path(), None);
+        root.put_replace("a.mp4", Bytes::from("9876543210"), crate::PutOptions::default()).await.unwrap();
+        assert_eq!(source.read(0..2).await.unwrap_err().kind(), BlobErrorKind::Changed);
+        let missing = open_source(&stores, "memory://films/in/b.mp4").await.unwrap_err();
+        assert_eq!(missing.kind(), BlobErrorKind::NotFound);
     }
 }

@@ -5,8 +5,9 @@ use crate::error::{BlobError, BlobErrorKind};
 use crate::policy::Policy;
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt as _;
+use futures::stream::BoxStream;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, GetResult, ObjectStore};
+use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -26,7 +27,27 @@ pub(crate) async fn read(
             format!("{what} is too large to read at once: {expected} bytes, limit {}", policy.object_bytes);
         return Err(BlobError::new(BlobErrorKind::Invalid, message));
     }
-    let mut body = result.into_stream();
+    let content = match result.payload {
+        // one read on a blocking thread; as a stream a file comes in pieces of 8 KiB, each with a thread switch
+        GetResultPayload::File(..) => {
+            let whole = async { result.bytes().await.map_err(|e| BlobError::from_store(e, "read", what)) };
+            policy.limit(0, "read", what, whole).await?
+        }
+        GetResultPayload::Stream(body) => collect(body, expected, what, policy).await?,
+    };
+    if content.len() as u64 != expected {
+        return Err(BlobError::damaged(format!("{what} gave {} bytes instead of {expected}", content.len())));
+    }
+    Ok((content, head))
+}
+
+/// Gathers a body, and stops once it is longer than `expected`.
+async fn collect(
+    mut body: BoxStream<'static, object_store::Result<Bytes>>,
+    expected: u64,
+    what: &str,
+    policy: &Policy,
+) -> Result<Bytes, BlobError> {
     let mut content = BytesMut::with_capacity(expected as usize);
     loop {
         let next = async { body.try_next().await.map_err(|e| BlobError::from_store(e, "read", what)) };
@@ -38,10 +59,7 @@ pub(crate) async fn read(
             break;
         }
     }
-    if content.len() as u64 != expected {
-        return Err(BlobError::damaged(format!("{what} gave {} bytes instead of {expected}", content.len())));
-    }
-    Ok((content.freeze(), head))
+    Ok(content.freeze())
 }
 
 /// Reads exactly `range`, of the object that `version` describes if it is given.
