@@ -31,7 +31,7 @@ impl Timebase {
     }
 
     /// `1 / hz` seconds a tick, as MP4 timescales and sample rates are given.
-    pub fn hz(hz: NonZeroU32) -> Self {
+    pub const fn hz(hz: NonZeroU32) -> Self {
         Self { num: NonZeroU32::MIN, den: hz }
     }
 

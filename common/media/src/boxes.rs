@@ -35,9 +35,11 @@ pub(crate) fn fourcc(kind: [u8; 4]) -> String {
     kind.iter().map(|b| if b.is_ascii_graphic() || *b == b' ' { *b as char } else { '.' }).collect()
 }
 
-/// The next box's header in `bytes`: kind, header size and whole size (`None`: to the end of what encloses it).
-/// `Ok(None)` when more bytes are needed to say.
-pub(crate) fn header(bytes: &[u8]) -> Result<Option<([u8; 4], u64, Option<u64>)>, String> {
+/// A box's header: kind, bytes of the header, and of the whole box (`None`: to the end of what encloses it).
+pub(crate) type Head = ([u8; 4], u64, Option<u64>);
+
+/// The next box's header in `bytes`. `Ok(None)` when more bytes are needed to say.
+pub(crate) fn header(bytes: &[u8]) -> Result<Option<Head>, String> {
     let Some((head, rest)) = bytes.split_first_chunk::<8>() else { return Ok(None) };
     let [a, b, c, d, kind @ ..] = *head;
     let (header, size) = match u32::from_be_bytes([a, b, c, d]) {

@@ -25,6 +25,7 @@ pub mod fragments;
 mod limits;
 pub mod mp4;
 mod nal;
+mod orient;
 pub mod scan;
 pub mod sniff;
 
