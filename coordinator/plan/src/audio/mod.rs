@@ -96,7 +96,7 @@ pub(crate) fn wishes(index: &SourceIndex) -> (Vec<Wish<'_>>, Vec<String>) {
         ));
     }
     for t in tracks.iter().filter(|t| !t.gaps.is_empty()) {
-        notes.push(format!("sound: stream {} has {} gaps, filled with silence", t.stream, t.gaps.len()));
+        notes.push(format!("sound: gaps in stream {}, filled with silence: {}", t.stream, t.gaps.len()));
     }
     (wishes, notes)
 }

@@ -230,11 +230,12 @@ fn custom(rung: &CustomRung) -> Result<Wanted, PlanError> {
 /// its own from a ladder file.
 fn own_size(source: Size, smallest: &Wanted) -> Wanted {
     let size = source.fit(source.long(), source.short());
+    let (long, short) = source.frame();
     let is_table_row = TABLE.iter().any(|r| r.name == smallest.name);
     Wanted {
         name: if is_table_row { format!("{}p", size.short()) } else { smallest.name.clone() },
-        long: source.long(),
-        short: source.short(),
+        long,
+        short,
         row: smallest.row,
         own_rate: smallest.own_rate,
         own_crf: smallest.own_crf,
@@ -243,18 +244,14 @@ fn own_size(source: Size, smallest: &Wanted) -> Wanted {
     }
 }
 
-/// The rung of a source that exceeds its best box.
+/// The rung of a source that exceeds its best box: fitted into the 16:9 box around it, so that its rate lies on the
+/// table's line whatever its shape.
 fn own_top(source: Size) -> Wanted {
     let size = source.fit(source.long(), source.short());
-    let row = boxes::nearest(source.pixels());
-    let name = format!("{}p", size.short());
-    Wanted {
-        name,
-        long: source.long(),
-        short: source.short(),
-        half_rate: size.short() <= HALF_RATE_SHORT,
-        ..from_row(&row)
-    }
+    let (long, short) = source.frame();
+    let row = boxes::nearest(u64::from(long) * u64::from(short));
+    let half_rate = short <= HALF_RATE_SHORT;
+    Wanted { name: format!("{}p", size.short()), long, short, half_rate, ..from_row(&row) }
 }
 
 /// Turns wanted boxes into settings for one source.

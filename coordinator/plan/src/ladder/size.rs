@@ -29,8 +29,11 @@ impl Size {
         self.width.min(self.height)
     }
 
-    pub(crate) fn pixels(self) -> u64 {
-        u64::from(self.width) * u64::from(self.height)
+    /// Long and short side of the smallest 16:9 box that holds the picture: what the table's rows are compared by.
+    pub(crate) fn frame(self) -> (u32, u32) {
+        let long = u64::from(self.long()).max(u64::from(self.short()) * 16 / 9);
+        let short = u64::from(self.short()).max(u64::from(self.long()) * 9 / 16);
+        (u32::try_from(long).unwrap_or(u32::MAX), u32::try_from(short).unwrap_or(u32::MAX))
     }
 
     /// Fits into a box of `long` x `short`, turned for portrait, never larger than it is; even sides of 2 or more.

@@ -64,3 +64,37 @@ pub(crate) fn facts(plan: &Plan) -> PackageFacts {
         audio: plan.audio.iter().map(audio).collect(),
     }
 }
+
+/// The microseconds of an EXTINF's value (`4.004000,`), read digit by digit: no float.
+pub(crate) fn micros(extinf: &str) -> i64 {
+    let (whole, rest) = extinf.trim_end_matches(',').split_once('.').unwrap();
+    assert_eq!(rest.len(), 6, "{extinf}");
+    whole.parse::<i64>().unwrap() * 1_000_000 + rest.parse::<i64>().unwrap()
+}
+
+/// A rendition's sample clock.
+pub(crate) fn rate(audio: &reelmill_common::plan::AudioRendition) -> reelmill_common::Timebase {
+    reelmill_common::Timebase::new(1, audio.settings.sample_rate).unwrap()
+}
+
+/// The value of an attribute in a line of an MPD.
+pub(crate) fn attribute<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let start = line.find(&format!(" {name}=\""))? + name.len() + 3;
+    line[start..].split('"').next()
+}
+
+/// For each SegmentTimeline of an MPD, the sum of its durations.
+pub(crate) fn timeline_sums(mpd: &str) -> Vec<i64> {
+    let mut sums = Vec::new();
+    for line in mpd.lines() {
+        if line.contains("<SegmentTimeline>") {
+            sums.push(0);
+        }
+        if line.contains("<S ") {
+            let number = |name| attribute(line, name).map(|v| v.parse::<i64>().unwrap());
+            let run = number("d").unwrap() * (number("r").unwrap_or(0) + 1);
+            *sums.last_mut().unwrap() += run;
+        }
+    }
+    sums
+}
