@@ -125,22 +125,45 @@ fn open_gops_are_known_as_such() {
     assert!(video.keys[1..].iter().all(|k| k.kind == KeyKind::Open), "{:?}", video.keys);
 }
 
+/// Hash of the first picture as ffmpeg shows it with these options before and after the input.
+fn first_picture(film: &Path, before: &[&str], after: &[&str]) -> String {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostdin", "-v", "error"]).args(before).arg("-i").arg(film).args(after);
+    let out = command.args(["-frames:v", "1", "-f", "rawvideo", "-f", "md5", "-"]).output().expect("ffmpeg");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).expect("text")
+}
+
 #[test]
-fn turned_pictures_and_wide_pixels() {
+fn turned_pictures_are_turned_back_as_ffmpeg_does() {
     let dir = tempfile::tempdir().expect("dir");
-    ffmpeg(
-        dir.path(),
-        &format!(
-            "{PICTURE} -vf setsar=4/3 {H264} -color_primaries bt709 -color_trc bt709 -colorspace bt709 -color_range tv"
-        ),
-        "flat.mp4",
-    );
-    let turned = ffmpeg(dir.path(), "-i flat.mp4 -c copy -metadata:s:v:0 rotate=90", "turned.mp4");
-    let video = exact(&turned).video.expect("video");
-    let scan = scan_as_needed(&turned, None).0.expect("scan").video.expect("video");
-    assert_eq!((video.rotation, video.sar, video.colour), (scan.rotation, (4, 3), scan.colour));
-    assert_ne!(video.rotation, Rotation::default());
-    assert_eq!(video.colour.matrix, Some(1));
+    ffmpeg(dir.path(), &format!("{PICTURE} {H264}"), "flat.mp4");
+    let filters = ["null", "transpose=clock", "hflip,vflip", "transpose=cclock"];
+    let mut seen = Vec::new();
+    for degrees in [0, 90, 180, 270] {
+        let turn = format!("-i flat.mp4 -c copy -metadata:s:v:0 rotate={degrees}");
+        let turned = ffmpeg(dir.path(), &turn, "turned.mp4");
+        let video = exact(&turned).video.expect("video");
+        let filter = filters[usize::from(video.rotation.quarter_turns)];
+        let ours = first_picture(&turned, &["-noautorotate"], &["-vf", filter]);
+        assert_eq!(ours, first_picture(&turned, &[], &[]), "{degrees} degrees, {:?}", video.rotation);
+        let scan = scan_as_needed(&turned, None).0.expect("scan").video.expect("video");
+        assert_eq!(video.rotation, scan.rotation);
+        seen.push(video.rotation.quarter_turns);
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 1, 2, 3]);
+}
+
+#[test]
+fn wide_pixels_and_colour() {
+    let dir = tempfile::tempdir().expect("dir");
+    let colour = "-color_primaries bt709 -color_trc bt709 -colorspace bt709 -color_range tv";
+    let film = ffmpeg(dir.path(), &format!("{PICTURE} -vf setsar=4/3 {H264} {colour}"), "wide.mp4");
+    let video = exact(&film).video.expect("video");
+    let scan = scan_as_needed(&film, None).0.expect("scan").video.expect("video");
+    assert_eq!((video.sar, scan.sar, video.colour), ((4, 3), (4, 3), scan.colour));
+    assert_eq!((video.rotation, video.colour.matrix), (Rotation::default(), Some(1)));
 }
 
 #[test]

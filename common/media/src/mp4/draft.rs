@@ -98,13 +98,14 @@ impl Draft {
         if !hevc && seen.first().and_then(|(_, kind)| *kind) != Some(KeyKind::Idr) {
             return Err(IndexError::not_native("the first sync sample is no IDR picture"));
         }
+        let random_access = seen.iter().all(|(_, kind)| *kind != Some(KeyKind::Unknown));
         for (i, (key, leading)) in video.keys.iter_mut().zip(&self.leading).enumerate() {
             let looked_at = seen.iter().find(|(k, _)| *k == i).and_then(|(_, kind)| *kind);
             key.kind = match (looked_at, leading) {
                 (Some(KeyKind::Idr), _) => KeyKind::Idr,
                 // what follows an HEVC random access point in both orders never needs what came before it (H.265,
                 // 3.1): without leading pictures it is as closed as an IDR
-                (_, false) if hevc => KeyKind::Idr,
+                (_, false) if hevc && random_access => KeyKind::Idr,
                 (Some(kind), _) => kind,
                 // ISO/IEC 14496-15 lets only IDR pictures be sync samples; files that break this rule do so
                 // throughout, and show leading pictures

@@ -33,8 +33,10 @@ pub(crate) fn record(hvcc: &[u8]) -> Option<Record> {
 pub(crate) fn picture_kind(unit_type: u8) -> Option<KeyKind> {
     match unit_type {
         19 | 20 => Some(KeyKind::Idr),
-        // BLA and CRA, whose leading pictures may refer to what came before, and pictures that are no entry at all
-        0..=31 => Some(KeyKind::Open),
+        // BLA and CRA, whose leading pictures may refer to what came before
+        16..=18 | 21 => Some(KeyKind::Open),
+        // no random access point, whatever the container says
+        0..=31 => Some(KeyKind::Unknown),
         _ => None,
     }
 }
