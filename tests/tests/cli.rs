@@ -1,0 +1,143 @@
+//! The command line as its users and their scripts meet it: exit codes, one JSON object a line, and the commands
+//! against a running server.
+
+use reelmill_tests::film::{Film, PLAIN};
+use reelmill_tests::reelmill::{self, Server};
+use reelmill_tests::tool::{self, Done};
+use serde_json::Value;
+use std::time::Duration;
+
+const SHORT: Film = Film { name: "short", frames: 96, ..PLAIN };
+
+fn run(arguments: &[&str]) -> Done {
+    tool::run(&mut reelmill::command(arguments).expect("command"), Duration::from_secs(60)).expect("runs")
+}
+
+/// Standard output as JSON objects, one a line, and nothing else.
+fn objects(done: &Done) -> Vec<Value> {
+    done.text()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in: {line}")))
+        .inspect(|value: &Value| assert!(value.is_object(), "{value}"))
+        .collect()
+}
+
+#[test]
+fn help_names_every_command_and_exit_code() {
+    let help = run(&["--help"]);
+    assert_eq!(help.code(), 0);
+    let commands = ["transcode", "serve", "coordinator", "worker", "submit", "jobs", "doctor"];
+    for word in commands.into_iter().chain(["Exit codes", "130"]) {
+        assert!(help.text().contains(word), "{word}");
+    }
+    assert!(run(&["--version"]).text().starts_with("reelmill "));
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    for arguments in [
+        &["no-such-command"][..],
+        &["transcode"],
+        &["transcode", "film.mp4"],
+        &["transcode", "film.mp4", "--out", "o", "--segment", "four"],
+        &["transcode", "film.mp4", "--out", "o", "--segments", "loose"],
+        &["jobs", "show"],
+        &["serve"],
+    ] {
+        let done = run(arguments);
+        assert_eq!(done.code(), 2, "{arguments:?}: {}", done.stderr);
+        assert!(!done.stderr.trim().is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_unreachable_coordinator_exits_with_5() {
+    let nobody = format!("http://127.0.0.1:{}", reelmill::free_port().expect("port"));
+    for arguments in [&["jobs", "list"][..], &["submit", "film.mp4"], &["jobs", "cancel", "abc"]] {
+        let done = run(&[arguments, &["--coordinator", &nobody]].concat());
+        assert_eq!(done.code(), 5, "{arguments:?}: {}", done.stderr);
+        assert!(done.stderr.contains("127.0.0.1"), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn an_open_address_without_protection_is_refused() {
+    let dir = tempfile::tempdir().expect("scratch");
+    let data = dir.path().join("data");
+    let port = reelmill::free_port().expect("port");
+    let mut command =
+        reelmill::command(&["serve", "--grpc", &format!("0.0.0.0:{port}"), "--data"]).expect("command");
+    let done = tool::run(command.arg(&data), Duration::from_secs(30)).expect("ends by itself");
+    assert_eq!(done.code(), 2, "{}", done.stderr);
+    assert!(done.stderr.contains("--insecure"), "{}", done.stderr);
+}
+
+#[test]
+fn doctor_knows_the_encoders() {
+    let done = run(&["doctor", "--json"]);
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    let all = objects(&done);
+    assert!(all.iter().any(|o| o.to_string().contains("ffmpeg")), "{all:?}");
+}
+
+#[test]
+fn a_film_through_transcode_reports_as_json() {
+    let dir = tempfile::tempdir().expect("scratch");
+    let film = SHORT.make(dir.path()).expect("film").path;
+    let out = dir.path().join("out");
+    let done = reelmill::transcode(&film, &out, &["--preset", "speed", "--json"]).expect("runs");
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    let all = objects(&done);
+    let last = all.last().expect("a line");
+    assert!(last.to_string().contains("published"), "{last}");
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(out.join("report.json")).expect("report.json")).expect("JSON");
+    assert!(report.is_object());
+    assert!(!out.join(".reelmill").exists(), "the state of a finished run is removed");
+    let names: Vec<_> = std::fs::read_dir(&out).expect("out").flatten().map(|e| e.file_name()).collect();
+    for root in ["master.m3u8", "manifest.mpd", "report.json"] {
+        assert!(names.iter().any(|n| n == root), "{root} is not in {names:?}");
+    }
+}
+
+#[test]
+fn a_film_through_a_server() {
+    let dir = tempfile::tempdir().expect("scratch");
+    let film = SHORT.make(dir.path()).expect("film").path;
+    let server = Server::start(&dir.path().join("data")).expect("serves");
+    let client = |arguments: &[&str]| {
+        tool::run(&mut server.client(arguments).expect("command"), Duration::from_secs(120)).expect("runs")
+    };
+    let film = film.to_str().expect("utf-8");
+    let done =
+        client(&["submit", film, "--preset", "speed", "--idempotency-key", "one", "--json", "--watch"]);
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    let all = objects(&done);
+    let job = all[0]["job_id"].as_str().expect("job_id").to_owned();
+    assert_eq!(all.last().expect("a line")["state"], "published", "{all:?}");
+
+    // The same key and request are the same job; another request under it is refused.
+    let again = client(&["submit", film, "--preset", "speed", "--idempotency-key", "one", "--json"]);
+    assert_eq!(objects(&again)[0]["job_id"], job.as_str());
+    let other = client(&["submit", film, "--preset", "quality", "--idempotency-key", "one", "--json"]);
+    assert_ne!(other.code(), 0);
+    assert!(other.stderr.contains(&job), "{}", other.stderr);
+
+    let shown = objects(&client(&["jobs", "show", &job, "--json"]));
+    assert_eq!(
+        (&shown[0]["state"], &shown[0]["job_id"]),
+        (&Value::from("published"), &Value::from(job.as_str()))
+    );
+    assert!(objects(&client(&["jobs", "list", "--json"])).iter().any(|o| o["job_id"] == job.as_str()));
+    let missing = client(&["jobs", "show", "no-such-job", "--json"]);
+    assert_ne!(missing.code(), 0);
+
+    let (status, body) = reelmill::get(&server.http, "/metrics").expect("metrics");
+    assert_eq!(status, 200);
+    assert!(body.contains("reelmill_output_seconds_total"), "{body}");
+    let (status, page) = reelmill::get(&server.http, &format!("/play/{job}")).expect("player page");
+    assert_eq!(status, 200, "{page}");
+    assert_eq!(reelmill::get(&server.http, "/healthz").expect("health").0, 200);
+
+    assert_eq!(client(&["jobs", "delete", &job]).code(), 0);
+}
