@@ -4,6 +4,8 @@
 //! Every playlist is read by the tests' own reader of lines, so that a rule is checked on what was written and not on
 //! what a lenient parser made of it; one case has the crate m3u8-rs read all of it, too.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod films;
 mod planned;
 

@@ -1,6 +1,8 @@
 //! What holds for every plan of every film: each source frame once in one chunk, whole segments, one grid whatever
 //! the chunks, sound without a hole, sums that do not drift, and a bounded effort.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod films;
 mod planned;
 
@@ -13,19 +15,23 @@ use reelmill_common::time::{TickSeq, Ticks};
 use reelmill_plan::{manifest, report};
 
 fn videos(plan: &Plan) -> Vec<&VideoChunk> {
-    let video = |media| match media {
-        &ChunkMedia::Video(ref v) => Some(v),
-        ChunkMedia::Audio(_) => None,
-    };
-    plan.chunks.iter().filter_map(|c| video(&c.spec.media)).collect()
+    let mut out = Vec::new();
+    for chunk in &plan.chunks {
+        if let ChunkMedia::Video(v) = &chunk.spec.media {
+            out.push(v);
+        }
+    }
+    out
 }
 
 fn sounds(plan: &Plan) -> Vec<&AudioChunk> {
-    let audio = |media| match media {
-        &ChunkMedia::Audio(ref a) => Some(a),
-        ChunkMedia::Video(_) => None,
-    };
-    plan.chunks.iter().filter_map(|c| audio(&c.spec.media)).collect()
+    let mut out = Vec::new();
+    for chunk in &plan.chunks {
+        if let ChunkMedia::Audio(a) = &chunk.spec.media {
+            out.push(a);
+        }
+    }
+    out
 }
 
 /// Films of all shapes: regular, rounded and wild times, any start, any keyframes, any sound.

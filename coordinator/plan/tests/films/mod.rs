@@ -1,6 +1,10 @@
 //! Made-up sources for the tests of this crate: one per kind of film that the plan treats in its own way.
 
-#![allow(dead_code, reason = "each test takes the films it needs")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test takes the films it needs; a test that cannot go on panics"
+)]
 
 use reelmill_common::Sha256;
 use reelmill_common::index::{

@@ -1,7 +1,11 @@
 //! From a made-up source to a plan and to facts of files, without an encoder: decoder configurations and sizes are
 //! made up from the settings, always the same.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test takes what it needs; a test that cannot go on panics"
+)]
 
 use reelmill_common::index::SourceIndex;
 use reelmill_common::job::JobOptions;
