@@ -236,13 +236,13 @@ impl Agent {
                 let uploading = self.attempts.get(attempt).is_some_and(|h| h.phase == Phase::Uploading);
                 if uploading {
                     fx.push(AgentEffect::Discard { attempt });
-                    self.conclude(now, attempt, Outcome::Done(*report), &mut fx);
+                    self.conclude(now, attempt, Box::new(Outcome::Done(*report)), &mut fx);
                 }
             }
             AgentEvent::WorkFailed { attempt, fault } => {
                 if self.attempts.get(attempt).is_some_and(Held::busy) {
                     fx.push(AgentEffect::Discard { attempt });
-                    self.conclude(now, attempt, Outcome::Failed(fault), &mut fx);
+                    self.conclude(now, attempt, Box::new(Outcome::Failed(fault)), &mut fx);
                 }
             }
             AgentEvent::DrainRequested => self.drain_requested(now, &mut fx),
@@ -309,7 +309,7 @@ impl Agent {
             match &mut held.phase {
                 Phase::Ended { outcome, said } => {
                     *said = Some(now);
-                    unsettled.push((attempt, held.job.clone(), held.spec, outcome.clone()));
+                    unsettled.push((attempt, held.job.clone(), held.spec, outcome.as_ref().clone()));
                 }
                 _ => running.push((attempt, held.job.clone(), held.spec)),
             }
@@ -455,7 +455,7 @@ impl Agent {
             match &mut held.phase {
                 Phase::Ended { outcome, said } if due(*said) => {
                     *said = Some(now);
-                    let (job, spec, outcome) = (held.job.clone(), held.spec, Box::new(outcome.clone()));
+                    let (job, spec, outcome) = (held.job.clone(), held.spec, outcome.clone());
                     fx.push(AgentEffect::Send(FromWorker::Outcome { attempt, job, spec, outcome }));
                 }
                 Phase::Made { files, asked } if due(*asked) => {
@@ -566,12 +566,18 @@ impl Agent {
     }
 
     /// Tell how an attempt ended, and keep the outcome until it is settled.
-    fn conclude(&mut self, now: Millis, attempt: AttemptId, outcome: Outcome, fx: &mut Vec<AgentEffect>) {
+    fn conclude(
+        &mut self,
+        now: Millis,
+        attempt: AttemptId,
+        outcome: Box<Outcome>,
+        fx: &mut Vec<AgentEffect>,
+    ) {
         let joined = self.session.joined();
         self.attempts.unqueue(attempt);
         let Some(held) = self.attempts.get_mut(attempt) else { return };
         if joined {
-            let (job, spec, outcome) = (held.job.clone(), held.spec, Box::new(outcome.clone()));
+            let (job, spec, outcome) = (held.job.clone(), held.spec, outcome.clone());
             fx.push(AgentEffect::Send(FromWorker::Outcome { attempt, job, spec, outcome }));
         }
         held.phase = Phase::Ended { outcome, said: joined.then_some(now) };
@@ -629,7 +635,7 @@ impl Agent {
             message: format!("worker {} handed the attempt back: it is leaving or full", self.config.worker),
             detail: String::new(),
         };
-        self.conclude(now, attempt, Outcome::Failed(fault), fx);
+        self.conclude(now, attempt, Box::new(Outcome::Failed(fault)), fx);
     }
 
     fn leave_if_done(&mut self, now: Millis, fx: &mut Vec<AgentEffect>) {

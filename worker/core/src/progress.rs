@@ -75,3 +75,39 @@ impl StallWatch {
         self.last.plus(self.limit_ms)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_told_at_its_end() {
+        let mut p = ProgressParser::default();
+        let block = "frame=12\nfps=0.00\nstream_0_0_q=28.0\nbitrate=N/A\ntotal_size=4096\nout_time_us=N/A\n\
+                     out_time=N/A\ndup_frames=0\nspeed=   0x\nno equals sign\n";
+        assert!(block.lines().all(|l| p.line(l).is_none()));
+        let expected = Update { frames: 12, out_time_us: None, bytes: 4_096, ended: false };
+        assert_eq!(p.line("progress=continue"), Some(expected));
+        for line in ["frame=  40", "out_time_us=10500000", "total_size=N/A"] {
+            assert_eq!(p.line(line), None);
+        }
+        let expected = Update { frames: 40, out_time_us: Some(10_500_000), bytes: 4_096, ended: true };
+        assert_eq!(p.line("progress=end"), Some(expected));
+    }
+
+    #[test]
+    fn only_a_lack_of_progress_is_a_stall() {
+        let mut w = StallWatch::new(Millis(0), 30_000);
+        // a day of slow work is no stall
+        for minute in 1..1_440u64 {
+            let now = Millis(minute * 29_000);
+            assert!(!w.stalled(now));
+            w.seen(now, minute / 3, minute / 2, minute);
+        }
+        let last = Millis(1_439 * 29_000);
+        assert_eq!(w.deadline(), last.plus(30_000));
+        w.seen(last.plus(20_000), 479, 719, 1_439);
+        assert!(!w.stalled(last.plus(29_999)));
+        assert!(w.stalled(last.plus(30_000)));
+    }
+}

@@ -33,3 +33,22 @@ impl ResourceLimits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_grow_with_the_work_and_never_overflow() {
+        let small = ResourceLimits::for_run(512, 1 << 20);
+        assert_eq!((small.address_space, small.file_size, small.core), (4 << 30, 1 << 20, 0));
+        assert_eq!(ResourceLimits::for_run(u64::MAX, 0).address_space, u64::MAX);
+    }
+
+    #[test]
+    fn the_environment_names_no_path_of_the_worker() {
+        for never in ["PATH", "HOME", "LD_PRELOAD", "LD_LIBRARY_PATH", "http_proxy", "FFREPORT"] {
+            assert!(ENVIRONMENT.iter().all(|(name, _)| *name != never), "{never}");
+        }
+    }
+}

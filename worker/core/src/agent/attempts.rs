@@ -22,7 +22,7 @@ pub(super) enum Phase {
     /// The shell uploads it.
     Uploading,
     /// Over; the outcome was last said at `said`.
-    Ended { outcome: Outcome, said: Option<Millis> },
+    Ended { outcome: Box<Outcome>, said: Option<Millis> },
 }
 
 /// One attempt.

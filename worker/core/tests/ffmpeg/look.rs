@@ -138,3 +138,24 @@ fn one_thread_more_in_the_decoder_changes_nothing() {
         assert!(bytes(1) == bytes(3), "{program}");
     }
 }
+
+#[test]
+fn the_self_test_is_repeatable_and_has_its_frames() {
+    use reelmill_common::ladder::EncoderFamily;
+    use reelmill_media::fragments::read;
+    use reelmill_worker_core::argv::probe;
+    let dir = dir();
+    for program in binaries() {
+        let make = || {
+            let paths = outputs(dir.path(), "probe", 2);
+            run(&program, &probe::clip(EncoderFamily::X264, &paths[0], &paths[1]).unwrap());
+            paths.iter().map(|p| std::fs::read(p).unwrap()).collect::<Vec<_>>()
+        };
+        let (first, again) = (make(), make());
+        assert!(first == again, "{program}: the same clip gave other bytes");
+        let frames = read(&first[0]).unwrap()[0].samples.len();
+        assert_eq!(frames as u32, probe::FRAMES, "{program}");
+        // one second at 48 kHz, and the encoder's delay
+        assert_eq!(read(&first[1]).unwrap()[0].samples.len(), 48, "{program}");
+    }
+}

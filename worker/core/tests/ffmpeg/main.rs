@@ -2,6 +2,7 @@
 //!
 //! Short films are made here; with `REELMILL_CORPUS` the small ones of the corpus are tried as well.
 #![allow(clippy::disallowed_methods, reason = "these tests run programs and read what they wrote")]
+#![allow(clippy::unwrap_used, reason = "the allowance for tests does not reach functions that tests share")]
 
 mod corpus;
 mod look;
@@ -54,11 +55,11 @@ fn chunks_meet_with(
             let made = encode(&program, dir, chunk, &film.input());
             assert_eq!(made.len(), 2);
         }
-        for r in 0..rungs.len() {
+        for (r, rung) in rungs.iter().enumerate() {
             let hash = |c: &VideoChunk| pictures(&program, c, &film.input(), r).into_iter().map(|(_, h)| h);
             let laid: Vec<String> = chunks.iter().flat_map(hash).collect();
             let linear: Vec<String> = hash(&whole).collect();
-            let count = whole.rung_frames(rungs[r].settings.every).count();
+            let count = whole.rung_frames(rung.settings.every).count();
             assert_eq!(linear.len(), count, "{program}: frames of a linear decode, rung {r}");
             let differ: Vec<usize> = (0..count).filter(|i| laid.get(*i) != linear.get(*i)).collect();
             assert!(
