@@ -33,6 +33,5 @@ exec "$ffmpeg" -nostdin -v error -y -i "$source" -filter_complex "$filter" "${ar
   -x264-params "cabac=1:8x8dct=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:rc-lookahead=48" \
   -map 0:a:0? -c:a aac -b:a 128k -ac 2 -ar 48000 \
   -f dash -seg_duration 4 -use_template 1 -use_timeline 1 -hls_playlist 1 \
-  -adaptation_sets "id=0,streams=v id=1,streams=a" \
   -init_seg_name 'v$RepresentationID$-init.mp4' -media_seg_name 'v$RepresentationID$-$Number%06d$.m4s' \
   "$out/manifest.mpd"
