@@ -1,5 +1,6 @@
 //! A real ffmpeg writes, we read and write again, a real ffprobe reads back: times, keys and bytes stay the same.
 
+use reelmill_media::aac::{WindowSequence, window};
 use reelmill_media::cmaf::{
     AudioInit, Kind, SegmentInput, SegmentSample, VideoInit, init_audio, init_video, segment,
 };
@@ -132,9 +133,26 @@ fn aac_goes_through_sample_exact() {
     let pcm = ["-v", "error", "-y", "-i", "ours.mp4", "-f", "s16le", "-c:a", "pcm_s16le", "out.pcm"];
     run("ffmpeg", &pcm, dir.path());
     let decoded = std::fs::metadata(dir.path().join("out.pcm")).expect("pcm").len() / 4;
-    // libavformat leaves the edit of a fragmented file to presentation times: all packets are decoded, and the
-    // first presented sample is the one at time 0, 1,024 samples in
-    assert_eq!(decoded, 1024 * packets.len() as u64);
+    // libavformat leaves the edit of a fragmented file to presentation times: 5.1 decodes all packets, 9.0 drops
+    // what lies before 0; for both, the first presented sample is 1,024 samples in
+    let dropped = 1024 * packets.len() as u64 - decoded;
+    assert!(dropped == 0 || dropped == 1024, "{decoded} samples of {} packets", packets.len());
     let first = ["-v", "error", "-show_entries", "packet=pts", "-of", "csv=p=0", "ours.mp4"];
     assert_eq!(run("ffprobe", &first, dir.path()).lines().next(), Some("-1024"));
+}
+
+#[test]
+fn every_window_of_a_real_encode_is_read_and_follows_legally() {
+    let dir = tempfile::tempdir().expect("dir");
+    // a click in a quiet tone makes the encoder go short and back
+    let source = "aevalsrc='0.01*sin(2*PI*440*t)+if(lt(mod(t\\,0.37)\\,0.0005)\\,0.9\\,0)':s=48000:d=4";
+    let track = encode(dir.path(), &["-f", "lavfi", "-i", source, "-c:a", "aac", "-b:a", "96k", "-ac", "2"]);
+    let raw = std::fs::read(dir.path().join("raw.mp4")).expect("file");
+    let windows: Vec<_> =
+        track.samples.iter().map(|s| window(&raw[s.range.clone()]).expect("window").sequence).collect();
+    let illegal: Vec<_> = windows.windows(2).filter(|w| !w[0].may_precede(w[1])).collect();
+    assert!(illegal.is_empty(), "{illegal:?}");
+    for wanted in [WindowSequence::OnlyLong, WindowSequence::EightShort] {
+        assert!(windows.contains(&wanted), "no {wanted:?} in {} packets", windows.len());
+    }
 }
