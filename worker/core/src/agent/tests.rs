@@ -2,10 +2,11 @@
 
 use super::*;
 use proptest::prelude::*;
-use reelmill_common::outcome::ReportBody;
-use reelmill_common::session::{ReadGrant, WriteGrant};
+use reelmill_common::capability::Capability;
+use reelmill_common::outcome::{Fault, FaultKind, Report, ReportBody};
+use reelmill_common::session::{FromWorker, Lease, NamedFile, ReadGrant, Termed, ToWorker, WriteGrant};
 use reelmill_common::spec::{IndexSpec, WorkItem};
-use reelmill_common::{JobId, ObjectKey, Sha256};
+use reelmill_common::{BootId, JobId, ObjectKey, Sha256, WorkerId};
 
 const TTL: u64 = 15_000;
 const BEAT: u64 = 5_000;
