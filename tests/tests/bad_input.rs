@@ -109,8 +109,8 @@ fn a_wrong_ladder_is_refused_with_2() {
     let film = SHORT.make(dir.path()).expect("film").path;
     let wrong = [
         ("syntax.toml", "[[rung]\nname ="),
-        ("unknown.toml", "[[rung]]\nname = \"a\"\nlong = 640\nshort = 360\ncolour = \"red\"\n"),
-        ("negative.toml", "[[rung]]\nname = \"a\"\nlong = -640\nshort = 360\n"),
+        ("unknown.toml", "[[rung]]\nname = \"a\"\nbox = [640, 360]\ncolour = \"red\"\n"),
+        ("negative.toml", "[[rung]]\nname = \"a\"\nbox = [-640, 360]\n"),
         ("nothing.toml", ""),
     ];
     for (name, text) in wrong {
