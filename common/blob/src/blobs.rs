@@ -108,8 +108,9 @@ impl Blobs {
         self.directory.as_deref()
     }
 
-    /// The path of `name` on this machine, if the root is local.
+    /// The path of `name` on this machine, if the root is local and `name` can name an object in it.
     pub fn local_path(&self, name: &str) -> Option<PathBuf> {
+        self.path(name).ok()?;
         self.directory.as_ref().map(|directory| directory.join(name))
     }
 

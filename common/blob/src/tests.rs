@@ -247,3 +247,27 @@ async fn how_an_object_is_served_is_kept_where_the_store_can() {
     assert_eq!(get(object_store::Attribute::ContentType).as_deref(), Some("application/dash+xml"));
     assert_eq!(get(object_store::Attribute::CacheControl).as_deref(), Some("no-cache"));
 }
+
+#[tokio::test]
+async fn operations_run_in_tasks_of_their_own_and_names_stay_below_the_root() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = Stores::new(quick()).open(directory.path().to_str().unwrap()).unwrap();
+    assert_eq!(root.local_path("a/b"), Some(directory.path().canonicalize().unwrap().join("a/b")));
+    assert_eq!(root.local_path("../a"), None);
+    let below = root.below("v").unwrap();
+    // compiles only while every future is Send
+    let task = tokio::spawn(async move {
+        assert_eq!(
+            below.put_create("a", Bytes::from("abc"), PutOptions::default()).await?,
+            PutOutcome::Created
+        );
+        below.get_verified("a", 3, Sha256::of(b"abc")).await?;
+        let parts = below.get_ranges("a", &[0..1, 2..3]).await?;
+        let source =
+            open_source(&Stores::default(), below.local_path("a").unwrap().to_str().unwrap()).await?;
+        let whole: Vec<Bytes> = source.stream(0..3).try_collect().await?;
+        Ok::<_, crate::BlobError>((parts.concat(), whole.concat(), below.list("").await?.len()))
+    });
+    assert_eq!(task.await.unwrap().unwrap(), (b"ac".to_vec(), b"abc".to_vec(), 1));
+    assert_eq!(root.list("").await.unwrap()[0].name, "v/a");
+}
