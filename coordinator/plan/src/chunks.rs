@@ -33,6 +33,9 @@ pub(crate) enum Target {
 const MOST_MS: u64 = 60_000;
 /// Smaller chunks would be mostly start-up.
 const LEAST_MS: u64 = 4_000;
+/// A chunk has no more showings of held pictures than this (but for one that cannot be cut): each costs the worker a
+/// filter.
+const MOST_REPEATS: usize = 500;
 /// The next chunk is this part of a slot's fair share of what is left.
 const SHARE: u64 = 2;
 
@@ -81,10 +84,14 @@ impl Cutter<'_> {
     /// the least decoding before it; of equals the nearest to the wanted size.
     fn best_end(&self, first: usize, wanted: u64, size: impl Fn(usize) -> u64) -> usize {
         let lines = self.grid.len();
-        let mut sum = 0u64;
+        let (mut sum, mut repeats) = (0u64, 0);
         let mut best: Option<(bool, u64, u64, usize)> = None;
         for end in first + 1..=lines {
             sum = sum.saturating_add(size(end - 1));
+            repeats += self.repeats(end - 1);
+            if best.is_some() && repeats > MOST_REPEATS {
+                break;
+            }
             let off = sum.abs_diff(wanted);
             let near = off <= wanted / 3;
             if best.is_some() && sum > wanted && !near {
@@ -115,6 +122,11 @@ impl Cutter<'_> {
     /// one chunk.
     fn can_cut(&self, line: usize) -> bool {
         self.grid.first.get(line).is_none_or(|frame| self.map.is_first_showing(*frame))
+    }
+
+    fn repeats(&self, s: usize) -> usize {
+        let (first, end) = self.grid.frames(s, self.map);
+        (first..end).filter(|j| !self.map.is_first_showing(*j)).count()
     }
 
     fn segment_ns(&self, s: usize) -> u64 {

@@ -64,13 +64,16 @@ impl FrameMap {
             dropped: (video.frames.len() - kept.len()) as u64,
         };
         let second = timeline.timescale();
+        // the encoder counts in the source's ticks: two of them apart, rounding cannot make two times one
+        let apart = 2 * (second + i64::from(timeline.source.den()) - 1) / i64::from(timeline.source.den());
+        let pace = Spacing { usual: spacing.unwrap_or(second / 25), apart: apart.max(2) };
         for (n, &(frame, time)) in kept.iter().enumerate() {
             map.push(frame, time);
             let (until, is_last) = kept.get(n + 1).map_or((end, true), |next| (next.1, false));
             if until - time > second {
                 // no segment begins within the last second, and none is worth a copy just before the next picture
                 let room = if is_last { second } else { second / 10 };
-                map.hold(frame, until - room, spacing.unwrap_or(second / 25), needs);
+                map.hold(frame, until - room.max(pace.apart), pace, needs);
             }
         }
         map.repeated = (map.times.len() - kept.len()) as u64;
@@ -83,28 +86,37 @@ impl FrameMap {
     }
 
     /// Shows `frame` again on the grid lines up to `until`. Where the next number is odd but must be even, one more
-    /// copy goes right after the picture, at the film's own pace, where it disturbs no later time.
-    fn hold(&mut self, frame: u32, until: i64, spacing: i64, needs: MapNeeds) {
+    /// copy goes right after the picture, at the film's own pace, where it disturbs no later time; a line without
+    /// room for both is left out.
+    fn hold(&mut self, frame: u32, until: i64, pace: Spacing, needs: MapNeeds) {
         let shown = self.times.last().copied().unwrap_or(0);
         let line = needs.line.max(1);
         let lines = (until / line - shown / line).max(0);
         let room = if needs.even { MOST_COPIES / 2 } else { MOST_COPIES };
-        let stride = (lines + room - 1) / room.max(1);
+        let stride = ((lines + room - 1) / room).max(1);
         let mut at = (shown / line + 1) * line;
         while at <= until {
             let previous = self.times.last().copied().unwrap_or(0);
-            if needs.even && self.times.len() % 2 == 1 {
-                let gap = spacing.min((at - previous) / 2);
-                if gap > 0 {
-                    self.push(frame, previous + gap);
+            let filler =
+                (needs.even && self.times.len() % 2 == 1).then(|| previous + pace.usual.max(pace.apart));
+            if at - filler.unwrap_or(previous) >= pace.apart {
+                if let Some(filler) = filler {
+                    self.push(frame, filler);
                 }
-            }
-            if at > self.times.last().copied().unwrap_or(0) {
                 self.push(frame, at);
             }
-            at += line * stride.max(1);
+            at += line * stride;
         }
     }
+}
+
+/// Distances of frames in output ticks.
+#[derive(Clone, Copy, Debug)]
+struct Spacing {
+    /// The film's usual one.
+    usual: i64,
+    /// The least at which two frames stay two.
+    apart: i64,
 }
 
 /// How long the last picture is shown, in output ticks: as the container says if that is between half and twice the
