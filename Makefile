@@ -44,7 +44,7 @@ soak: ## the simulation at length: 100,000 seeds
 lint: ## formatting, clippy, dependencies and licences
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo deny --offline --log-level error check bans licenses sources
+	cargo deny --locked --log-level error check bans licenses sources
 
 fmt: ## format the code
 	cargo fmt --all
