@@ -38,7 +38,7 @@ pub enum AgentEvent {
     Disconnected,
     /// The coordinator said something.
     Received(Termed<ToWorker>),
-    /// Time passed. Comes at [`Agent::next_tick`] or more often.
+    /// Time passed. Comes at [`super::Agent::next_tick`] or more often.
     Tick,
     /// The work of an attempt goes on. May come as often as the shell likes; only the latest is told.
     Progress {

@@ -10,10 +10,11 @@ mod run;
 mod sound;
 mod wrong;
 
+use reelmill_common::check::check_report;
 use reelmill_common::index::Demuxer;
 use reelmill_common::spec::{FrameTable, VideoChunk};
 use reelmill_common::{TickRange, TickSeq, Ticks};
-use run::{Film, binaries, bind, encode, pictures, rung};
+use run::{Film, binaries, bind, encode, pictures, report, rung, spec};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -53,7 +54,7 @@ fn chunks_meet_with(
             .collect();
         for chunk in &chunks {
             let made = encode(&program, dir, chunk, &film.input());
-            assert_eq!(made.len(), 2);
+            assert_eq!(check_report(&spec(film, chunk), &report(chunk, &made)), Ok(()), "{program}");
         }
         for (r, rung) in rungs.iter().enumerate() {
             let hash = |c: &VideoChunk| pictures(&program, c, &film.input(), r).into_iter().map(|(_, h)| h);

@@ -1,9 +1,12 @@
 //! Runs real ffmpeg binaries on small films: made ones, and those of the corpus.
 
-use reelmill_common::index::{Colour, Demuxer, Rotation};
+use reelmill_common::index::{Colour, Demuxer, Rotation, SourceId};
 use reelmill_common::ladder::{EncoderFamily, VideoSettings, X264Preset};
-use reelmill_common::spec::{FrameTable, PictureRecipe, SegmentSpan, VideoChunk, VideoRung};
-use reelmill_common::{SegmentNumber, TickRange, TickSeq, Ticks, Timebase};
+use reelmill_common::outcome::{AttemptCost, ChunkReport};
+use reelmill_common::spec::{
+    ChunkMedia, ChunkSpec, FrameTable, PictureRecipe, SegmentSpan, VideoChunk, VideoRung,
+};
+use reelmill_common::{SegmentNumber, Sha256, TickRange, TickSeq, Ticks, Timebase};
 use reelmill_worker_core::argv::timeline::{OFFSET_SECONDS, encoder_timebase};
 use reelmill_worker_core::argv::{Input, Location, analyse, video};
 use reelmill_worker_core::sandbox::ENVIRONMENT;
@@ -218,4 +221,24 @@ pub(crate) fn pictures(program: &str, chunk: &VideoChunk, input: &Input, rung: u
         (pts - offset, fields.nth(2).unwrap().to_owned())
     };
     out.lines().filter(|l| !l.starts_with('#')).map(line).collect()
+}
+
+/// The spec around a chunk, as a coordinator holds it.
+pub(crate) fn spec(film: &Film, chunk: &VideoChunk) -> ChunkSpec {
+    let media = ChunkMedia::Video(chunk.clone());
+    ChunkSpec { source: SourceId(Sha256::of(b"film")), demuxer: film.demuxer, media }
+}
+
+/// What an attempt would report of the files it made.
+pub(crate) fn report(chunk: &VideoChunk, made: &[Vec<build::BuiltFile>]) -> ChunkReport {
+    ChunkReport {
+        files: made.iter().flatten().map(|f| f.report.clone()).collect(),
+        units: chunk.rungs.iter().map(|r| chunk.rung_frames(r.settings.every).count() as u64).collect(),
+        configs: chunk.rungs.iter().map(|r| r.avcc.clone()).collect(),
+        loudness: None,
+        cost: AttemptCost::default(),
+        encoder: None,
+        ffmpeg_build: String::new(),
+        notes: Vec::new(),
+    }
 }

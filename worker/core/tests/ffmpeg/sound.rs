@@ -106,6 +106,57 @@ fn matroska_milliseconds_do_not_jitter_the_sound() {
 }
 
 #[test]
+fn every_rate_and_channel_count_gives_the_configuration_that_is_planned() {
+    let dir = dir();
+    let total = 30_000;
+    for (rate, index, channels) in [(48_000u32, 3u16, 1u16), (44_100, 4, 2), (48_000, 3, 6)] {
+        let path = dir.path().join("many.wav").to_string_lossy().into_owned();
+        let tones: Vec<String> = (1..=channels).map(|c| format!("0.1*sin({c}*2000*t)")).collect();
+        let mut argv = words("-nostdin -v error -y -f lavfi -i");
+        argv.push(format!("aevalsrc=exprs={}:sample_rate={rate}:duration=1", tones.join("|")));
+        argv.extend(words("-c:a pcm_s16le"));
+        argv.push(path.clone());
+        run("ffmpeg", &argv);
+        let input = Input { demuxer: Demuxer::Wav, location: Location::File(path), threads: 1 };
+        let mut chunk = chunk(total, (0, packets(total)), 0);
+        (chunk.settings.sample_rate, chunk.settings.channels) = (rate, channels);
+        let head = 2 << 11 | index << 7 | channels << 3;
+        chunk.asc = [&head.to_be_bytes()[..], &[0x56, 0xe5, 0x00]].concat();
+        for program in binaries() {
+            assert_eq!(encode(&program, dir.path(), &chunk, &input).0.len(), 2, "{program}");
+        }
+    }
+}
+
+#[test]
+fn a_late_transport_stream_keeps_its_place() {
+    let dir = dir();
+    let total = 100_000;
+    for program in binaries() {
+        let options = "-c:a s302m -strict -2 -output_ts_offset 26000 -f mpegts";
+        let input = click(dir.path(), "a.ts", 60_000, options, Demuxer::MpegTs);
+        // the muxer adds 1.4 s of its own; zero a tenth of a second before the first sample
+        let zero_ms = 26_000_000 + 1_400 - 100;
+        let (files, _) = encode(&program, dir.path(), &chunk(total, (0, packets(total)), zero_ms), &input);
+        assert_eq!(loudest(dir.path(), &files).0, 60_000 + 4_800, "{program}");
+    }
+}
+
+#[test]
+fn a_hole_in_the_sound_is_silence() {
+    let dir = dir();
+    let total = 140_000;
+    for program in binaries() {
+        let options = "-af aselect=expr='not(between(t\\,0.5\\,1.2))' -c:a pcm_s16le -f matroska";
+        let input = click(dir.path(), "a.mka", 90_011, options, Demuxer::Matroska);
+        let (files, _) = encode(&program, dir.path(), &chunk(total, (0, packets(total)), 0), &input);
+        let (at, _) = loudest(dir.path(), &files);
+        // found again by a timestamp in milliseconds
+        assert!(at.abs_diff(90_011) <= 48, "{program}: {at}");
+    }
+}
+
+#[test]
 fn short_sound_is_filled_with_silence_and_long_sound_is_cut() {
     let dir = dir();
     for total in [200_000u64, 50_000, 1, 1_024, 1_025] {
