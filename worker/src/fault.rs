@@ -7,6 +7,9 @@ use reelmill_media::IndexError;
 use reelmill_worker_core::argv::ArgvError;
 use reelmill_worker_core::stderr::{self, Ending, Tail};
 
+/// Sent for a file larger than RLIMIT_FSIZE allows (signal(7), x86 and ARM).
+const SIGXFSZ: i32 = 25;
+
 /// A fault without a child's last words.
 pub(crate) fn fault(kind: FaultKind, message: impl Into<String>) -> Fault {
     Fault { kind, message: message.into(), detail: String::new() }
@@ -16,6 +19,14 @@ pub(crate) fn fault(kind: FaultKind, message: impl Into<String>) -> Fault {
 pub(crate) fn of_child(what: &str, e: &ChildError) -> Fault {
     let tail = tail(&e.stderr);
     let ending = match &e.how {
+        Failure::Signalled(SIGXFSZ) => {
+            let message = format!(
+                "{what}: {} was stopped when a file reached what the scratch quota left for it: raise the quota or run \
+                 fewer slots",
+                e.program
+            );
+            return Fault { kind: FaultKind::Storage, message, detail: tail.text() };
+        }
         Failure::Stopped => return fault(FaultKind::Abandoned, format!("{what} was stopped")),
         Failure::BadOutput(said) => {
             let message = format!("{what}: {} printed something unexpected: {said}", e.program);

@@ -36,6 +36,8 @@ pub(super) struct Dialer {
     failures: u32,
     /// Where the leader is said to be; tried once, at once.
     leader: Option<Endpoint>,
+    /// The connection of now was such a try.
+    redirected: bool,
 }
 
 /// A connection as the driver holds it; dropping it closes it.
@@ -53,11 +55,12 @@ impl Dialer {
         if endpoints.is_empty() {
             return Err(WorkerError::NoCoordinator);
         }
-        Ok(Self { endpoints, security, next: 0, failures: 0, leader: None })
+        Ok(Self { endpoints, security, next: 0, failures: 0, leader: None, redirected: false })
     }
 
     /// Begins to dial. The connection's events carry `generation`.
     pub(super) fn dial(&mut self, generation: u64, events: mpsc::Sender<Event>) -> Connection {
+        self.redirected = self.leader.is_some();
         let (endpoint, pause) = match self.leader.take() {
             Some(leader) => (leader, Duration::ZERO),
             None => {
@@ -84,10 +87,10 @@ impl Dialer {
 
     /// A connection ended, or was never made.
     pub(super) fn ended(&mut self, end: &Status) {
-        // a redirect costs no pause, but only one in a row: two standbys that name each other must not make us spin
-        let redirected = read_not_leader(end).flatten().filter(|_| self.failures % 2 == 0);
         self.failures = self.failures.saturating_add(1);
-        self.leader = redirected.and_then(|address| endpoint(&address, &self.security).ok());
+        // a redirect costs no pause, but only one in a row: two standbys that name each other must not make us spin
+        let leader = read_not_leader(end).flatten().filter(|_| !self.redirected);
+        self.leader = leader.and_then(|address| endpoint(&address, &self.security).ok());
     }
 }
 
@@ -180,9 +183,11 @@ fn innermost(e: &dyn std::error::Error) -> String {
 }
 
 impl Connection {
-    /// Puts a message on its way. False when the connection is not open or does not take any more: it is lost then.
+    /// Puts a message on its way. False when the connection takes no more and is as good as lost. On one that has
+    /// ended already the message is lost, too, and the event that says so is on its way.
     pub(super) fn send(&self, message: &FromWorker) -> bool {
-        self.outbound.as_ref().is_some_and(|out| out.try_send(message.into()).is_ok())
+        let Some(out) = &self.outbound else { return true };
+        !matches!(out.try_send(message.into()), Err(mpsc::error::TrySendError::Full(_)))
     }
 }
 
@@ -208,17 +213,20 @@ mod tests {
         assert!(several.len() > 1);
     }
 
-    #[test]
-    fn a_redirect_is_followed_at_once_but_never_twice_in_a_row() {
+    #[tokio::test]
+    async fn a_redirect_is_followed_at_once_but_never_twice_in_a_row() {
         let mut d = dialer();
+        let (events, _inbox) = mpsc::channel(1);
+        d.ended(&Status::unavailable("connection refused"));
+        assert!(d.leader.is_none());
         d.ended(&not_leader(Some("http://c:3")));
         assert_eq!(d.leader.as_ref().unwrap().uri().host(), Some("c"));
-        d.leader = None;
+        let _to_c = d.dial(1, events.clone());
         d.ended(&not_leader(Some("http://d:4")));
-        assert!(d.leader.is_none());
-        d.welcomed();
-        d.ended(&Status::unavailable("gone"));
-        assert!(d.leader.is_none());
+        assert!(d.leader.is_none(), "c was wrong, so it is not believed either");
+        let _to_next = d.dial(2, events);
+        d.ended(&not_leader(Some("http://d:4")));
+        assert!(d.leader.is_some());
     }
 
     #[test]

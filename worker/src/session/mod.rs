@@ -252,6 +252,9 @@ impl Driver {
                 self.attempts.remove(&attempt);
             }
             AgentEffect::Reconnect => {
+                if self.connection.take().is_some() {
+                    self.dialer.ended(&Status::deadline_exceeded("given up"));
+                }
                 self.generation += 1;
                 self.connection = Some(self.dialer.dial(self.generation, self.events.clone()));
             }
@@ -261,8 +264,10 @@ impl Driver {
     }
 
     fn send(&mut self, message: &FromWorker) -> bool {
-        let sent = self.connection.as_ref().is_some_and(|connection| connection.send(message));
+        let sent = self.connection.as_ref().is_none_or(|connection| connection.send(message));
         if !sent {
+            tracing::warn!("the coordinator takes no more messages: connecting anew");
+            self.dialer.ended(&Status::unavailable("takes no more messages"));
             self.connection = None;
         }
         sent

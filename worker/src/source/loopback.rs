@@ -26,7 +26,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// How far reading runs ahead of ffmpeg on our side of the connection. ffmpeg drops a connection whenever it seeks, and
 /// what was read ahead is then read in vain.
-const READ_AHEAD: u32 = 256 * 1024;
+const READ_AHEAD: u32 = 64 * 1024;
+/// Largest piece given to the connection at once: a store may answer with everything in one.
+const PIECE: usize = 64 * 1024;
 
 /// A running reader; dropping it stops it.
 #[derive(Debug)]
@@ -144,8 +146,11 @@ impl Served {
         if range.is_empty() {
             return futures::stream::empty().boxed();
         }
-        let pieces = self.source.reader.stream(range);
-        let counted = pieces.map(move |piece| match piece {
+        let small = self.source.reader.stream(range).flat_map(|piece| match piece {
+            Ok(bytes) => futures::stream::iter(split(bytes)).map(Ok).boxed(),
+            Err(e) => futures::stream::iter([Err(e)]).boxed(),
+        });
+        let counted = small.map(move |piece| match piece {
             Ok(bytes) => {
                 self.source.count(bytes.len() as u64);
                 Ok(bytes)
@@ -158,6 +163,15 @@ impl Served {
         });
         counted.boxed()
     }
+}
+
+/// The same bytes in pieces of at most [`PIECE`].
+fn split(mut bytes: Bytes) -> Vec<Bytes> {
+    let mut pieces = Vec::with_capacity(bytes.len().div_ceil(PIECE));
+    while !bytes.is_empty() {
+        pieces.push(bytes.split_to(bytes.len().min(PIECE)));
+    }
+    pieces
 }
 
 #[cfg(test)]

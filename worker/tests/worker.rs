@@ -1,0 +1,498 @@
+//! A whole worker against a scripted coordinator: from a film on disk to a package that ffprobe and ffmpeg read.
+
+mod support;
+
+use reelmill_common::check::check_report;
+use reelmill_common::index::SourceIndex;
+use reelmill_common::ladder::{AudioMix, AudioSettings, EncoderFamily, VideoSettings, X264Preset};
+use reelmill_common::outcome::{ChunkReport, Fault, FaultKind, Outcome, Report, ReportBody};
+use reelmill_common::spec::{
+    AnalyseSpec, AudioChunk, AudioSegment, ChunkMedia, ChunkSpec, ExactTime, FrameTable, IndexSpec,
+    PictureRecipe, SegmentSpan, VideoChunk, VideoRung, WorkItem,
+};
+use reelmill_common::{SegmentNumber, Sha256, TickRange, TickSeq, Ticks, Timebase};
+use reelmill_proto::stored;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use support::{Coordinator, Said, config, start, start_with};
+
+fn tool(program: &str, args: &[&str]) -> String {
+    let out = Command::new(program).args(args).output().unwrap();
+    assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// Four seconds of moving bars at 30 frames a second with a tone, a keyframe each second.
+fn film(dir: &Path) -> PathBuf {
+    let path = dir.canonicalize().unwrap().join("film.mp4");
+    let text = path.to_str().unwrap();
+    let video = "testsrc2=size=320x180:rate=30:duration=4";
+    let audio = "sine=frequency=997:sample_rate=48000:duration=4";
+    let head = ["-v", "error", "-f", "lavfi", "-i", video, "-f", "lavfi", "-i", audio, "-g", "30"];
+    let tail =
+        ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac", "-ac", "2", text];
+    tool("ffmpeg", &[head.as_slice(), tail.as_slice()].concat());
+    path
+}
+
+fn settings(width: u32, height: u32, every: u8) -> VideoSettings {
+    VideoSettings {
+        family: EncoderFamily::X264,
+        width,
+        height,
+        every,
+        max_rate_kbps: 800,
+        buffer_kbit: 1_200,
+        crf_tenths: 230,
+        preset: X264Preset::Veryfast,
+        level: 30,
+        refs: 3,
+        bframes: 3,
+        lookahead: 30,
+        gop_frames: 60,
+        threads: 1,
+        cpu_independent: false,
+    }
+}
+
+fn sound() -> AudioSettings {
+    AudioSettings { sample_rate: 48_000, channels: 2, bit_rate_kbps: 128, mix: AudioMix::Keep }
+}
+
+/// AudioSpecificConfig of AAC-LC, 48 kHz, stereo, and the mark that no SBR follows (ISO/IEC 14496-3, 1.6.2.1 and 1.6.5).
+const ASC: [u8; 5] = [0x11, 0x90, 0x56, 0xe5, 0x00];
+
+/// The second half or the first: one segment of two seconds, decoded from the keyframe before it.
+fn half(index: &SourceIndex, avcc: &[Vec<u8>], number: u32) -> WorkItem {
+    let video = index.video.as_ref().unwrap();
+    let times: Vec<i64> = video.frames.iter().collect();
+    assert_eq!(times.len(), 120);
+    let (from, to) = (number as usize * 60, number as usize * 60 + 60);
+    let start = i64::from(number) * 60_000;
+    let end = times.get(to).copied().unwrap_or(i64::MAX);
+    let segment =
+        SegmentSpan { number: SegmentNumber(number + 1), range: TickRange::new(start, start + 60_000) };
+    let rung = |i: usize, folder: &str, settings: VideoSettings| VideoRung {
+        folder: folder.to_owned(),
+        reorder_delay: 2_000 * u32::from(settings.every),
+        settings,
+        avcc: avcc[i].clone(),
+    };
+    let key = |frame: usize| video.keys.iter().rev().find(|k| (k.frame as usize) < frame).map(|k| k.pts);
+    let chunk = VideoChunk {
+        number,
+        stream: video.stream,
+        timebase: video.timebase,
+        seek: key(from),
+        trim: TickRange::new(times[from], end),
+        frames: FrameTable {
+            source: TickSeq::from_sorted(times[from..to].to_vec()),
+            copies: None,
+            output: TickSeq::from_sorted((0..60).map(|i| start + i * 1_000).collect()),
+        },
+        first_output: from as u64,
+        out_timebase: Timebase::new(1, 30_000).unwrap(),
+        picture: PictureRecipe { rotation: video.rotation, deinterlace: None, colour: video.colour },
+        segments: vec![segment],
+        idr: vec![Ticks(start)],
+        rungs: vec![rung(0, "180p-0", settings(320, 180, 1)), rung(1, "90p-0", settings(160, 90, 2))],
+    };
+    WorkItem::Encode(ChunkSpec {
+        source: index.source,
+        demuxer: index.demuxer,
+        media: ChunkMedia::Video(chunk),
+    })
+}
+
+fn whole_sound(index: &SourceIndex) -> WorkItem {
+    let (audio, video) = (&index.audio[0], index.video.as_ref().unwrap());
+    let total = 4 * 48_000u64;
+    let packets = (total + 1024).div_ceil(1024);
+    let chunk = AudioChunk {
+        number: 0,
+        stream: audio.stream,
+        timebase: audio.timebase,
+        zero: ExactTime { ticks: Ticks(video.frames.first().unwrap()), timebase: video.timebase },
+        folder: "audio-0".to_owned(),
+        settings: sound(),
+        total_samples: total,
+        packets: (0, packets),
+        segments: vec![
+            AudioSegment { number: SegmentNumber(1), first_packet: 0, end_packet: 94 },
+            AudioSegment { number: SegmentNumber(2), first_packet: 94, end_packet: packets },
+        ],
+        asc: ASC.to_vec(),
+        measure_loudness: true,
+    };
+    WorkItem::Encode(ChunkSpec {
+        source: index.source,
+        demuxer: index.demuxer,
+        media: ChunkMedia::Audio(chunk),
+    })
+}
+
+fn done(outcome: Outcome) -> Report {
+    match outcome {
+        Outcome::Done(report) => report,
+        Outcome::Failed(fault) => panic!("{:?}: {fault}\n{}", fault.kind, fault.detail),
+    }
+}
+
+fn failed(outcome: Outcome) -> Fault {
+    match outcome {
+        Outcome::Failed(fault) => fault,
+        Outcome::Done(report) => panic!("{:?} was accepted", report.key),
+    }
+}
+
+/// The report's object, which must be what the report says it is.
+fn object(report: &Report, out: &Path) -> Vec<u8> {
+    let bytes = std::fs::read(out.join("work").join(report.key.as_str())).unwrap();
+    assert_eq!((bytes.len() as u64, Sha256::of(&bytes)), (report.bytes, report.sha256));
+    bytes
+}
+
+async fn index(coordinator: &Coordinator, film: &Path, out: &Path) -> Outcome {
+    let spec = IndexSpec { location: film.display().to_string(), salt: "job-1".to_owned() };
+    let attempt = coordinator.lease(WorkItem::Index(spec), film, out);
+    coordinator.outcome(attempt).await
+}
+
+/// The files of a rendition as one film.
+fn joined(out: &Path, folder: &str, segments: u32) -> PathBuf {
+    let names = (1..=segments).map(|n| format!("{n:06}.m4s"));
+    let parts = std::iter::once("init.mp4".to_owned()).chain(names);
+    let read = |name: String| std::fs::read(out.join("package").join(folder).join(name)).unwrap();
+    let path = out.join(format!("{folder}.mp4"));
+    std::fs::write(&path, parts.flat_map(read).collect::<Vec<u8>>()).unwrap();
+    path
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_film_in_two_chunks_comes_out_whole() {
+    let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (film, out) = (film(dir.path()), dir.path().canonicalize().unwrap());
+    let coordinator = Coordinator::start().await;
+    let worker = start(config(vec![coordinator.url()], scratch.path())).await;
+    let hello = coordinator.hello().await;
+    assert_eq!((hello.capability.slots, hello.capability.encoders.len()), (2, 1));
+
+    let report = done(index(&coordinator, &film, &out).await);
+    let index = stored::decode_index(&object(&report, &out)).unwrap();
+
+    let video = index.video.as_ref().unwrap();
+    let rungs = vec![settings(320, 180, 1), settings(160, 90, 2)];
+    let analyse = AnalyseSpec {
+        source: index.source,
+        demuxer: index.demuxer,
+        encode_timebase: video.timebase,
+        rungs,
+        downmixes: vec![(index.audio[0].stream, sound())],
+    };
+    let attempt = coordinator.lease(WorkItem::Analyse(analyse), &film, &out);
+    let report = done(coordinator.outcome(attempt).await);
+    let analysis = stored::decode_analysis(&object(&report, &out)).unwrap();
+    assert_eq!((analysis.avcc.len(), analysis.peaks.len()), (2, 1));
+    // lavfi's sine has an amplitude of one eighth, mono to stereo takes 3 dB off, AAC overshoots a little
+    assert!((860..1_000).contains(&analysis.peaks[0]), "{:?}", analysis.peaks);
+
+    let items = [half(&index, &analysis.avcc, 0), half(&index, &analysis.avcc, 1), whole_sound(&index)];
+    for item in &items {
+        let attempt = coordinator.lease(item.clone(), &film, &out);
+        let report = done(coordinator.outcome(attempt).await);
+        let made = stored::decode_chunk_report(&object(&report, &out)).unwrap();
+        assert_eq!(report.body, ReportBody::Encode(made.clone()));
+        holds(item, &made, &film);
+    }
+    worker.leave().await;
+    assert_eq!(left_in(scratch.path()), Vec::<String>::new(), "scratch is empty after the work");
+    plays(&out);
+}
+
+/// The report is what the spec asks for, and its costs are believable.
+fn holds(item: &WorkItem, made: &ChunkReport, film: &Path) {
+    let WorkItem::Encode(spec) = item else { unreachable!() };
+    check_report(spec, made).unwrap();
+    let film_bytes = film.metadata().unwrap().len();
+    assert!(made.cost.encode_ms > 0 && made.cost.wall_ms >= made.cost.encode_ms, "{:?}", made.cost);
+    assert!(made.cost.cpu_ms > 0, "{:?}", made.cost);
+    assert!(
+        (1..film_bytes * 2 + 500_000).contains(&made.cost.source_bytes),
+        "{:?} of {film_bytes}",
+        made.cost
+    );
+    match &spec.media {
+        ChunkMedia::Video(_) => {
+            assert_eq!(made.encoder.as_ref().map(|e| e.family), Some(EncoderFamily::X264))
+        }
+        // a 997 Hz sine is as loud as its level says (ITU-R BS.1770): 20 log10(0.0884) = -21.07
+        ChunkMedia::Audio(_) => {
+            let loudness = made.loudness.unwrap();
+            assert!((-2_150..-2_060).contains(&loudness.integrated_lufs_x100), "{loudness:?}");
+        }
+    }
+}
+
+fn plays(out: &Path) {
+    let times = |folder: &str| -> Vec<i64> {
+        let path = joined(out, folder, 2);
+        let args = ["-v", "error", "-select_streams", "v", "-show_entries", "frame=pts", "-of", "csv=p=0"];
+        let said = tool("ffprobe", &[args.as_slice(), &[path.to_str().unwrap()]].concat());
+        // ffprobe ends the line of a frame with side data twice
+        let lines = said.lines().filter(|l| !l.is_empty());
+        lines.map(|l| l.trim_end_matches(',').parse().unwrap()).collect()
+    };
+    assert_eq!(
+        times("180p-0"),
+        (0..120).map(|i| i * 1_000).collect::<Vec<_>>(),
+        "each frame once, at its time"
+    );
+    assert_eq!(times("90p-0"), (0..60).map(|i| i * 2_000).collect::<Vec<_>>(), "every second frame");
+    let sound = joined(out, "audio-0", 2);
+    let args = ["-v", "error", "-show_entries", "stream=codec_name,sample_rate,channels", "-of", "csv=p=0"];
+    let said = tool("ffprobe", &[args.as_slice(), &[sound.to_str().unwrap()]].concat());
+    assert_eq!(said.trim(), "aac,48000,2");
+}
+
+fn left_in(scratch: &Path) -> Vec<String> {
+    let dir = scratch.join("w1");
+    let names = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    names.filter(|n| n != "lock").collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_film_is_refused_in_plain_words() {
+    let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let out = dir.path().canonicalize().unwrap();
+    let coordinator = Coordinator::start().await;
+    let worker = start(config(vec![coordinator.url()], scratch.path())).await;
+    let cases: [(&str, Option<&[u8]>, &str); 6] = [
+        ("missing.mp4", None, "does not exist"),
+        ("empty.mp4", Some(b""), "empty"),
+        ("list.mp4", Some(b"#EXTM3U\n#EXTINF:4,\nhttp://127.0.0.1:9/a.ts\n"), "HLS playlist"),
+        (
+            "mpd.mp4",
+            Some(b"<?xml version=\"1.0\"?><MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\"/>"),
+            "DASH manifest",
+        ),
+        ("concat.mp4", Some(b"ffconcat version 1.0\nfile /etc/passwd\n"), "ffconcat"),
+        ("page.mp4", Some(b"<!DOCTYPE html><html>404</html>"), "HTML"),
+    ];
+    for (name, content, words) in cases {
+        let path = out.join(name);
+        if let Some(content) = content {
+            std::fs::write(&path, content).unwrap();
+        }
+        let fault = failed(index(&coordinator, &path, &out).await);
+        assert_eq!(fault.kind, FaultKind::Source, "{name}: {fault}");
+        assert!(fault.message.contains(words), "{name}: {fault}");
+    }
+    let noise: Vec<u8> = (0..65_536u64).flat_map(|i| Sha256::of(&i.to_be_bytes()).0[..1].to_vec()).collect();
+    let path = out.join("noise.mp4");
+    std::fs::write(&path, noise).unwrap();
+    let fault = failed(index(&coordinator, &path, &out).await);
+    assert_eq!(fault.kind, FaultKind::Source, "{fault}");
+    let fault = failed(index(&coordinator, &out, &out).await);
+    assert_eq!(fault.kind, FaultKind::Source, "a directory: {fault}");
+    worker.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn films_of_the_corpus_are_indexed() {
+    let Some(corpus) = std::env::var_os("REELMILL_CORPUS").map(PathBuf::from) else { return };
+    let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let out = dir.path().canonicalize().unwrap();
+    let coordinator = Coordinator::start().await;
+    let worker = start(config(vec![coordinator.url()], scratch.path())).await;
+    // frames as the corpus's own catalogue counts them
+    for (name, frames) in
+        [("bbb_30s_faststart.mp4", 720), ("avi_mpeg4_mp3_960x400.avi", 96), ("mkv_av1_360p_5s.mkv", 125)]
+    {
+        let report = done(index(&coordinator, &corpus.join(name).canonicalize().unwrap(), &out).await);
+        let index = stored::decode_index(&object(&report, &out)).unwrap();
+        assert_eq!(index.video.unwrap().frames.len(), frames, "{name}");
+    }
+    for name in
+        ["html_error_page.mp4", "random_64k.mp4", "zero_bytes.mp4", "mp4_moov_at_end_truncated_no_moov.mp4"]
+    {
+        let fault = failed(index(&coordinator, &corpus.join(name).canonicalize().unwrap(), &out).await);
+        assert_eq!(fault.kind, FaultKind::Source, "{name}: {fault}");
+    }
+    worker.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_worker_finds_the_leader_and_comes_back_with_what_it_holds() {
+    let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (film, out) = (film(dir.path()), dir.path().canonicalize().unwrap());
+    let (standby, leader) = (Coordinator::start().await, Coordinator::start().await);
+    standby.redirect_to(&leader.url());
+    // nobody listens at the first address
+    let nobody = "http://127.0.0.1:1".to_owned();
+    let worker = start(config(vec![nobody, standby.url(), leader.url()], scratch.path())).await;
+    let first = leader.hello().await;
+    assert!(first.running.is_empty() && first.unsettled.is_empty());
+
+    // the connection goes while the worker waits for its grant: the same boot comes back and still holds the attempt
+    leader.refuse_grants();
+    let spec = IndexSpec { location: "film".to_owned(), salt: "job-1".to_owned() };
+    let attempt = leader.lease(WorkItem::Index(spec), &film, &out);
+    leader.hear("grant", |said| matches!(said, Said::Grant(a, _) if a == attempt).then_some(())).await;
+    leader.hang_up();
+    let second = leader.hello().await;
+    assert_eq!(second.boot, first.boot);
+    worker.leave().await;
+    assert_eq!(left_in(scratch.path()), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_ones_bytes_are_never_overwritten() {
+    let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (film, out) = (film(dir.path()), dir.path().canonicalize().unwrap());
+    let coordinator = Coordinator::start().await;
+    let worker = start(config(vec![coordinator.url()], scratch.path())).await;
+    let report = done(index(&coordinator, &film, &out).await);
+    let index = stored::decode_index(&object(&report, &out)).unwrap();
+    let item = whole_sound(&index);
+    let first = done({
+        let attempt = coordinator.lease(item.clone(), &film, &out);
+        coordinator.outcome(attempt).await
+    });
+    // a second attempt makes the same bytes and takes those that are there
+    let again = done({
+        let attempt = coordinator.lease(item.clone(), &film, &out);
+        coordinator.outcome(attempt).await
+    });
+    let files = |r: &Report| match &r.body {
+        ReportBody::Encode(made) => made.files.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(files(&first), files(&again));
+
+    let segment = out.join("package/audio-0/000002.m4s");
+    std::fs::write(&segment, b"not ours").unwrap();
+    let attempt = coordinator.lease(item, &film, &out);
+    let fault = failed(coordinator.outcome(attempt).await);
+    assert_eq!(fault.kind, FaultKind::Output, "{fault}");
+    assert!(fault.message.contains("000002.m4s"), "{fault}");
+    assert_eq!(std::fs::read(&segment).unwrap(), b"not ours");
+    worker.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_film_in_an_object_store_is_read_by_ranges_and_by_loopback() {
+    use reelmill_blob::{PutOptions, PutOutcome, Stores};
+    let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let out = dir.path().canonicalize().unwrap();
+    let film = out.join("noisy.mp4");
+    // large enough for what is read ahead in vain to be small against it
+    let inputs = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=30:duration=4,noise=alls=80:allf=t"];
+    let sound = ["-f", "lavfi", "-i", "sine=frequency=997:sample_rate=48000:duration=4", "-ac", "2"];
+    let coded =
+        ["-c:v", "libx264", "-preset", "ultrafast", "-qp", "10", "-pix_fmt", "yuv420p", "-v", "error"];
+    tool("ffmpeg", &[&inputs[..], &sound, &coded, &["-g", "30", film.to_str().unwrap()]].concat());
+    let stores = Stores::default();
+    let content = std::fs::read(&film).unwrap();
+    let size = content.len() as u64;
+    assert!(size > 10_000_000, "{size}");
+    let films = stores.open("memory://films").unwrap();
+    let put = films.put_create("a/film.mp4", content.into(), PutOptions::default()).await.unwrap();
+    assert_eq!(put, PutOutcome::Created);
+    let url = "memory://films/a/film.mp4";
+
+    let coordinator = Coordinator::start().await;
+    let worker = start_with(config(vec![coordinator.url()], scratch.path()), stores).await;
+    let spec = IndexSpec { location: url.to_owned(), salt: "job-1".to_owned() };
+    let attempt = coordinator.lease_url(WorkItem::Index(spec), url, &out);
+    let report = done(coordinator.outcome(attempt).await);
+    let index = stored::decode_index(&object(&report, &out)).unwrap();
+    assert_eq!(index.bytes, size);
+
+    let item = whole_sound(&index);
+    let attempt = coordinator.lease_url(item.clone(), url, &out);
+    let report = done(coordinator.outcome(attempt).await);
+    let ReportBody::Encode(made) = &report.body else { panic!("{:?}", report.body) };
+    let WorkItem::Encode(spec) = &item else { unreachable!() };
+    check_report(spec, made).unwrap();
+    let read = made.cost.source_bytes;
+    assert!(read >= size / 2 && read * 10 <= size * 13, "{read} bytes read of {size}");
+    worker.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scratch_quota_that_is_too_small_is_a_storage_fault() {
+    let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (film, out) = (film(dir.path()), dir.path().canonicalize().unwrap());
+    let coordinator = Coordinator::start().await;
+    let mut small = config(vec![coordinator.url()], scratch.path());
+    small.scratch_quota = 20_000;
+    let worker = start(small).await;
+    let report = done(index(&coordinator, &film, &out).await);
+    let index = stored::decode_index(&object(&report, &out)).unwrap();
+    let attempt = coordinator.lease(whole_sound(&index), &film, &out);
+    let fault = failed(coordinator.outcome(attempt).await);
+    assert_eq!(fault.kind, FaultKind::Storage, "{fault}");
+    assert!(fault.message.contains("quota"), "{fault}");
+    assert!(!out.join("package").exists(), "nothing half-written is left behind");
+    worker.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asked_twice_to_leave_the_worker_hands_back_what_runs() {
+    let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (film, out) = (film(dir.path()), dir.path().canonicalize().unwrap());
+    let hang = out.join("ffprobe");
+    // an ffprobe that tells its version and then does nothing for ever
+    let script =
+        "#!/bin/sh\n[ \"$1\" = -version ] && exec /usr/bin/env ffprobe -version\nexec tail -f /dev/null\n";
+    std::fs::write(&hang, script.replace("/usr/bin/env ffprobe", &which("ffprobe"))).unwrap();
+    make_executable(&hang);
+    // not MP4, so that it is scanned
+    let avi = out.join("film.avi");
+    tool(
+        "ffmpeg",
+        &["-v", "error", "-i", film.to_str().unwrap(), "-c", "copy", "-t", "1", avi.to_str().unwrap()],
+    );
+
+    let coordinator = Coordinator::start().await;
+    let mut hanging = config(vec![coordinator.url()], scratch.path());
+    hanging.ffprobe = Some(hang);
+    let worker = start(hanging).await;
+    let spec = IndexSpec { location: "avi".to_owned(), salt: "job-1".to_owned() };
+    let attempt = coordinator.lease(WorkItem::Index(spec), &avi, &out);
+    let runs = |said| matches!(said, Said::Beat(running) if running.contains(&attempt)).then_some(());
+    coordinator.hear("a heartbeat of the running attempt", runs).await;
+    worker.stop.drain.cancel();
+    coordinator.hear("draining", |said| matches!(said, Said::Draining).then_some(())).await;
+    worker.stop.hand_back.cancel();
+    let fault = failed(coordinator.outcome(attempt).await);
+    assert_eq!(fault.kind, FaultKind::Abandoned, "{fault}");
+    worker.leave().await;
+    assert_eq!(left_in(scratch.path()), Vec::<String>::new());
+}
+
+fn which(program: &str) -> String {
+    tool("/bin/sh", &["-c", &format!("command -v {program}")]).trim().to_owned()
+}
+
+fn make_executable(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_tells_a_fit_machine_from_one_without_ffmpeg() {
+    use reelmill_worker::doctor::{Verdict, check};
+    let scratch = tempfile::tempdir().unwrap();
+    let mut settings = config(vec![], scratch.path());
+    let lines = check(&settings).await;
+    assert!(lines.iter().all(|l| l.verdict == Verdict::Good), "{lines:#?}");
+    for what in ["ffmpeg", "ffprobe", "scratch", "encoder", "machine", "setpriv"] {
+        assert!(lines.iter().any(|l| l.what == what), "{what}: {lines:#?}");
+    }
+    settings.ffmpeg = Some(PathBuf::from("/nowhere/ffmpeg"));
+    let lines = check(&settings).await;
+    let bad: Vec<_> = lines.iter().filter(|l| l.verdict == Verdict::Bad).map(|l| l.to_string()).collect();
+    assert_eq!(bad.len(), 1, "{lines:#?}");
+    assert!(bad[0].contains("/nowhere/ffmpeg") && bad[0].contains("install FFmpeg 5.1"), "{bad:?}");
+}
