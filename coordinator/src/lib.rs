@@ -1,2 +1,37 @@
-//! placeholder
+//! The coordinator's shells: they carry events to the control machine and perform its effects, and decide nothing.
+//!
+//! ```text
+//!  gRPC (jobs, workers) ─┐                    ┌─► state store (memory, embedded, etcd)
+//!  HTTP (play, metrics) ─┼─► driver ⇄ machine ┼─► worker sessions
+//!                        │   (one task)       └─► tasks: index, plan, manifests ⇄ object store
+//!                        └── reads: views of the machine, published packages
+//! ```
+//!
+//! What a job needs is decided in `reelmill-coordinator-core` (when) and `reelmill-plan` (what). Media bytes never pass
+//! through here, except when the built-in HTTP server plays a finished package.
+
+pub mod config;
+pub mod error;
+pub mod ladder_file;
 pub mod state;
+
+mod abort;
+mod admission;
+mod app;
+mod catalog;
+mod clock;
+mod content;
+mod driver;
+mod grpc;
+mod http;
+mod inspect;
+mod places;
+mod principal;
+mod status;
+mod tasks;
+mod telemetry;
+
+pub use app::{Running, start, start_with};
+pub use config::{CoordinatorConfig, StateLocation};
+pub use error::{CoordinatorError, CoordinatorErrorKind};
+pub use telemetry::recorder;

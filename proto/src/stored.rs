@@ -4,7 +4,7 @@
 //! The bytes of equal values are equal (fields in order, maps sorted), so that a hash of them is a hash of the value.
 
 use crate::store::v1 as pb;
-use crate::wire::{MAX_MESSAGE_BYTES, Problem, WireError, bounded, present, version};
+use crate::wire::{MAX_MESSAGE_BYTES, MAX_PARTS, Problem, WireError, bounded, many, present, version};
 use prost::Message;
 use reelmill_common::Sha256;
 use reelmill_common::index::SourceIndex;
@@ -15,7 +15,7 @@ use reelmill_common::record::{
     CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, StateKey,
 };
 
-/// Version of stored analyses and chunk reports.
+/// Version of stored analyses, chunk reports and folded commits.
 const REPORT_VERSION: u32 = 1;
 
 fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, WireError> {
@@ -65,6 +65,18 @@ pub fn decode_chunk_report(bytes: &[u8]) -> Result<ChunkReport, WireError> {
     let v: pb::ChunkReport = decode(bytes)?;
     version(v.version, REPORT_VERSION, "version")?;
     present(v.report, "report")?.try_into()
+}
+
+/// The folded commits of a published job as stored.
+pub fn encode_commits(v: &[CommitRecord]) -> Vec<u8> {
+    pb::CommitSet { version: REPORT_VERSION, commits: v.iter().map(Into::into).collect() }.encode_to_vec()
+}
+
+/// Folded commits from their stored form.
+pub fn decode_commits(bytes: &[u8]) -> Result<Vec<CommitRecord>, WireError> {
+    let v: pb::CommitSet = decode(bytes)?;
+    version(v.version, REPORT_VERSION, "version")?;
+    many(v.commits, MAX_PARTS, "commits")
 }
 
 /// A value of the state store, by key family.

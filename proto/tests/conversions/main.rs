@@ -73,6 +73,10 @@ proptest! {
     fn records_survive_under_their_own_key_only(record in messages::record(), other in values::job_id()) {
         let bytes = stored::encode_record(&record);
         prop_assert_eq!(stored::decode_record(&record.key(), &bytes), Ok(record.clone()));
+        if let Record::Commit(commit) = &record {
+            let folded = vec![commit.clone(), commit.clone()];
+            prop_assert_eq!(stored::decode_commits(&stored::encode_commits(&folded)), Ok(folded));
+        }
         let wrong = StateKey::Job(other);
         prop_assume!(wrong != record.key());
         prop_assert!(stored::decode_record(&wrong, &bytes).is_err());

@@ -1,0 +1,90 @@
+//! The crash switch of kill tests: `REELMILL_ABORT_AT_EFFECT=k` aborts the process before the coordinator's `k`-th
+//! effect (counted from 1 over state writes, effects of the machine and object writes of its tasks), `k+` right after
+//! it. A test that runs coordinator and worker in one process says whom it means with `coordinator:k` or `worker:k`.
+//! Off in normal use.
+
+use crate::error::CoordinatorError;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The environment variable.
+const VARIABLE: &str = "REELMILL_ABORT_AT_EFFECT";
+
+/// Counts effects and aborts at the chosen one.
+#[derive(Debug, Default)]
+pub(crate) struct AbortSwitch {
+    at: Option<Point>,
+    effects: AtomicU64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Point {
+    effect: u64,
+    after: bool,
+}
+
+impl AbortSwitch {
+    /// From the environment.
+    pub(crate) fn from_env() -> Result<Self, CoordinatorError> {
+        match std::env::var(VARIABLE) {
+            Ok(text) => Ok(Self { at: parse(&text)?, effects: AtomicU64::new(0) }),
+            Err(_) => Ok(Self::default()),
+        }
+    }
+
+    /// Performs one effect between its two possible ends.
+    pub(crate) async fn around<T>(&self, effect: impl Future<Output = T>) -> T {
+        let number = self.before();
+        let result = effect.await;
+        self.after(number);
+        result
+    }
+
+    /// An effect is about to be performed; its number.
+    pub(crate) fn before(&self) -> u64 {
+        let number = self.effects.fetch_add(1, Ordering::SeqCst) + 1;
+        self.abort_if(Point { effect: number, after: false });
+        number
+    }
+
+    /// The effect of that number has been performed.
+    pub(crate) fn after(&self, number: u64) {
+        self.abort_if(Point { effect: number, after: true });
+    }
+
+    fn abort_if(&self, here: Point) {
+        if self.at == Some(here) {
+            // no destructor, no flush: as a power cut would
+            std::process::abort();
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<Option<Point>, CoordinatorError> {
+    if text.is_empty() || text.starts_with("worker:") {
+        return Ok(None);
+    }
+    let mine = text.strip_prefix("coordinator:").unwrap_or(text);
+    let (digits, after) = mine.strip_suffix('+').map_or((mine, false), |d| (d, true));
+    match digits.parse() {
+        Ok(effect) if effect > 0 => Ok(Some(Point { effect, after })),
+        _ => Err(CoordinatorError::Config(format!(
+            "{VARIABLE}={text:?} is not understood: use k, k+, coordinator:k or coordinator:k+ with k from 1"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_switch_is_read_exactly() {
+        assert_eq!(parse("3").unwrap(), Some(Point { effect: 3, after: false }));
+        assert_eq!(parse("coordinator:12+").unwrap(), Some(Point { effect: 12, after: true }));
+        assert_eq!(parse("worker:4").unwrap(), None);
+        assert_eq!(parse("").unwrap(), None);
+        for bad in ["0", "x", "-1", "coordinator:", "3++"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

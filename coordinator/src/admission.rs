@@ -1,0 +1,147 @@
+//! What a submitted job may read and where it may write: the floor under paths and URLs that clients name.
+//!
+//! A path is resolved here, once; from then on the resolved location is the job's source. Nothing is opened but to see
+//! that it can be read.
+
+use crate::config::CoordinatorConfig;
+use reelmill_blob::{BlobError, BlobErrorKind, resolve_source};
+use reelmill_common::job::JobRequest;
+use std::path::PathBuf;
+
+/// The rules of this process.
+#[derive(Clone, Debug)]
+pub(crate) struct Admission {
+    source_root: Option<PathBuf>,
+    stores: Vec<String>,
+    is_loopback: bool,
+}
+
+impl Admission {
+    pub(crate) fn new(config: &CoordinatorConfig) -> Self {
+        Self {
+            source_root: config.source_root.clone(),
+            stores: config.stores.clone(),
+            is_loopback: config.is_loopback(),
+        }
+    }
+
+    /// The request with its source resolved, or why it is refused. Looks at the file system: call it where that may
+    /// take time.
+    pub(crate) fn admit(&self, mut request: JobRequest) -> Result<JobRequest, BlobError> {
+        let location = resolve_source(&request.source, self.source_root.as_deref())?;
+        match &location.path {
+            Some(_) if self.source_root.is_none() && !self.is_loopback => {
+                return Err(denied(
+                    "path sources are not read by a coordinator that others can reach: start it with --source-root, \
+                     or put the film into an object store",
+                ));
+            }
+            Some(_) => {}
+            None => self.known_store(&location.url)?,
+        }
+        if let Some(output) = &request.options.output {
+            self.output(output)?;
+        }
+        request.source = location.url;
+        Ok(request)
+    }
+
+    fn output(&self, output: &str) -> Result<(), BlobError> {
+        if output.contains("://") && !output.starts_with("file://") {
+            return self.known_store(output);
+        }
+        if self.is_loopback {
+            return Ok(());
+        }
+        Err(denied(
+            "a directory for the package can only be named to a coordinator on loopback: leave it out",
+        ))
+    }
+
+    fn known_store(&self, url: &str) -> Result<(), BlobError> {
+        let is_known = self.stores.iter().any(|prefix| is_below(url, prefix));
+        if is_known || (self.stores.is_empty() && self.is_loopback) {
+            return Ok(());
+        }
+        let known =
+            if self.stores.is_empty() { "none is configured".to_owned() } else { self.stores.join(", ") };
+        Err(denied(&format!("{url} is not in a configured store ({known})")))
+    }
+}
+
+/// Is `url` the prefix itself or below it? `s3://films-secret/a` is not below `s3://films`.
+fn is_below(url: &str, prefix: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    url.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn denied(why: &str) -> BlobError {
+    BlobError::new(BlobErrorKind::Permission, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reelmill_common::TenantId;
+    use reelmill_common::job::JobOptions;
+    use reelmill_common::ladder::LadderChoice;
+
+    fn request(source: &str, output: Option<&str>) -> JobRequest {
+        JobRequest {
+            tenant: TenantId::local(),
+            source: source.to_owned(),
+            ladder: LadderChoice::Default,
+            options: JobOptions { output: output.map(str::to_owned), ..JobOptions::default() },
+            labels: [].into(),
+            priority: 0,
+            idempotency_key: None,
+        }
+    }
+
+    fn rules(is_loopback: bool, root: Option<PathBuf>, stores: &[&str]) -> Admission {
+        Admission { source_root: root, stores: stores.iter().map(|s| (*s).to_owned()).collect(), is_loopback }
+    }
+
+    fn kind(rules: &Admission, source: &str, output: Option<&str>) -> Option<BlobErrorKind> {
+        rules.admit(request(source, output)).err().map(|e| e.kind())
+    }
+
+    #[test]
+    fn paths_are_free_on_loopback_and_need_a_root_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, outside) = (dir.path().join("in"), dir.path().join("film.mp4"));
+        std::fs::create_dir(&inside).unwrap();
+        std::fs::write(&outside, b"x").unwrap();
+        std::fs::write(inside.join("film.mp4"), b"x").unwrap();
+        std::os::unix::fs::symlink(&outside, inside.join("link.mp4")).unwrap();
+        let (film, link) = (inside.join("film.mp4"), inside.join("link.mp4"));
+        let (film, link) = (film.to_str().unwrap(), link.to_str().unwrap());
+        assert_eq!(kind(&rules(true, None, &[]), film, None), None);
+        assert_eq!(kind(&rules(false, None, &[]), film, None), Some(BlobErrorKind::Permission));
+        let rooted = rules(false, Some(inside.clone()), &[]);
+        assert_eq!(kind(&rooted, film, None), None);
+        assert_eq!(kind(&rooted, link, None), Some(BlobErrorKind::Permission));
+        assert_eq!(kind(&rooted, "/nowhere.mp4", None), Some(BlobErrorKind::NotFound));
+        let admitted = rooted.admit(request(film, None)).unwrap();
+        assert!(admitted.source.starts_with("file:///"), "{}", admitted.source);
+    }
+
+    #[test]
+    fn object_urls_lie_in_configured_stores() {
+        let open = rules(false, None, &["s3://films/in/"]);
+        assert_eq!(kind(&open, "s3://films/in/a.mp4", None), None);
+        assert_eq!(kind(&open, "s3://films/inside/a.mp4", None), Some(BlobErrorKind::Permission));
+        assert_eq!(kind(&open, "s3://other/a.mp4", None), Some(BlobErrorKind::Permission));
+        assert_eq!(kind(&open, "http://host/a.mp4", None), Some(BlobErrorKind::Invalid));
+        assert_eq!(kind(&rules(true, None, &[]), "s3://films/a.mp4", None), None);
+    }
+
+    #[test]
+    fn outputs_keep_the_same_rules() {
+        let open = rules(false, None, &["s3://films"]);
+        assert_eq!(kind(&open, "s3://films/a.mp4", Some("s3://films/out")), None);
+        assert_eq!(kind(&open, "s3://films/a.mp4", Some("s3://other/out")), Some(BlobErrorKind::Permission));
+        assert_eq!(kind(&open, "s3://films/a.mp4", Some("/var/www")), Some(BlobErrorKind::Permission));
+        assert_eq!(kind(&rules(true, None, &[]), "s3://films/a.mp4", Some("/var/www")), None);
+    }
+}

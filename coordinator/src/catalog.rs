@@ -1,0 +1,253 @@
+//! What the shells know of jobs beside the machine: durable records, plans by spec, and the content of work items.
+//!
+//! Filled by the driver from acknowledged writes only and emptied at the end of a term. Plans are read from object
+//! storage when they are needed and kept while they are used; nothing here is a source of truth.
+
+use crate::places::{JobPlace, Places};
+use reelmill_blob::{BlobError, BlobErrorKind};
+use reelmill_common::index::SourceIndex;
+use reelmill_common::job::FailReason;
+use reelmill_common::outcome::{AnalyseReport, FaultKind};
+use reelmill_common::plan::Plan;
+use reelmill_common::record::{JobRecord, ObjectRef};
+use reelmill_common::spec::{AnalyseSpec, IndexSpec, WorkItem};
+use reelmill_common::{JobId, SpecId};
+use reelmill_coordinator_core::TaskError;
+use reelmill_plan::{PlanError, ladder};
+use reelmill_proto::WireError;
+use reelmill_proto::stored::{decode_analysis, decode_index, decode_plan};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Plans kept in memory. A lease of a job whose plan is not among them costs one read.
+const PLANS_MAX: usize = 64;
+
+/// A plan with its chunks by spec.
+#[derive(Debug)]
+pub(crate) struct LoadedPlan {
+    pub(crate) plan: Plan,
+    by_spec: BTreeMap<SpecId, usize>,
+}
+
+impl LoadedPlan {
+    pub(crate) fn new(plan: Plan) -> Self {
+        let by_spec = plan.chunks.iter().enumerate().map(|(i, c)| (c.spec.spec_id(), i)).collect();
+        Self { plan, by_spec }
+    }
+
+    /// The content of one of its chunks.
+    pub(crate) fn item(&self, spec: SpecId) -> Option<WorkItem> {
+        let chunk = self.plan.chunks.get(*self.by_spec.get(&spec)?)?;
+        Some(WorkItem::Encode(chunk.spec.clone()))
+    }
+}
+
+/// The index of a job with what follows from it before the plan.
+#[derive(Debug)]
+pub(crate) struct Indexed {
+    pub(crate) index: SourceIndex,
+    pub(crate) ladder: ladder::FittedLadder,
+    pub(crate) analyse: AnalyseSpec,
+}
+
+/// Shared by the driver, the sessions and the HTTP edge.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    places: Places,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    records: BTreeMap<JobId, Arc<JobRecord>>,
+    analyses: BTreeMap<JobId, Arc<AnalyseSpec>>,
+    plans: VecDeque<(ObjectRef, JobId, Arc<LoadedPlan>)>,
+}
+
+impl Catalog {
+    pub(crate) fn new(places: Places) -> Self {
+        Self { places, known: Mutex::default() }
+    }
+
+    /// Forgets everything: a term has ended.
+    pub(crate) fn clear(&self) {
+        *self.known() = Known::default();
+    }
+
+    /// A job's record has become durable.
+    pub(crate) fn put(&self, record: JobRecord) {
+        let mut known = self.known();
+        if record.state.is_terminal() {
+            known.analyses.remove(&record.id);
+            known.plans.retain(|(_, job, _)| *job != record.id);
+        }
+        known.records.insert(record.id.clone(), Arc::new(record));
+    }
+
+    /// A job's durable record.
+    pub(crate) fn record(&self, job: &JobId) -> Option<Arc<JobRecord>> {
+        self.known().records.get(job).cloned()
+    }
+
+    /// How many jobs are in each state.
+    pub(crate) fn states(&self) -> BTreeMap<&'static str, u64> {
+        let mut states = BTreeMap::new();
+        for record in self.known().records.values() {
+            *states.entry(record.state.name()).or_default() += 1;
+        }
+        states
+    }
+
+    /// Where a job's objects lie.
+    pub(crate) fn place(&self, record: &JobRecord) -> Result<JobPlace, TaskError> {
+        self.places.of(&record.id, &record.request).map_err(storage)
+    }
+
+    /// The content of a job's work item; `None` when the job (in its present state) has none of that name.
+    pub(crate) async fn item(&self, job: &JobId, spec: SpecId) -> Result<Option<WorkItem>, TaskError> {
+        let Some(record) = self.record(job) else { return Ok(None) };
+        let index = index_spec(&record);
+        if index.spec_id() == spec {
+            return Ok(Some(WorkItem::Index(index)));
+        }
+        if record.plan.is_some()
+            && let Some(item) = self.plan(&record).await?.item(spec)
+        {
+            return Ok(Some(item));
+        }
+        if record.index.is_none() {
+            return Ok(None);
+        }
+        let analyse = self.analyse(&record).await?;
+        Ok((analyse.spec_id() == spec).then(|| WorkItem::Analyse(analyse.as_ref().clone())))
+    }
+
+    /// The Analyse item of a job with an index.
+    pub(crate) async fn analyse(&self, record: &JobRecord) -> Result<Arc<AnalyseSpec>, TaskError> {
+        if let Some(spec) = self.known().analyses.get(&record.id) {
+            return Ok(Arc::clone(spec));
+        }
+        let spec = Arc::new(self.indexed(record).await?.analyse);
+        self.known().analyses.insert(record.id.clone(), Arc::clone(&spec));
+        Ok(spec)
+    }
+
+    /// The index of a job, read, and the ladder fitted to it.
+    pub(crate) async fn indexed(&self, record: &JobRecord) -> Result<Indexed, TaskError> {
+        let bytes = self.object(record, record.index.as_ref(), "source index").await?;
+        let request = record.request.clone();
+        blocking(move || {
+            let index = decode_index(&bytes).map_err(|e| unreadable("source index", &e))?;
+            let ladder = ladder::fit(&index, &request.ladder, &request.options).map_err(|e| refused(&e))?;
+            let analyse = reelmill_plan::analyse_spec(&index, &ladder);
+            Ok(Indexed { index, ladder, analyse })
+        })
+        .await
+    }
+
+    /// The analysis of a job, read; empty when none was needed.
+    pub(crate) async fn analysis(&self, record: &JobRecord) -> Result<AnalyseReport, TaskError> {
+        if record.analysis.is_none() {
+            return Ok(AnalyseReport::default());
+        }
+        let bytes = self.object(record, record.analysis.as_ref(), "analysis").await?;
+        decode_analysis(&bytes).map_err(|e| unreadable("analysis", &e))
+    }
+
+    /// The plan of a job, from memory or storage.
+    pub(crate) async fn plan(&self, record: &JobRecord) -> Result<Arc<LoadedPlan>, TaskError> {
+        let object = record.plan.as_ref().map(|p| &p.object);
+        if let Some(object) = object
+            && let Some(plan) = self.kept(&record.id, object)
+        {
+            return Ok(plan);
+        }
+        let bytes = self.object(record, object, "plan").await?;
+        let plan = blocking(move || {
+            let plan = decode_plan(&bytes).map_err(|e| unreadable("plan", &e))?;
+            Ok(Arc::new(LoadedPlan::new(plan)))
+        })
+        .await?;
+        if let Some(object) = object {
+            self.keep(record.id.clone(), object.clone(), Arc::clone(&plan));
+        }
+        Ok(plan)
+    }
+
+    fn kept(&self, job: &JobId, object: &ObjectRef) -> Option<Arc<LoadedPlan>> {
+        let mut known = self.known();
+        let at = known.plans.iter().position(|(o, j, _)| j == job && o == object)?;
+        // the last used is the last to go
+        let entry = known.plans.remove(at)?;
+        let plan = Arc::clone(&entry.2);
+        known.plans.push_back(entry);
+        Some(plan)
+    }
+
+    /// Keeps a plan that was just made or read.
+    pub(crate) fn keep(&self, job: JobId, object: ObjectRef, plan: Arc<LoadedPlan>) {
+        let mut known = self.known();
+        known.plans.push_back((object, job, plan));
+        if known.plans.len() > PLANS_MAX {
+            known.plans.pop_front();
+        }
+    }
+
+    async fn object(
+        &self,
+        record: &JobRecord,
+        object: Option<&ObjectRef>,
+        what: &str,
+    ) -> Result<bytes::Bytes, TaskError> {
+        let object = object.ok_or_else(|| internal(format!("job {} has no {what} yet", record.id)))?;
+        let work = self.place(record)?.work;
+        work.get_verified(object.key.as_str(), object.bytes, object.sha256).await.map_err(storage)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The Index item of a job, as the machine names it.
+pub(crate) fn index_spec(record: &JobRecord) -> IndexSpec {
+    IndexSpec { location: record.request.source.clone(), salt: record.id.as_str().to_owned() }
+}
+
+/// Runs what would hold up the other tasks of this thread: planning, decoding of large objects.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
+) -> Result<T, TaskError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(internal(format!("a planning step ended unexpectedly: {error}"))),
+    }
+}
+
+/// An object store that failed: worth another try, or not.
+pub(crate) fn storage(error: BlobError) -> TaskError {
+    match error.kind() {
+        BlobErrorKind::Unavailable => TaskError::Transient { message: error.to_string() },
+        _ if error.retryable() => TaskError::Transient { message: error.to_string() },
+        _ => fatal(FaultKind::Storage, error.to_string()),
+    }
+}
+
+/// A stored object that is not what it should be.
+pub(crate) fn unreadable(what: &str, error: &WireError) -> TaskError {
+    fatal(FaultKind::Storage, format!("the stored {what} cannot be read ({error}): submit the job again"))
+}
+
+/// A source or a request that cannot be planned.
+pub(crate) fn refused(error: &PlanError) -> TaskError {
+    fatal(error.kind(), error.to_string())
+}
+
+/// Something that cannot happen, told instead of hidden.
+pub(crate) fn internal(message: String) -> TaskError {
+    fatal(FaultKind::Output, message)
+}
+
+pub(crate) fn fatal(kind: FaultKind, message: String) -> TaskError {
+    TaskError::Fatal(FailReason { kind, message, detail: String::new() })
+}

@@ -1,0 +1,135 @@
+//! Settings of a coordinator: data only, checked once before anything is opened.
+//!
+//! Where they come from (flags, environment) is the CLI's business.
+
+use crate::error::CoordinatorError;
+use crate::state::etcd::EtcdConfig;
+use reelmill_coordinator_core::CoordinatorConfig as MachineConfig;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Everything a coordinator is told at start.
+#[derive(Clone, Debug)]
+pub struct CoordinatorConfig {
+    /// Where state, work and packages lie unless told otherwise.
+    pub data_dir: PathBuf,
+    /// Where durable state lies.
+    pub state: StateLocation,
+    /// Root URL or path of the private area (index, plan, reports); `None`: `<data_dir>/work`.
+    pub work: Option<String>,
+    /// Root URL or path of packages; `None`: `<data_dir>/publish`.
+    pub publish: Option<String>,
+    /// Where gRPC is served; port 0 picks one.
+    pub grpc_addr: SocketAddr,
+    /// Where HTTP is served, if at all; port 0 picks one.
+    pub http_addr: Option<SocketAddr>,
+    /// URL under which clients and workers reach this process's gRPC; `None`: made of the bound address.
+    pub advertise: Option<String>,
+    /// Serve other than loopback addresses without TLS and token.
+    pub insecure: bool,
+    /// Path sources must lie below this directory, links followed; `None`: anywhere on loopback binds, nowhere else.
+    pub source_root: Option<PathBuf>,
+    /// URL prefixes (`s3://films/`) that object sources and outputs must begin with; empty: any on loopback binds, none
+    /// elsewhere.
+    pub stores: Vec<String>,
+    /// Slots to plan for; `None`: those of the workers connected at Submit.
+    pub slots_hint: Option<u32>,
+    /// Threads a worker's decoder may use.
+    pub decoder_threads: u8,
+    /// Worker sessions at a time.
+    pub sessions_max: usize,
+    /// Settings of the control machine.
+    pub machine: MachineConfig,
+}
+
+/// Where durable state lies.
+#[derive(Clone, Debug, Default)]
+#[allow(clippy::large_enum_variant, reason = "one value a process")]
+pub enum StateLocation {
+    /// In `<data_dir>/state`, under an exclusive lock.
+    #[default]
+    Embedded,
+    /// In this process's memory: tests and throw-away runs.
+    Memory,
+    /// In etcd, with standbys.
+    Etcd(EtcdConfig),
+}
+
+impl CoordinatorConfig {
+    /// A coordinator on loopback with everything in `data_dir`, gRPC and HTTP on ports the system picks.
+    pub fn local(data_dir: impl Into<PathBuf>) -> Self {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            data_dir: data_dir.into(),
+            state: StateLocation::Embedded,
+            work: None,
+            publish: None,
+            grpc_addr: loopback,
+            http_addr: Some(loopback),
+            advertise: None,
+            insecure: false,
+            source_root: None,
+            stores: Vec::new(),
+            slots_hint: None,
+            decoder_threads: 1,
+            sessions_max: 5_000,
+            machine: MachineConfig::default(),
+        }
+    }
+
+    /// Refuses what must not be served: an address that is not loopback, unless `insecure` says so.
+    pub(crate) fn check(&self) -> Result<(), CoordinatorError> {
+        let open = |a: &SocketAddr| !a.ip().is_loopback();
+        let exposed = [Some(self.grpc_addr), self.http_addr].into_iter().flatten().find(open);
+        match exposed {
+            Some(address) if !self.insecure => Err(CoordinatorError::Config(format!(
+                "{address} is not a loopback address and there is neither TLS nor a token: listen on 127.0.0.1, or add \
+                 --insecure if everybody who can reach {address} may do everything"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Is it reachable from this machine only?
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.grpc_addr.ip().is_loopback()
+    }
+
+    /// Root of the private area.
+    pub(crate) fn work_root(&self) -> String {
+        self.root(self.work.as_ref(), "work")
+    }
+
+    /// Root of the packages.
+    pub(crate) fn publish_root(&self) -> String {
+        self.root(self.publish.as_ref(), "publish")
+    }
+
+    fn root(&self, told: Option<&String>, name: &str) -> String {
+        told.cloned().unwrap_or_else(|| self.data_dir.join(name).display().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_than_loopback_is_refused_unless_insecure() {
+        let mut config = CoordinatorConfig::local("/data");
+        assert!(config.check().is_ok());
+        config.http_addr = Some(SocketAddr::from(([0, 0, 0, 0], 8080)));
+        let error = config.check().expect_err("refused");
+        assert!(error.to_string().contains("--insecure"), "{error}");
+        config.insecure = true;
+        assert!(config.check().is_ok());
+    }
+
+    #[test]
+    fn roots_lie_in_the_data_directory_unless_told_otherwise() {
+        let mut config = CoordinatorConfig::local("/data");
+        assert_eq!(config.work_root(), "/data/work");
+        config.publish = Some("s3://films/vod".to_owned());
+        assert_eq!(config.publish_root(), "s3://films/vod");
+    }
+}

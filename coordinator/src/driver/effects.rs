@@ -1,0 +1,106 @@
+//! Performs the machine's effects in their order.
+
+use super::{Driver, Outbound};
+use crate::catalog::Catalog;
+use crate::tasks::Order;
+use crate::telemetry;
+use reelmill_common::session::{Lease, ReadGrant, Termed, ToWorker};
+use reelmill_coordinator_core::{Effect, LeaseOrder, Task, TaskError};
+use std::sync::Arc;
+
+impl Driver {
+    /// Performs effects whose writes are durable.
+    pub(super) async fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            let number = self.parts.switch.before();
+            self.perform_one(effect).await;
+            self.parts.switch.after(number);
+        }
+    }
+
+    async fn perform_one(&mut self, effect: Effect) {
+        match effect {
+            Effect::Lease(order) => self.lease(*order),
+            Effect::Send { session, term, message } => {
+                if let Some(outbound) = self.sessions.get(&session) {
+                    outbound.send(&Termed { term, message });
+                }
+            }
+            Effect::CloseSession { session } => {
+                if let Some(outbound) = self.sessions.remove(&session) {
+                    outbound.close();
+                }
+            }
+            Effect::Reply { token, result } => {
+                // a caller that gave up waiting finds the answer when it asks again
+                let gone = self.callers.remove(&token).is_none_or(|caller| caller.send(result).is_err());
+                if gone {
+                    tracing::debug!(token = token.0, "a caller did not wait for its answer");
+                }
+            }
+            Effect::Start(task) => self.start(task),
+            Effect::Forget(task) => self.tasks.forget(task),
+            Effect::JobChanged(job) => {
+                // nobody may be watching
+                let _ = self.changes.send(job);
+            }
+            Effect::Count(count) => telemetry::count(&count),
+            Effect::EndTerm => self.end_term(),
+        }
+    }
+
+    fn start(&mut self, task: Task) {
+        let Some(record) = self.machine.record(&task.job) else {
+            // the machine starts tasks of durable jobs only
+            tracing::error!(job = %task.job, task = task.kind.name(), "a task of an unknown job is not started");
+            return;
+        };
+        let order = Order {
+            record: record.clone(),
+            commits: self.machine.commits(&task.job).cloned().collect(),
+            faults: self.machine.faults(&task.job).cloned().collect(),
+            task,
+        };
+        self.tasks.start(order);
+    }
+
+    /// Sends a lease with its content. The plan may have to be read first, so it is done beside the driver; a lease
+    /// that cannot be made is one that never arrived, and the machine offers the work again.
+    fn lease(&self, order: LeaseOrder) {
+        let Some(outbound) = self.sessions.get(&order.session).cloned() else { return };
+        let (catalog, threads) = (Arc::clone(&self.parts.catalog), self.parts.decoder_threads);
+        tokio::spawn(async move {
+            if let Err(why) = send_lease(&catalog, &order, &outbound, threads).await {
+                tracing::warn!(job = %order.job, attempt = %order.attempt, kind = order.kind.name(), %why, "a lease could not be sent");
+            }
+        });
+    }
+}
+
+async fn send_lease(
+    catalog: &Catalog,
+    order: &LeaseOrder,
+    outbound: &Outbound,
+    decoder_threads: u8,
+) -> Result<(), String> {
+    let why = |error: TaskError| match error {
+        TaskError::Transient { message } => message,
+        TaskError::Fatal(reason) => reason.message,
+    };
+    let item = catalog.item(&order.job, order.spec).await.map_err(why)?;
+    let item = item.ok_or_else(|| "the job has no such work item any more".to_owned())?;
+    let record = catalog.record(&order.job).ok_or_else(|| "the job is not known any more".to_owned())?;
+    let place = catalog.place(&record).map_err(why)?;
+    let lease = Lease {
+        attempt: order.attempt,
+        spec: order.spec,
+        job: order.job.clone(),
+        item,
+        source: ReadGrant { url: record.request.source.clone(), bytes: None, version: None },
+        output: place.grant(),
+        decoder_threads,
+        alone: order.alone,
+    };
+    outbound.send(&Termed { term: order.term, message: ToWorker::Lease(Box::new(lease)) });
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! The jobs service: wire to domain, the driver's answer, domain to wire.
+
+use super::{Shared, principal, watch};
+use crate::clock::unix_ms;
+use crate::driver::Role;
+use crate::status;
+use reelmill_common::{JobId, TenantId};
+use reelmill_coordinator_core::{Answer, Call, LIST_MAX, Refusal, Submission};
+use reelmill_proto::jobs::v1 as wire;
+use reelmill_proto::jobs::v1::jobs_server::Jobs;
+use reelmill_proto::{job_request, stored};
+use std::sync::Arc;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+/// Calls being answered at a time, watches aside.
+const CALLS_MAX: usize = 1_024;
+/// Watches at a time.
+const WATCHES_MAX: usize = 1_024;
+/// Jobs of a page when the client does not say.
+const PAGE: usize = 50;
+
+pub(super) struct JobsService {
+    shared: Shared,
+    calls: Semaphore,
+    watches: Arc<Semaphore>,
+}
+
+impl JobsService {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self { shared, calls: Semaphore::new(CALLS_MAX), watches: Arc::new(Semaphore::new(WATCHES_MAX)) }
+    }
+
+    /// A place among the calls being answered; a process that does not lead says so before anything else.
+    fn enter(&self) -> Result<SemaphorePermit<'_>, Status> {
+        match self.shared.driver.role() {
+            Role::Leading => self.calls.try_acquire().map_err(|_| status::busy("calls")),
+            other => Err(status::of_role(&other)),
+        }
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Status {
+        status::of_refusal(refusal, &self.shared.driver.role())
+    }
+
+    async fn view(&self, tenant: TenantId, job: JobId) -> Result<Option<wire::Job>, Status> {
+        let view = self.shared.driver.view(tenant, job).await.map_err(|r| self.refused(&r))?;
+        Ok(Some((&view).into()))
+    }
+
+    /// A change of one job, answered with the job after it.
+    async fn change(
+        &self,
+        tenant: TenantId,
+        id: &str,
+        call: impl FnOnce(TenantId, JobId) -> Call,
+    ) -> Result<Option<wire::Job>, Status> {
+        let job = job_id(id)?;
+        let answer = self.shared.driver.call(call(tenant.clone(), job)).await;
+        let answer: Answer = answer.map_err(|r| self.refused(&r))?;
+        self.view(tenant, answer.job).await
+    }
+
+    async fn submission(&self, tenant: TenantId, request: wire::SubmitRequest) -> Result<Submission, Status> {
+        let job = request.job.ok_or_else(|| Status::invalid_argument("field `job`: is missing"))?;
+        let request = job_request(tenant, job).map_err(|e| status::of_wire(&e))?;
+        // of what the client said, not of what it led to: the same words are the same request
+        let request_hash = stored::request_hash(&request);
+        let admission = self.shared.admission.clone();
+        let admitted = tokio::task::spawn_blocking(move || admission.admit(request)).await;
+        let request = match admitted {
+            Ok(admitted) => admitted.map_err(|e| status::of_blob(&e))?,
+            Err(error) => {
+                return Err(Status::internal(format!("the source could not be looked at: {error}")));
+            }
+        };
+        Ok(Submission {
+            id: new_job_id()?,
+            request,
+            request_hash,
+            slots_hint: self.shared.slots_hint,
+            unix_ms: unix_ms(),
+        })
+    }
+}
+
+fn job_id(text: &str) -> Result<JobId, Status> {
+    JobId::parse(text).map_err(|e| Status::invalid_argument(format!("field `id`: {e}")))
+}
+
+/// A new id; ids sort by time of submission.
+fn new_job_id() -> Result<JobId, Status> {
+    JobId::parse(&Uuid::now_v7().to_string()).map_err(|e| Status::internal(e.to_string()))
+}
+
+#[tonic::async_trait]
+impl Jobs for JobsService {
+    async fn submit(
+        &self,
+        request: Request<wire::SubmitRequest>,
+    ) -> Result<Response<wire::SubmitResponse>, Status> {
+        let _place = self.enter()?;
+        let tenant = principal(&request)?.tenant;
+        let submission = self.submission(tenant.clone(), request.into_inner()).await?;
+        let answer = self.shared.driver.call(Call::Submit(Box::new(submission))).await;
+        let answer = answer.map_err(|r| self.refused(&r))?;
+        tracing::info!(job = %answer.job, existed = answer.existed, "submitted");
+        let job = self.view(tenant, answer.job).await?;
+        Ok(Response::new(wire::SubmitResponse { job, created: !answer.existed }))
+    }
+
+    async fn get(&self, request: Request<wire::GetRequest>) -> Result<Response<wire::GetResponse>, Status> {
+        let _place = self.enter()?;
+        let tenant = principal(&request)?.tenant;
+        let job = self.view(tenant, job_id(&request.get_ref().id)?).await?;
+        Ok(Response::new(wire::GetResponse { job }))
+    }
+
+    async fn list(
+        &self,
+        request: Request<wire::ListRequest>,
+    ) -> Result<Response<wire::ListResponse>, Status> {
+        let _place = self.enter()?;
+        let tenant = principal(&request)?.tenant;
+        let wire::ListRequest { page_size, page_token } = request.into_inner();
+        let limit = if page_size == 0 { PAGE } else { (page_size as usize).min(LIST_MAX) };
+        let after = (!page_token.is_empty())
+            .then(|| JobId::parse(&page_token))
+            .transpose()
+            .map_err(|_| Status::invalid_argument("field `page_token`: was not given out by this service"))?;
+        let jobs = self.shared.driver.list(tenant, after, limit).await.map_err(|r| self.refused(&r))?;
+        let next_page_token =
+            jobs.last().filter(|_| jobs.len() == limit).map(|j| j.id.to_string()).unwrap_or_default();
+        Ok(Response::new(wire::ListResponse { jobs: jobs.iter().map(Into::into).collect(), next_page_token }))
+    }
+
+    type WatchStream = watch::Updates;
+
+    async fn watch(
+        &self,
+        request: Request<wire::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        drop(self.enter()?);
+        let tenant = principal(&request)?.tenant;
+        let permit = Arc::clone(&self.watches).try_acquire_owned().map_err(|_| status::busy("watches"))?;
+        let job = job_id(&request.get_ref().id)?;
+        // a job that is not there is told at once, not as the end of a stream
+        self.view(tenant.clone(), job.clone()).await?;
+        let after = request.get_ref().after_version;
+        Ok(Response::new(watch::updates(self.shared.driver.clone(), tenant, job, after, permit)))
+    }
+
+    async fn cancel(
+        &self,
+        request: Request<wire::CancelRequest>,
+    ) -> Result<Response<wire::CancelResponse>, Status> {
+        let _place = self.enter()?;
+        let tenant = principal(&request)?.tenant;
+        let job =
+            self.change(tenant, &request.get_ref().id, |tenant, job| Call::Cancel { tenant, job }).await?;
+        Ok(Response::new(wire::CancelResponse { job }))
+    }
+
+    async fn retry(
+        &self,
+        request: Request<wire::RetryRequest>,
+    ) -> Result<Response<wire::RetryResponse>, Status> {
+        let _place = self.enter()?;
+        let tenant = principal(&request)?.tenant;
+        let job =
+            self.change(tenant, &request.get_ref().id, |tenant, job| Call::Retry { tenant, job }).await?;
+        Ok(Response::new(wire::RetryResponse { job }))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<wire::ExplainRequest>,
+    ) -> Result<Response<wire::ExplainResponse>, Status> {
+        let _place = self.enter()?;
+        let tenant = principal(&request)?.tenant;
+        let id = job_id(&request.get_ref().id)?;
+        let (job, reasons) = self.shared.driver.explain(tenant, id).await.map_err(|r| self.refused(&r))?;
+        let decisions = self.decisions(&job.id).await;
+        Ok(Response::new(wire::ExplainResponse { job: Some((&job).into()), reasons, decisions }))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<wire::DeleteRequest>,
+    ) -> Result<Response<wire::DeleteResponse>, Status> {
+        let _place = self.enter()?;
+        let tenant = principal(&request)?.tenant;
+        let job =
+            self.change(tenant, &request.get_ref().id, |tenant, job| Call::Delete { tenant, job }).await?;
+        Ok(Response::new(wire::DeleteResponse { job }))
+    }
+}
+
+impl JobsService {
+    /// What the plan decided; none before the plan, or while it cannot be read.
+    async fn decisions(&self, job: &JobId) -> Vec<String> {
+        let Some(record) = self.shared.catalog.record(job).filter(|r| r.plan.is_some()) else {
+            return Vec::new();
+        };
+        match self.shared.catalog.plan(&record).await {
+            Ok(loaded) => loaded.plan.report.decisions.clone(),
+            Err(error) => {
+                tracing::warn!(%job, ?error, "the plan cannot be shown");
+                Vec::new()
+            }
+        }
+    }
+}
