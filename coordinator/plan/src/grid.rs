@@ -50,7 +50,7 @@ impl Grid {
     }
 
     /// Boundaries at source keyframes, each about one line after the one before; where the source has none within
-    /// three lines the segment is cut without.
+    /// two lines the segment is cut without.
     pub(crate) fn at_keys(map: &FrameMap, keys: &[KeyFrame], line: i64, even: bool, second: i64) -> Self {
         let starts: Vec<usize> = keys
             .iter()
@@ -64,7 +64,7 @@ impl Grid {
             let after = |ticks: i64| starts.partition_point(|j| map.times[*j] < from + ticks);
             let nearest = starts[after(second.max(line / 2))..]
                 .iter()
-                .take_while(|j| map.times[**j] <= from + 3 * line)
+                .take_while(|j| map.times[**j] <= from + 2 * line)
                 .min_by_key(|j| (map.times[**j] - from - line).abs());
             let next = nearest.copied().unwrap_or_else(|| {
                 let j = map.times.partition_point(|t| *t < from + line);

@@ -1,0 +1,147 @@
+//! How a film is cut: where chunks begin, how large they are, how many threads they get, and segments at source
+//! keyframes for those who want them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod films;
+mod planned;
+
+use reelmill_common::index::SourceIndex;
+use reelmill_common::job::{JobOptions, SegmentAlignment};
+use reelmill_common::plan::Plan;
+use reelmill_common::spec::{ChunkMedia, VideoChunk};
+use reelmill_plan::PlanError;
+
+fn chunks(plan: &Plan) -> Vec<VideoChunk> {
+    let video = |m: &ChunkMedia| match m {
+        ChunkMedia::Video(v) => Some(v.clone()),
+        ChunkMedia::Audio(_) => None,
+    };
+    plan.chunks.iter().filter_map(|c| video(&c.spec.media)).collect()
+}
+
+/// Output seconds at which chunks begin.
+fn starts(plan: &Plan) -> Vec<i64> {
+    chunks(plan).iter().map(|c| c.segments[0].range.start.0 / i64::from(plan.timebase.den())).collect()
+}
+
+/// 120 s at 25 fps in a small picture, with keyframes at these seconds.
+fn film(keys: &[u32]) -> SourceIndex {
+    let mut video = films::video(640, 360, 25_000, 1000, 3000);
+    video.keys = keys.iter().map(|s| films::key(s * 25, i64::from(*s) * 25_000)).collect();
+    films::index(Some(video), Vec::new())
+}
+
+fn asked(chunk_ms: u32) -> JobOptions {
+    JobOptions { chunk_ms: Some(chunk_ms), ..JobOptions::default() }
+}
+
+#[test]
+fn chunks_begin_at_the_lines_that_follow_a_keyframe_most_closely() {
+    // 20 s wanted: lines at 16, 20 and 24 s are near; the keyframes at 23 s and 47 s decide
+    let plan = planned::plan(&film(&[0, 11, 23, 35, 47]), &asked(20_000), 4).unwrap();
+    assert_eq!(starts(&plan)[..3], [0, 24, 48]);
+    // a keyframe on every line: the nearest to what was asked for
+    let every: Vec<u32> = (0..30).map(|n| n * 4).collect();
+    assert_eq!(starts(&planned::plan(&film(&every), &asked(20_000), 4).unwrap()), [0, 20, 40, 60, 80, 100]);
+}
+
+#[test]
+fn a_film_with_one_keyframe_is_cut_all_the_same() {
+    let plan = planned::plan(&film(&[0]), &asked(30_000), 4).unwrap();
+    let chunks = chunks(&plan);
+    assert!(chunks.len() >= 4 && chunks.iter().all(|c| c.seek.is_none()));
+}
+
+#[test]
+fn one_chunk_when_one_is_asked_for() {
+    for ms in [120_000, u32::MAX] {
+        assert_eq!(starts(&planned::plan(&film(&[0, 60]), &asked(ms), 4).unwrap()), [0]);
+    }
+    let per_segment = planned::plan(&film(&[0]), &asked(1), 4).unwrap();
+    assert_eq!(chunks(&per_segment).len(), per_segment.grid.len() - 1);
+}
+
+#[test]
+fn chunks_shrink_toward_the_end_and_outnumber_the_slots() {
+    for slots in [1, 2, 8] {
+        let plan = planned::plan(&films::cinema_24(), &JobOptions::default(), slots).unwrap();
+        let costs: Vec<u64> = plan.chunks[1..].iter().map(|c| c.cost_ms).collect();
+        assert!(costs.len() >= 2 * slots as usize, "{slots} slots: {costs:?}");
+        assert!(costs[0] >= costs[costs.len() - 1], "{costs:?}");
+        let total: u64 = costs.iter().sum();
+        let last = costs[costs.len() - 1];
+        assert!(
+            last * u64::from(slots) <= total / 2,
+            "the last chunk alone would keep {slots} slots waiting"
+        );
+    }
+}
+
+#[test]
+fn slots_without_a_chunk_lend_their_threads() {
+    let threads = |plan: &Plan| chunks(plan)[0].rungs[0].settings.threads;
+    let few = planned::plan(&film(&[0]), &asked(120_000), 6).unwrap();
+    assert_eq!(threads(&few), 6);
+    assert!(
+        few.video.iter().all(|v| v.settings.threads == 1),
+        "the name of a folder does not depend on the fleet"
+    );
+    let many = planned::plan(&film(&[0]), &asked(4000), 6).unwrap();
+    assert_eq!(threads(&many), 1);
+}
+
+#[test]
+fn sound_comes_first() {
+    let plan = planned::plan(&films::surround(), &JobOptions::default(), 4).unwrap();
+    let is_sound: Vec<bool> =
+        plan.chunks.iter().map(|c| matches!(c.spec.media, ChunkMedia::Audio(_))).collect();
+    assert_eq!(is_sound.iter().rposition(|s| *s), Some(2));
+    assert_eq!(
+        plan.chunks.iter().map(|c| c.spec.spec_id()).collect::<std::collections::BTreeSet<_>>().len(),
+        is_sound.len()
+    );
+}
+
+#[test]
+fn segments_align_to_source_keyframes_when_asked() {
+    let options = JobOptions { segments: SegmentAlignment::Source, ..JobOptions::default() };
+    let plan = planned::plan(&film(&[0, 3, 5, 9, 10, 40, 45]), &options, 4).unwrap();
+    let seconds: Vec<i64> = plan.grid.iter().map(|t| t / 25_000).collect();
+    // of 3 and 5, equally near to 4, the earlier; from 9 on the next keyframe is too far, so the grid goes on without
+    assert_eq!(seconds[..6], [0, 3, 5, 9, 13, 17]);
+    assert!(seconds.contains(&40) && seconds.contains(&45));
+}
+
+#[test]
+fn many_held_pictures_do_not_meet_in_one_chunk() {
+    // a slide show: a picture every 5 s for two hours
+    let times = (0..1440).map(|n| n * 5000 + n % 7).collect();
+    let slides = films::timed(320, 240, 1000, reelmill_common::TickSeq::Listed(times));
+    let plan = planned::plan(&films::index(Some(slides), Vec::new()), &asked(u32::MAX), 1).unwrap();
+    for chunk in chunks(&plan) {
+        let held = chunk.frames.copies.iter().flatten().filter(|c| **c > 1).count();
+        assert!(held <= 500, "{held} pictures are held");
+    }
+}
+
+#[test]
+fn options_and_limits_are_refused_with_their_numbers() {
+    let refuse =
+        |index: &SourceIndex, options: &JobOptions| planned::plan(index, options, 1).unwrap_err().to_string();
+    let short = refuse(&film(&[0]), &JobOptions { segment_ms: 10, ..JobOptions::default() });
+    assert!(short.contains("10") && short.contains("1000 to 20000"), "{short}");
+    assert!(refuse(&film(&[0]), &asked(0)).contains("chunk"));
+    let mut day = films::audio(0, 2, 48_000, 48_000 * 90_000);
+    assert!(
+        refuse(&films::index(None, vec![day.clone()]), &JobOptions::default()).contains("limit is 86400")
+    );
+    // a track that ends days after the picture
+    day.end.0 = 9_000_000_000_000;
+    day.first.0 = day.end.0 - 5;
+    let far = films::index(films::cinema_24().video, vec![day]);
+    assert!(refuse(&far, &JobOptions::default()).contains("seconds"));
+    let nothing = planned::plan(&films::index(None, Vec::new()), &JobOptions::default(), 1).unwrap_err();
+    assert!(matches!(nothing, PlanError::NothingToEncode { .. }));
+    assert_eq!(nothing.kind(), reelmill_common::outcome::FaultKind::Source);
+}
