@@ -14,5 +14,6 @@ pub mod players;
 pub mod reelmill;
 pub mod reference;
 pub mod sabotage;
+pub mod sim;
 pub mod sound;
 pub mod tool;

@@ -132,6 +132,15 @@ impl Job {
         self.work = Some(work);
     }
 
+    /// The state that the first attempt of such work brings the job to, if that is another.
+    pub(crate) fn begun_by(&self, kind: WorkKind) -> Option<JobState> {
+        match (&self.record.state, kind) {
+            (JobState::Accepted, _) => Some(JobState::Indexing),
+            (JobState::Planned, WorkKind::Encode) => Some(JobState::Running),
+            _ => None,
+        }
+    }
+
     /// Moves the record on. The version outruns what views added to it while chunks were committed.
     pub(crate) fn set_state(&mut self, state: JobState) {
         let shown = if self.record.state == JobState::Running { self.commits.len() as u64 } else { 0 };

@@ -66,12 +66,12 @@ impl Leader {
     }
 
     /// Sabotage: an attempt that is not live is brought back to life by its report. Never so in a true build.
-    fn obeys_the_dead(&mut self, turn: &Turn<'_>, worker: &WorkerId, ended: &Ended) -> bool {
+    fn obeys_the_dead(&mut self, turn: &mut Turn<'_>, worker: &WorkerId, ended: &Ended) -> bool {
         if !sabotaged!(turn.config, CommitWithoutLiveness) {
             return false;
         }
         let Some(session) = self.workers.get(worker).and_then(|w| w.session) else { return false };
-        self.adopt(turn.now, session, worker, ended.attempt, &ended.job, ended.spec)
+        self.adopt(turn, session, worker, ended.attempt, &ended.job, ended.spec)
     }
 
     fn done(&mut self, turn: &mut Turn<'_>, id: AttemptId, report: Report) -> Verdict {

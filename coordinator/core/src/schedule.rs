@@ -13,7 +13,6 @@ use crate::leader::Leader;
 use crate::turn::{Turn, sabotaged};
 use crate::work::{SpecRef, WorkKind};
 use crate::worker::Worker;
-use reelmill_common::job::JobState;
 use reelmill_common::{AttemptId, JobId, Millis, TenantId, WorkerId};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -176,11 +175,7 @@ impl Leader {
             Effect::Lease(Box::new(order)),
             Effect::Count(Count::Offered { kind, queued_ms, speculative }),
         ];
-        let next = match (job.state(), kind) {
-            (JobState::Accepted, _) => Some(JobState::Indexing),
-            (JobState::Planned, WorkKind::Encode) => Some(JobState::Running),
-            _ => None,
-        };
+        let next = job.begun_by(kind);
         self.begin_attempt(
             attempt,
             Attempt {

@@ -108,7 +108,7 @@ impl Leader {
             a.session = session;
             a.is_known();
             a.renewed_at = turn.now;
-        } else if !self.may_adopt(attempt) || !self.adopt(turn.now, session, worker, attempt, &job, spec) {
+        } else if !self.may_adopt(attempt) || !self.adopt(turn, session, worker, attempt, &job, spec) {
             let message = ToWorker::Revoke { attempt };
             turn.then(Effect::Send { session, term: self.term, message });
         }
@@ -125,7 +125,7 @@ impl Leader {
             }
         };
         if old && counts {
-            self.adopt(turn.now, session, worker, ended.attempt, &ended.job, ended.spec);
+            self.adopt(turn, session, worker, ended.attempt, &ended.job, ended.spec);
         }
         self.settle(turn, session, ended);
     }
@@ -138,7 +138,7 @@ impl Leader {
     /// Takes over an attempt of an open spec. Says whether it did.
     pub(crate) fn adopt(
         &mut self,
-        now: Millis,
+        turn: &mut Turn<'_>,
         session: SessionId,
         worker: &WorkerId,
         id: AttemptId,
@@ -149,19 +149,23 @@ impl Leader {
             return false;
         };
         let Some(chunk) = work.get(spec).filter(|_| work.may_take(spec)) else { return false };
+        let (kind, next) = (work.kind, self.jobs.get(job).and_then(|j| j.begun_by(work.kind)));
         let attempt = Attempt {
             job: job.clone(),
             spec: chunk.spec,
-            kind: work.kind,
+            kind,
             worker: worker.clone(),
             session,
             phase: Phase::Running,
-            offered_at: now,
-            renewed_at: now,
+            offered_at: turn.now,
+            renewed_at: turn.now,
             progress: (0, 0),
             alone: false,
         };
         self.begin_attempt(id, attempt);
+        if let Some(state) = next {
+            self.move_job(turn, job, state, vec![], vec![]);
+        }
         true
     }
 

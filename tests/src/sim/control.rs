@@ -8,12 +8,12 @@ use super::rng::Rng;
 use super::store::Written;
 use super::world::{Clock, What, World};
 use reelmill_common::capability::Capability;
+use reelmill_common::job::{FailReason, JobState};
 use reelmill_common::outcome::{Fault, FaultKind, Outcome};
 use reelmill_common::record::ManifestRef;
+use reelmill_common::record::{ObjectRef, PlanRef};
 use reelmill_common::session::{FromWorker, Hello, Lease, ReadGrant, Termed, ToWorker, WriteGrant};
 use reelmill_common::spec::{IndexSpec, WorkItem};
-use reelmill_common::job::{FailReason, JobState};
-use reelmill_common::record::{ObjectRef, PlanRef};
 use reelmill_common::{AttemptId, FencingTerm, JobId, Sha256, TenantId, keys};
 use reelmill_coordinator_core::{
     BatchId, Coordinator, Effect, Event, LeaseOrder, SessionId, Step, Task, TaskError, TaskId, TaskKind,
@@ -28,15 +28,15 @@ const TICK_MS: u64 = 250;
 
 /// A coordinator process.
 #[derive(Debug)]
-pub struct Control {
+pub(super) struct Control {
     /// Is it running?
-    pub alive: bool,
+    pub(super) alive: bool,
     /// Which life of it: what belongs to an earlier one is dropped.
-    pub life: u64,
+    pub(super) life: u64,
     /// Its clock.
-    pub clock: Clock,
+    pub(super) clock: Clock,
     /// It does nothing until then.
-    pub paused_until_ms: u64,
+    pub(super) paused_until_ms: u64,
     /// It wants to lead.
     campaigns: bool,
     /// The term it was elected to.
@@ -46,7 +46,7 @@ pub struct Control {
     then: Option<(BatchId, Vec<Effect>)>,
     conns: BTreeMap<SessionId, ConnId>,
     /// Sessions of connections.
-    pub sessions_by_conn: BTreeMap<ConnId, SessionId>,
+    pub(super) sessions_by_conn: BTreeMap<ConnId, SessionId>,
     last_session: u64,
     tasks: BTreeMap<TaskId, Task>,
     /// When each worker was last heard of.
@@ -59,7 +59,7 @@ pub struct Control {
 
 impl Control {
     /// A process that was not started yet.
-    pub fn new(rng: &mut Rng) -> Self {
+    pub(super) fn new(rng: &mut Rng) -> Self {
         Self {
             alive: false,
             life: 0,
@@ -82,21 +82,25 @@ impl Control {
 
 impl World {
     /// A coordinator dies: its memory is gone.
-    pub fn control_dies(&mut self, c: usize) {
+    pub(super) fn control_dies(&mut self, c: usize) {
         if !self.controls[c].alive {
             return;
         }
         let leading = self.controls[c].term.is_some();
         self.note(if leading { "control: leader crashed" } else { "control: standby crashed" }, c, 0);
         let life = self.controls[c].life;
-        self.controls[c] =
-            Control { life: life + 1, clock: self.controls[c].clock, last_session: 0, ..Control::new(&mut self.rng.clone()) };
+        self.controls[c] = Control {
+            life: life + 1,
+            clock: self.controls[c].clock,
+            last_session: 0,
+            ..Control::new(&mut self.rng.clone())
+        };
         self.close_all(|conn| conn.control == c);
         self.soon(4_000, What::ControlStarts(c));
     }
 
     /// A coordinator is asked to hand over.
-    pub fn step_down(&mut self, c: usize) {
+    pub(super) fn step_down(&mut self, c: usize) {
         if self.controls[c].term.is_some() {
             self.note("control: steps down", c, 0);
             self.feed(c, Event::StepDown);
@@ -104,7 +108,7 @@ impl World {
     }
 
     /// Something of a coordinator's own.
-    pub fn control_event(&mut self, what: What) {
+    pub(super) fn control_event(&mut self, what: What) {
         match what {
             What::ControlStarts(c) => self.control_starts(c),
             What::ControlTick(c, life) if self.controls[c].life == life => {
@@ -197,7 +201,8 @@ impl World {
             return;
         }
         let records: Vec<_> = self.store.records().cloned().collect();
-        let needs_plan = |s: &JobState| matches!(s, JobState::Planned | JobState::Running | JobState::Publishing);
+        let needs_plan =
+            |s: &JobState| matches!(s, JobState::Planned | JobState::Running | JobState::Publishing);
         let planned: Vec<JobId> =
             self.store.jobs().filter(|j| needs_plan(&j.state)).map(|j| j.id.clone()).collect();
         let mut plans = BTreeMap::new();
@@ -215,7 +220,7 @@ impl World {
     }
 
     /// Feeds the machine and does what it says.
-    pub fn feed(&mut self, c: usize, event: Event) {
+    pub(super) fn feed(&mut self, c: usize, event: Event) {
         let now = self.controls[c].clock.read(self.now_ms);
         let Some(machine) = &mut self.controls[c].machine else { return };
         let step = machine.handle(now, event);
@@ -337,12 +342,19 @@ impl World {
     }
 
     fn send_lease(&mut self, c: usize, order: LeaseOrder) {
+        self.trace.tell(self.now_ms, c, || format!("leases {order:?}"));
         self.law_of_lease(c, &order);
         self.laws.leased(&order.job, order.spec, order.attempt);
-        let Some(conn) = self.controls[c].conns.get(&order.session).copied() else { return };
+        let Some(conn) = self.controls[c].conns.get(&order.session).copied() else {
+            return self.laws.may_be_lost(order.attempt);
+        };
         self.controls[c].leases.entry(order.session).or_default().insert(order.attempt);
-        if let Some(conn) = self.conns.get(&conn).copied() {
-            self.workers[conn.worker].leased.insert(order.attempt);
+        match self.conns.get(&conn).copied() {
+            Some(conn) if self.workers[conn.worker].life == conn.worker_life => {
+                self.workers[conn.worker].leased.insert(order.attempt);
+            }
+            // leased to a worker that is dead already, as its next Hello will show
+            _ => self.laws.may_be_lost(order.attempt),
         }
         self.note("lease: offered", c, order.attempt.sequence);
         let url = format!("model:///{}", order.job);
@@ -361,6 +373,7 @@ impl World {
     }
 
     fn send(&mut self, c: usize, session: SessionId, term: FencingTerm, message: ToWorker) {
+        self.trace.tell(self.now_ms, c, || format!("{term:?} says {message:?} on {session:?}"));
         self.law_of_message(c, term, &message);
         let over = match &message {
             ToWorker::Settled { attempt, .. } | ToWorker::Revoke { attempt } => Some(*attempt),
@@ -375,12 +388,13 @@ impl World {
     }
 
     /// A worker's message arrives.
-    pub fn control_hears(&mut self, id: ConnId, message: FromWorker) {
+    pub(super) fn control_hears(&mut self, id: ConnId, message: FromWorker) {
         let Some(conn) = self.conns.get(&id).copied() else { return };
         let c = conn.control;
         if self.controls[c].life != conn.control_life || self.cut.contains_key(&(conn.worker, c)) {
             return;
         }
+        self.trace.tell(self.now_ms, c, || format!("hears from worker {}: {message:?}", conn.worker));
         let control = &mut self.controls[c];
         control.heard_ms.insert(conn.worker, self.now_ms);
         let session = control.sessions_by_conn.get(&id).copied();
@@ -441,7 +455,7 @@ impl World {
     }
 
     /// The coordinator's end of a connection is gone.
-    pub fn control_cut_off(&mut self, id: ConnId) {
+    pub(super) fn control_cut_off(&mut self, id: ConnId) {
         let Some(c) = self.conns.get(&id).map(|conn| conn.control) else { return };
         let Some(session) = self.controls[c].sessions_by_conn.remove(&id) else { return };
         self.controls[c].conns.remove(&session);
@@ -462,7 +476,7 @@ impl World {
     }
 
     /// Whatever a worker holds may be counted as lost.
-    pub fn evidence(&mut self, w: usize) {
+    pub(super) fn evidence(&mut self, w: usize) {
         for attempt in self.workers[w].leased.clone() {
             self.laws.may_be_lost(attempt);
         }
@@ -518,7 +532,11 @@ impl World {
             TaskKind::LoadPlan => TaskOutput::PlanLoaded(film.chunks),
             TaskKind::BuildManifests => {
                 let sha256 = Sha256::of(film.name.as_bytes());
-                TaskOutput::ManifestsReady(vec![ManifestRef { name: "master.m3u8".to_owned(), bytes: 1, sha256 }])
+                TaskOutput::ManifestsReady(vec![ManifestRef {
+                    name: "master.m3u8".to_owned(),
+                    bytes: 1,
+                    sha256,
+                }])
             }
             TaskKind::WriteManifests => {
                 self.objects.roots.insert(task.job.clone());
@@ -532,14 +550,14 @@ impl World {
     }
 
     /// A client's call arrives.
-    pub fn control_called(&mut self, c: usize, token: Token, call: reelmill_coordinator_core::Call) {
+    pub(super) fn control_called(&mut self, c: usize, token: Token, call: reelmill_coordinator_core::Call) {
         if self.controls[c].alive {
             self.feed(c, Event::Call { token, call });
         }
     }
 
     /// What a worker can do.
-    pub fn capability(&self, w: usize) -> &Capability {
+    pub(super) fn capability(&self, w: usize) -> &Capability {
         &self.scenario.workers[w]
     }
 }
@@ -608,7 +626,7 @@ impl World {
             }
             ToWorker::Granted { attempt, allowed } => {
                 self.tally.count(if *allowed { "grant: allowed" } else { "grant: refused" });
-                if *allowed && self.laws.was_told_over(*attempt) {
+                if *allowed && self.laws.was_told_over(term, *attempt) {
                     self.laws.breach(format!("{attempt} may upload after it was told that it is over"));
                 }
             }
@@ -625,12 +643,16 @@ impl World {
             return;
         }
         let state = self.store.job(&task.job).map(|j| j.state.clone());
+        // a job that was stopped in the same write forgets its task next
+        let stopped = matches!(state, Some(JobState::Cancelled | JobState::Failed(_)));
         let right = match task.kind {
             TaskKind::WriteManifests => state == Some(JobState::Publishing),
             TaskKind::Collect => state == Some(JobState::Collecting),
-            TaskKind::BuildManifests => matches!(state, Some(JobState::Planned | JobState::Running)),
-            TaskKind::LoadPlan => state == Some(JobState::Running),
-            TaskKind::PrepareAnalyse | TaskKind::MakePlan => state == Some(JobState::Indexing),
+            TaskKind::BuildManifests => {
+                stopped || matches!(state, Some(JobState::Planned | JobState::Running))
+            }
+            TaskKind::LoadPlan => stopped || state == Some(JobState::Running),
+            TaskKind::PrepareAnalyse | TaskKind::MakePlan => stopped || state == Some(JobState::Indexing),
         };
         if !right {
             self.laws.breach(format!("{:?} of {} begins while it is {state:?}", task.kind, task.job));
@@ -654,7 +676,8 @@ impl World {
         let waiting: Vec<_> = machine.tenants(now).into_iter().filter(|t| t.ready > 0).collect();
         let config = self.scenario.config();
         let slots: u64 = self.scenario.workers.iter().map(|w| u64::from(w.slots)).sum();
-        let largest = self.scenario.films.iter().flat_map(|f| &f.chunks).map(|s| s.cost_ms).max().unwrap_or(0);
+        let largest =
+            self.scenario.films.iter().flat_map(|f| &f.chunks).map(|s| s.cost_ms).max().unwrap_or(0);
         let largest = largest.max(2_000); // the Index item
         let since = &mut self.controls[c].fair_since;
         since.retain(|t, _| waiting.iter().any(|w| w.tenant == *t));

@@ -15,13 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of a job from outside.
 #[derive(Debug)]
-pub struct Known {
+pub(super) struct Known {
     /// Its film.
-    pub film: usize,
-    /// Its owner.
-    pub tenant: TenantId,
+    pub(super) film: usize,
     /// Its Index item.
-    pub index: SpecId,
+    pub(super) index: SpecId,
 }
 
 /// What really happened to a spec's attempts, over all runs of its job.
@@ -35,13 +33,13 @@ struct Trials {
 
 /// Everything the laws remember.
 #[derive(Debug, Default)]
-pub struct Laws {
+pub(super) struct Laws {
     /// The first breach.
-    pub broken: Option<String>,
+    pub(super) broken: Option<String>,
     /// Films by name.
-    pub films: Vec<Film>,
+    pub(super) films: Vec<Film>,
     /// Jobs that were ever submitted.
-    pub known: BTreeMap<JobId, Known>,
+    pub(super) known: BTreeMap<JobId, Known>,
     /// The commit of each spec, for ever.
     commits: BTreeMap<(JobId, SpecId), CommitRecord>,
     winners: BTreeSet<AttemptId>,
@@ -51,9 +49,9 @@ pub struct Laws {
     /// Attempts that a leader of their term has told that they are over.
     ended: BTreeSet<AttemptId>,
     /// Attempts whose output is whole and right.
-    pub made: BTreeSet<AttemptId>,
+    pub(super) made: BTreeSet<AttemptId>,
     /// Attempts whose output is wrong in a way that the check of the report finds.
-    pub wrong: BTreeSet<AttemptId>,
+    pub(super) wrong: BTreeSet<AttemptId>,
     /// Submits that were acknowledged: request hash and job, by tenant and key.
     keys: BTreeMap<(TenantId, String), (Sha256, JobId)>,
     acknowledged: BTreeSet<JobId>,
@@ -63,12 +61,12 @@ pub struct Laws {
 
 impl Laws {
     /// The laws for a scenario.
-    pub fn new(scenario: &Scenario) -> Self {
+    pub(super) fn new(scenario: &Scenario) -> Self {
         Self { films: scenario.films.clone(), ..Self::default() }
     }
 
     /// A law is broken.
-    pub fn breach(&mut self, what: String) {
+    pub(super) fn breach(&mut self, what: String) {
         self.broken.get_or_insert(what);
     }
 
@@ -79,18 +77,18 @@ impl Laws {
     }
 
     /// A client makes up a job.
-    pub fn job_made_up(&mut self, id: &JobId, film: usize, tenant: TenantId, source: &str) {
+    pub(super) fn job_made_up(&mut self, id: &JobId, film: usize, source: &str) {
         let index = IndexSpec { location: source.to_owned(), salt: id.as_str().to_owned() }.spec_id();
-        self.known.insert(id.clone(), Known { film, tenant, index });
+        self.known.insert(id.clone(), Known { film, index });
     }
 
     /// The film of a job.
-    pub fn film(&self, job: &JobId) -> Option<&Film> {
+    pub(super) fn film(&self, job: &JobId) -> Option<&Film> {
         self.known.get(job).and_then(|k| self.films.get(k.film))
     }
 
     /// What a spec of a job is.
-    pub fn spec(&self, job: &JobId, spec: SpecId) -> Option<(WorkKind, SpecRef)> {
+    pub(super) fn spec(&self, job: &JobId, spec: SpecId) -> Option<(WorkKind, SpecRef)> {
         let known = self.known.get(job)?;
         let film = self.films.get(known.film)?;
         if known.index == spec {
@@ -104,14 +102,14 @@ impl Laws {
     }
 
     /// A batch is about to take effect.
-    pub fn writing(&mut self, store: &Store, batch: &Batch, tally: &mut Tally) {
+    pub(super) fn writing(&mut self, store: &Store, batch: &Batch, tally: &mut Tally) {
         self.hold(batch.ops.len() <= 100, || format!("a batch of {} operations", batch.ops.len()));
         let sorted = batch.ops.windows(2).all(|w| w[0].key() < w[1].key());
         self.hold(sorted, || "a batch holds a key twice or out of order".to_owned());
         for op in &batch.ops {
             match op {
                 Op::Put(Record::Job(new)) => self.job_changes(store, new, tally),
-                Op::Put(Record::Commit(new)) => self.commits(store, new, tally),
+                Op::Put(Record::Commit(new)) => self.commits(store, batch.term, new, tally),
                 Op::Put(Record::Fault(new)) => self.budget_used(store, batch, new, tally),
                 Op::Put(Record::Idempotency(_)) => tally.count("record: idempotency"),
                 Op::Delete(StateKey::Commit(..) | StateKey::Fault(..)) => tally.count("record: deleted"),
@@ -121,15 +119,17 @@ impl Laws {
     }
 
     /// A batch has taken effect: laws over the whole.
-    pub fn written(&mut self, store: &Store, batch: &Batch) {
+    pub(super) fn written(&mut self, store: &Store, batch: &Batch) {
         for op in &batch.ops {
             match op {
                 Op::Put(Record::Job(job)) => self.whole(store, job),
                 Op::Delete(StateKey::Commit(job, spec)) => {
-                    let gone = store
-                        .job(job)
-                        .is_some_and(|j| matches!(j.state, JobState::Published | JobState::Collecting | JobState::Collected));
-                    self.hold(gone, || format!("commit of {spec:?} of {job} is deleted while the job may live"));
+                    let gone = store.job(job).is_some_and(|j| {
+                        matches!(j.state, JobState::Published | JobState::Collecting | JobState::Collected)
+                    });
+                    self.hold(gone, || {
+                        format!("commit of {spec:?} of {job} is deleted while the job may live")
+                    });
                 }
                 _ => {}
             }
@@ -175,7 +175,7 @@ impl Laws {
         self.hold(!job.manifests.is_empty(), || format!("job {} is being published without hashes", job.id));
     }
 
-    fn commits(&mut self, store: &Store, new: &CommitRecord, tally: &mut Tally) {
+    fn commits(&mut self, store: &Store, term: FencingTerm, new: &CommitRecord, tally: &mut Tally) {
         let key = (new.job.clone(), new.spec);
         if store.commit(&new.job, new.spec) == Some(new) {
             return; // the same batch once more
@@ -185,7 +185,7 @@ impl Laws {
         self.hold(before.is_none_or(|b| b == new.attempt), || {
             format!("{:?} of {} was committed by {before:?} and again by {}", new.spec, new.job, new.attempt)
         });
-        let over = self.ended.contains(&new.attempt);
+        let over = self.was_told_over(term, new.attempt);
         self.hold(!over, || format!("{} is committed after it was told that it is over", new.attempt));
         let made = self.made.contains(&new.attempt);
         self.hold(made, || format!("{} is committed and never made its output", new.attempt));
@@ -223,39 +223,40 @@ impl Laws {
     }
 
     /// A worker starts to hold an attempt.
-    pub fn leased(&mut self, job: &JobId, spec: SpecId, attempt: AttemptId) {
+    pub(super) fn leased(&mut self, job: &JobId, spec: SpecId, attempt: AttemptId) {
         self.trials.entry((job.clone(), spec)).or_default().leased.insert(attempt);
     }
 
     /// An attempt truly failed.
-    pub fn faulted(&mut self, job: &JobId, spec: SpecId, attempt: AttemptId) {
+    pub(super) fn faulted(&mut self, job: &JobId, spec: SpecId, attempt: AttemptId) {
         self.trials.entry((job.clone(), spec)).or_default().faulted.insert(attempt);
     }
 
     /// A leader has reason to think that an attempt's worker vanished.
-    pub fn may_be_lost(&mut self, attempt: AttemptId) {
+    pub(super) fn may_be_lost(&mut self, attempt: AttemptId) {
         *self.vanished.entry(attempt).or_default() = 1;
     }
 
     /// A leader told a worker that an attempt is over, and not won.
-    pub fn told_over(&mut self, term: FencingTerm, attempt: AttemptId) {
+    pub(super) fn told_over(&mut self, term: FencingTerm, attempt: AttemptId) {
         if attempt.term == term {
             self.ended.insert(attempt);
         }
     }
 
-    /// Was an attempt of its own term told that it is over?
-    pub fn was_told_over(&self, attempt: AttemptId) -> bool {
-        self.ended.contains(&attempt)
+    /// Has this leader told its own attempt that it is over? (The next one may adopt it all the same, if its worker
+    /// never heard.)
+    pub(super) fn was_told_over(&self, term: FencingTerm, attempt: AttemptId) -> bool {
+        attempt.term == term && self.ended.contains(&attempt)
     }
 
     /// Was an attempt ever committed?
-    pub fn is_winner(&self, attempt: AttemptId) -> bool {
+    pub(super) fn is_winner(&self, attempt: AttemptId) -> bool {
         self.winners.contains(&attempt)
     }
 
     /// A client was told that its submit made this job.
-    pub fn submit_acknowledged(&mut self, tenant: &TenantId, key: &str, hash: Sha256, job: &JobId) {
+    pub(super) fn submit_acknowledged(&mut self, tenant: &TenantId, key: &str, hash: Sha256, job: &JobId) {
         self.acknowledged.insert(job.clone());
         let before = self.keys.entry((tenant.clone(), key.to_owned())).or_insert((hash, job.clone())).clone();
         self.hold(before.1 == *job, || format!("key {key} made {} and {job}", before.1));
@@ -263,14 +264,14 @@ impl Laws {
     }
 
     /// A client was told that its key stands for another request of this job.
-    pub fn submit_refused(&mut self, tenant: &TenantId, key: &str, hash: Sha256, job: &JobId) {
+    pub(super) fn submit_refused(&mut self, tenant: &TenantId, key: &str, hash: Sha256, job: &JobId) {
         let known = self.keys.get(&(tenant.clone(), key.to_owned())).cloned();
         let right = known.is_none_or(|(h, j)| h != hash && j == *job);
         self.hold(right, || format!("key {key} was refused in favour of {job}"));
     }
 
     /// The run is over: nothing was lost.
-    pub fn at_the_end(&mut self, store: &Store, objects: &super::store::Objects) {
+    pub(super) fn at_the_end(&mut self, store: &Store, objects: &super::store::Objects) {
         for id in self.acknowledged.clone() {
             self.hold(store.job(&id).is_some(), || format!("job {id} was acknowledged and is gone"));
         }

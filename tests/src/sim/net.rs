@@ -6,26 +6,26 @@ use reelmill_common::session::{FromWorker, Termed, ToWorker};
 
 /// Names a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct ConnId(pub u64);
+pub(super) struct ConnId(pub u64);
 
 /// A connection a worker has opened.
 #[derive(Clone, Copy, Debug)]
-pub struct Conn {
+pub(super) struct Conn {
     /// Whose.
-    pub worker: usize,
+    pub(super) worker: usize,
     /// Which life of it.
-    pub worker_life: u64,
+    pub(super) worker_life: u64,
     /// To whom.
-    pub control: usize,
+    pub(super) control: usize,
     /// Which life of it.
-    pub control_life: u64,
+    pub(super) control_life: u64,
     /// Arrival of the last message each way: the order is kept, but for accidents.
     last: [u64; 2],
 }
 
 impl World {
     /// A worker opens a connection, if the other end is there.
-    pub fn connect(&mut self, worker: usize, control: usize) -> Option<ConnId> {
+    pub(super) fn connect(&mut self, worker: usize, control: usize) -> Option<ConnId> {
         if !self.controls[control].alive || self.cut.contains_key(&(worker, control)) {
             return None;
         }
@@ -72,21 +72,21 @@ impl World {
     }
 
     /// A worker says something.
-    pub fn send_to_control(&mut self, id: ConnId, message: FromWorker) {
+    pub(super) fn send_to_control(&mut self, id: ConnId, message: FromWorker) {
         for at in self.arrivals(id, 0) {
             self.after(at - self.now_ms, What::ToControl(id, Box::new(message.clone())));
         }
     }
 
     /// A coordinator says something.
-    pub fn send_to_worker(&mut self, id: ConnId, message: Termed<ToWorker>) {
+    pub(super) fn send_to_worker(&mut self, id: ConnId, message: Termed<ToWorker>) {
         for at in self.arrivals(id, 1) {
             self.after(at - self.now_ms, What::ToWorker(id, Box::new(message.clone())));
         }
     }
 
     /// A connection is closed by one end; the other learns it soon.
-    pub fn close(&mut self, id: ConnId) {
+    pub(super) fn close(&mut self, id: ConnId) {
         if self.conns.contains_key(&id) {
             self.soon(50, What::ControlCutOff(id));
             self.soon(50, What::WorkerCutOff(id));
@@ -94,7 +94,7 @@ impl World {
     }
 
     /// A cut link: both ends find out some time, or never.
-    pub fn break_conns_between(&mut self, worker: usize, control: usize) {
+    pub(super) fn break_conns_between(&mut self, worker: usize, control: usize) {
         let broken: Vec<ConnId> = self
             .conns
             .iter()
@@ -112,13 +112,13 @@ impl World {
     }
 
     /// Connections of a process that died.
-    pub fn close_all(&mut self, of: impl Fn(&super::net::Conn) -> bool) {
+    pub(super) fn close_all(&mut self, of: impl Fn(&super::net::Conn) -> bool) {
         let ids: Vec<ConnId> = self.conns.iter().filter(|(_, c)| of(c)).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.close(id));
     }
 
     /// A message or a break arrives.
-    pub fn net_event(&mut self, what: What) {
+    pub(super) fn net_event(&mut self, what: What) {
         match what {
             What::ToControl(id, message) => self.control_hears(id, *message),
             What::ToWorker(id, message) => self.worker_hears(id, *message),

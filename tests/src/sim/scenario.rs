@@ -7,42 +7,42 @@ use reelmill_common::{Fingerprint, Sha256, SpecId, WorkerId};
 use reelmill_coordinator_core::{CoordinatorConfig, SpecRef};
 
 /// Coordinator processes.
-pub const CONTROLS: usize = 2;
+pub(super) const CONTROLS: usize = 2;
 /// An upload that has begun is over after this, milliseconds.
-pub const UPLOAD_MAX_MS: u64 = 3_000;
+pub(super) const UPLOAD_MAX_MS: u64 = 3_000;
 
 /// Chances of faults, in thousandths of the occasions named.
 #[derive(Clone, Copy, Debug)]
-pub struct Chances {
+pub(super) struct Chances {
     /// Of a message: lost, said twice, overtaken by the next.
-    pub drop: u64,
+    pub(super) drop: u64,
     /// See `drop`.
-    pub duplicate: u64,
+    pub(super) duplicate: u64,
     /// See `drop`.
-    pub reorder: u64,
+    pub(super) reorder: u64,
     /// Of a write: not done and not known, done and not known, done much later and not known.
-    pub error_before: u64,
+    pub(super) error_before: u64,
     /// See `error_before`.
-    pub error_after: u64,
+    pub(super) error_after: u64,
     /// See `error_before`.
-    pub stall: u64,
+    pub(super) stall: u64,
     /// Of an encode: it fails, hangs, makes something wrong, kills its worker.
-    pub fault: u64,
+    pub(super) fault: u64,
     /// See `fault`.
-    pub hang: u64,
+    pub(super) hang: u64,
     /// See `fault`.
-    pub wrong: u64,
+    pub(super) wrong: u64,
     /// See `fault`.
-    pub kill: u64,
+    pub(super) kill: u64,
     /// Of an upload or task: object storage fails.
-    pub objects: u64,
+    pub(super) objects: u64,
     /// Milliseconds between two larger faults (crash, pause, partition, drain), on average.
-    pub havoc_ms: u64,
+    pub(super) havoc_ms: u64,
 }
 
 impl Chances {
     /// Nothing goes wrong.
-    pub const NONE: Self = Self {
+    pub(super) const NONE: Self = Self {
         drop: 0,
         duplicate: 0,
         reorder: 0,
@@ -60,45 +60,45 @@ impl Chances {
 
 /// A film that clients submit.
 #[derive(Clone, Debug)]
-pub struct Film {
+pub(super) struct Film {
     /// Its name, and its source.
-    pub name: String,
+    pub(super) name: String,
     /// It cannot be read: indexing tells so.
-    pub broken: bool,
+    pub(super) broken: bool,
     /// It cannot be planned: the task tells so.
-    pub unplannable: bool,
+    pub(super) unplannable: bool,
     /// What must be known before planning, if anything.
-    pub analyse: Option<SpecRef>,
+    pub(super) analyse: Option<SpecRef>,
     /// Its chunks. Two jobs of one film have equal specs.
-    pub chunks: Vec<SpecRef>,
+    pub(super) chunks: Vec<SpecRef>,
     /// A chunk that kills its worker, while faults last.
-    pub poison: Option<SpecId>,
+    pub(super) poison: Option<SpecId>,
 }
 
 /// One run's circumstances.
 #[derive(Clone, Debug)]
-pub struct Scenario {
+pub(super) struct Scenario {
     /// The seed.
-    pub seed: u64,
+    pub(super) seed: u64,
     /// Only what leaves the fairness formula valid goes wrong, and it is checked.
-    pub fair: bool,
+    pub(super) fair: bool,
     /// Faults stop here.
-    pub heal_ms: u64,
+    pub(super) heal_ms: u64,
     /// What goes wrong until then.
-    pub chances: Chances,
+    pub(super) chances: Chances,
     /// Films to submit.
-    pub films: Vec<Film>,
+    pub(super) films: Vec<Film>,
     /// Workers.
-    pub workers: Vec<Capability>,
+    pub(super) workers: Vec<Capability>,
     /// Tenants with their weights.
-    pub tenants: Vec<u32>,
+    pub(super) tenants: Vec<u32>,
     /// Jobs each tenant submits.
-    pub jobs: usize,
+    pub(super) jobs: usize,
 }
 
 impl Scenario {
     /// The circumstances of a seed.
-    pub fn of(seed: u64) -> Self {
+    pub(super) fn of(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let fair = seed % 5 == 4;
         let families: &[EncoderFamily] =
@@ -113,7 +113,7 @@ impl Scenario {
     }
 
     /// The settings of every coordinator.
-    pub fn config(&self) -> CoordinatorConfig {
+    pub(super) fn config(&self) -> CoordinatorConfig {
         let weights = self.tenants.iter().enumerate();
         CoordinatorConfig {
             lease_ttl_ms: 6_000,
@@ -127,7 +127,7 @@ impl Scenario {
 }
 
 /// A tenant's name.
-pub fn tenant(n: usize) -> reelmill_common::TenantId {
+pub(super) fn tenant(n: usize) -> reelmill_common::TenantId {
     reelmill_common::TenantId::parse(&format!("tenant-{n}")).expect("a name")
 }
 
@@ -140,7 +140,7 @@ fn film(rng: &mut Rng, n: u64, fair: bool, families: &[EncoderFamily]) -> Film {
         needs,
     };
     // some of every film's work needs an encoder, audio does not; some needs most of a worker's memory
-    let mut needs = |rng: &mut Rng| Needs {
+    let needs = |rng: &mut Rng| Needs {
         family: if fair || rng.chance(700) { Some(rng.pick(families)) } else { None },
         memory_mib: if fair { 100 } else { rng.pick(&[100, 400, 900]) },
     };

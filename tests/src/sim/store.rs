@@ -13,20 +13,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Who leads, by the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LeaderKey {
+pub(super) struct LeaderKey {
     /// Which coordinator process.
-    pub control: usize,
+    pub(super) control: usize,
     /// Which life of it.
-    pub life: u64,
+    pub(super) life: u64,
     /// Its term.
-    pub term: FencingTerm,
+    pub(super) term: FencingTerm,
     /// The key goes if it is not kept alive until then.
-    pub expires_ms: u64,
+    pub(super) expires_ms: u64,
 }
 
 /// What became of a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Written {
+pub(super) enum Written {
     /// It took effect.
     Done,
     /// Another term leads.
@@ -35,17 +35,17 @@ pub enum Written {
 
 /// The state store.
 #[derive(Debug, Default)]
-pub struct Store {
+pub(super) struct Store {
     records: BTreeMap<StateKey, Record>,
     /// The elected leader.
-    pub leader: Option<LeaderKey>,
+    pub(super) leader: Option<LeaderKey>,
     terms: u64,
     applied: BatchId,
 }
 
 impl Store {
     /// Makes a process the leader.
-    pub fn elect(&mut self, control: usize, life: u64, expires_ms: u64) -> FencingTerm {
+    pub(super) fn elect(&mut self, control: usize, life: u64, expires_ms: u64) -> FencingTerm {
         self.terms += 1;
         let term = FencingTerm(self.terms);
         self.leader = Some(LeaderKey { control, life, term, expires_ms });
@@ -54,12 +54,12 @@ impl Store {
     }
 
     /// Is this the leading process and life?
-    pub fn leads(&self, control: usize, life: u64, term: FencingTerm) -> bool {
+    pub(super) fn leads(&self, control: usize, life: u64, term: FencingTerm) -> bool {
         self.leader.is_some_and(|l| (l.control, l.life, l.term) == (control, life, term))
     }
 
     /// Writes a batch, guarded by term and order.
-    pub fn write(&mut self, batch: &Batch, laws: &mut Laws, tally: &mut Tally) -> Written {
+    pub(super) fn write(&mut self, batch: &Batch, laws: &mut Laws, tally: &mut Tally) -> Written {
         if self.leader.is_none_or(|l| l.term != batch.term) {
             tally.count("store: fenced");
             return Written::Fenced;
@@ -86,17 +86,12 @@ impl Store {
     }
 
     /// Everything.
-    pub fn records(&self) -> impl Iterator<Item = &Record> {
+    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
         self.records.values()
     }
 
-    /// One record.
-    pub fn get(&self, key: &StateKey) -> Option<&Record> {
-        self.records.get(key)
-    }
-
     /// A job's record.
-    pub fn job(&self, id: &JobId) -> Option<&JobRecord> {
+    pub(super) fn job(&self, id: &JobId) -> Option<&JobRecord> {
         match self.records.get(&StateKey::Job(id.clone())) {
             Some(Record::Job(r)) => Some(r),
             _ => None,
@@ -104,7 +99,7 @@ impl Store {
     }
 
     /// Every job's record.
-    pub fn jobs(&self) -> impl Iterator<Item = &JobRecord> {
+    pub(super) fn jobs(&self) -> impl Iterator<Item = &JobRecord> {
         self.records.values().filter_map(|r| match r {
             Record::Job(r) => Some(&**r),
             _ => None,
@@ -112,7 +107,7 @@ impl Store {
     }
 
     /// A spec's commit.
-    pub fn commit(&self, job: &JobId, spec: SpecId) -> Option<&CommitRecord> {
+    pub(super) fn commit(&self, job: &JobId, spec: SpecId) -> Option<&CommitRecord> {
         match self.records.get(&StateKey::Commit(job.clone(), spec)) {
             Some(Record::Commit(r)) => Some(r),
             _ => None,
@@ -120,7 +115,7 @@ impl Store {
     }
 
     /// A spec's budget.
-    pub fn fault(&self, job: &JobId, spec: SpecId) -> Option<&FaultRecord> {
+    pub(super) fn fault(&self, job: &JobId, spec: SpecId) -> Option<&FaultRecord> {
         match self.records.get(&StateKey::Fault(job.clone(), spec)) {
             Some(Record::Fault(r)) => Some(r),
             _ => None,
@@ -128,25 +123,25 @@ impl Store {
     }
 
     /// Has every job come to its end, and does nothing go on by itself?
-    pub fn is_at_rest(&self) -> bool {
+    pub(super) fn is_at_rest(&self) -> bool {
         self.jobs().all(|j| j.state.is_terminal() && j.state != JobState::Collecting)
     }
 }
 
 /// Object storage: which files of which jobs are there.
 #[derive(Debug, Default)]
-pub struct Objects {
+pub(super) struct Objects {
     /// Output of specs: everything an attempt put.
-    pub outputs: BTreeSet<(JobId, SpecId)>,
+    pub(super) outputs: BTreeSet<(JobId, SpecId)>,
     /// Stored plans.
-    pub plans: BTreeSet<JobId>,
+    pub(super) plans: BTreeSet<JobId>,
     /// Packages whose roots are readable.
-    pub roots: BTreeSet<JobId>,
+    pub(super) roots: BTreeSet<JobId>,
 }
 
 impl Objects {
     /// Deletes everything of a job.
-    pub fn delete(&mut self, job: &JobId) {
+    pub(super) fn delete(&mut self, job: &JobId) {
         self.outputs.retain(|(j, _)| j != job);
         self.plans.remove(job);
         self.roots.remove(job);

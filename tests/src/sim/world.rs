@@ -12,7 +12,7 @@ use super::rng::Rng;
 use super::scenario::{CONTROLS, Chances, Scenario};
 use super::store::{Objects, Store, Written};
 use super::tally::{Tally, Trace};
-use reelmill_common::session::{FromWorker, ToWorker, Termed};
+use reelmill_common::session::{FromWorker, Termed, ToWorker};
 use reelmill_common::{AttemptId, FencingTerm};
 use reelmill_coordinator_core::{Answer, Batch, BatchId, Call, Refusal, TaskId, Token};
 use std::cmp::Reverse;
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 /// Everything that can happen.
 #[derive(Clone, Debug)]
-pub enum What {
+pub(super) enum What {
     /// A coordinator process starts again.
     ControlStarts(usize),
     /// A coordinator's timer.
@@ -97,71 +97,71 @@ impl Ord for Entry {
 
 /// A process's clock: it starts anywhere and runs a little fast or slow. Its wall clock also jumps.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(super) struct Clock {
     start_ms: u64,
     drift_ppm: i64,
     /// Added to the wall clock, milliseconds.
-    pub wall_jump_ms: i64,
+    pub(super) wall_jump_ms: i64,
 }
 
 impl Clock {
     /// A clock that is wrong by at most 500 parts in a million.
-    pub fn new(rng: &mut Rng) -> Self {
+    pub(super) fn new(rng: &mut Rng) -> Self {
         let drift_ppm = rng.range(0, 1_000) as i64 - 500;
         Self { start_ms: rng.range(0, 1_000_000), drift_ppm, wall_jump_ms: 0 }
     }
 
     /// What it shows.
-    pub fn read(&self, now_ms: u64) -> reelmill_common::Millis {
+    pub(super) fn read(&self, now_ms: u64) -> reelmill_common::Millis {
         let drift = now_ms as i64 * self.drift_ppm / 1_000_000;
         reelmill_common::Millis(self.start_ms + now_ms.saturating_add_signed(drift))
     }
 
     /// What the wall clock shows.
-    pub fn wall(&self, now_ms: u64) -> u64 {
+    pub(super) fn wall(&self, now_ms: u64) -> u64 {
         (1_790_000_000_000 + now_ms).saturating_add_signed(self.wall_jump_ms)
     }
 }
 
 /// Everything.
 #[derive(Debug)]
-pub struct World {
+pub(super) struct World {
     /// What the seed stands for.
-    pub scenario: Scenario,
+    pub(super) scenario: Scenario,
     /// Virtual milliseconds.
-    pub now_ms: u64,
+    pub(super) now_ms: u64,
     sequence: u64,
     heap: BinaryHeap<Reverse<Entry>>,
     /// Chance.
-    pub rng: Rng,
+    pub(super) rng: Rng,
     /// What may go wrong now.
-    pub chances: Chances,
+    pub(super) chances: Chances,
     /// The laws.
-    pub laws: Laws,
+    pub(super) laws: Laws,
     /// Counts.
-    pub tally: Tally,
+    pub(super) tally: Tally,
     /// The course.
-    pub trace: Trace,
+    pub(super) trace: Trace,
     /// The state store.
-    pub store: Store,
+    pub(super) store: Store,
     /// Object storage.
-    pub objects: Objects,
+    pub(super) objects: Objects,
     /// Coordinators.
-    pub controls: Vec<Control>,
+    pub(super) controls: Vec<Control>,
     /// Workers.
-    pub workers: Vec<Labour>,
+    pub(super) workers: Vec<Labour>,
     /// Clients.
-    pub clients: Vec<Client>,
+    pub(super) clients: Vec<Client>,
     /// Open connections.
-    pub conns: BTreeMap<ConnId, Conn>,
+    pub(super) conns: BTreeMap<ConnId, Conn>,
     /// Connections made.
-    pub last_conn: u64,
+    pub(super) last_conn: u64,
     /// Cut links: worker, coordinator.
-    pub cut: BTreeMap<(usize, usize), ()>,
+    pub(super) cut: BTreeMap<(usize, usize), ()>,
     /// Coordinators that cannot reach the store.
-    pub store_cut: BTreeMap<usize, ()>,
+    pub(super) store_cut: BTreeMap<usize, ()>,
     /// Which bug the processes run with.
-    pub bug: super::Bug,
+    pub(super) bug: super::Bug,
 }
 
 /// How long after the faults have stopped everything must have ended.
@@ -169,11 +169,11 @@ const REST_MS: u64 = 30 * 60 * 1_000;
 
 impl World {
     /// The world of a seed, with nothing happened yet.
-    pub fn new(scenario: Scenario, bug: super::Bug, print: bool) -> Self {
+    pub(super) fn new(scenario: Scenario, bug: super::Bug, print: bool) -> Self {
         let mut rng = Rng::new(scenario.seed.wrapping_mul(0x9e37_79b9).wrapping_add(1));
         let controls = (0..CONTROLS).map(|_| Control::new(&mut rng)).collect();
         let workers = (0..scenario.workers.len()).map(|_| Labour::new(&mut rng)).collect();
-        let clients = (0..scenario.tenants.len()).map(|n| Client::new(n, &scenario, &mut rng)).collect();
+        let clients = scenario.tenants.iter().map(|_| Client::new(&scenario, &mut rng)).collect();
         let mut this = Self {
             now_ms: 0,
             sequence: 0,
@@ -205,7 +205,7 @@ impl World {
     }
 
     /// Runs until everything is at rest, a law is broken, or patience ends.
-    pub fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         let heal_ms = self.scenario.heal_ms;
         while let Some(Reverse(Entry(at, _, what))) = self.heap.pop() {
             self.now_ms = at;
@@ -217,8 +217,12 @@ impl World {
                 break;
             }
             if at > heal_ms + REST_MS {
-                let stuck: Vec<String> =
-                    self.store.jobs().filter(|j| !j.state.is_terminal()).map(|j| format!("{} {:?}", j.id, j.state)).collect();
+                let stuck: Vec<String> = self
+                    .store
+                    .jobs()
+                    .filter(|j| !j.state.is_terminal())
+                    .map(|j| format!("{} {:?}", j.id, j.state))
+                    .collect();
                 self.laws.breach(format!("not at rest half an hour after the faults stopped: {stuck:?}"));
                 return;
             }
@@ -231,19 +235,19 @@ impl World {
     }
 
     /// Something will happen in `ms`.
-    pub fn after(&mut self, ms: u64, what: What) {
+    pub(super) fn after(&mut self, ms: u64, what: What) {
         self.sequence += 1;
         self.heap.push(Reverse(Entry(self.now_ms + ms, self.sequence, what)));
     }
 
     /// Something will happen within `ms`.
-    pub fn soon(&mut self, ms: u64, what: What) {
+    pub(super) fn soon(&mut self, ms: u64, what: What) {
         let delay = self.rng.range(1, ms.max(1));
         self.after(delay, what);
     }
 
     /// It happened, for the counts and the course.
-    pub fn note(&mut self, what: &'static str, who: usize, value: u64) {
+    pub(super) fn note(&mut self, what: &'static str, who: usize, value: u64) {
         self.tally.count(what);
         self.trace.step(self.now_ms, what, who as u64, value);
         self.trace.tell(self.now_ms, who, || format!("{what} {value}"));
@@ -292,12 +296,20 @@ impl World {
         let control = |c: usize| self.controls[c].paused_until_ms;
         let worker = |w: usize| self.workers[w].paused_until_ms;
         let until = match what {
-            What::ControlTick(c, _) | What::KeepAlive(c, _) | What::Won(c, ..) | What::Loaded(c, ..) => control(*c),
-            What::WriteAnswer { control: c, .. } | What::TaskOver(c, ..) | What::Call { control: c, .. } => control(*c),
+            What::ControlTick(c, _) | What::KeepAlive(c, _) | What::Won(c, ..) | What::Loaded(c, ..) => {
+                control(*c)
+            }
+            What::WriteAnswer { control: c, .. } | What::TaskOver(c, ..) | What::Call { control: c, .. } => {
+                control(*c)
+            }
             What::WorkerTick(w, _) | What::Dial(w, _) => worker(*w),
             What::Work { worker: w, .. } | What::WorkFails { worker: w, .. } => worker(*w),
-            What::ToControl(conn, _) | What::ControlCutOff(conn) => self.conns.get(conn).map_or(0, |c| control(c.control)),
-            What::ToWorker(conn, _) | What::WorkerCutOff(conn) => self.conns.get(conn).map_or(0, |c| worker(c.worker)),
+            What::ToControl(conn, _) | What::ControlCutOff(conn) => {
+                self.conns.get(conn).map_or(0, |c| control(c.control))
+            }
+            What::ToWorker(conn, _) | What::WorkerCutOff(conn) => {
+                self.conns.get(conn).map_or(0, |c| worker(c.worker))
+            }
             _ => 0,
         };
         (until > self.now_ms).then_some(until)

@@ -1,0 +1,213 @@
+//! The simulation over many seeds, and the bugs it must find.
+//!
+//! `REELMILL_SIM_SEEDS` says how many seeds (1,000 if it does not); `REELMILL_SIM_SEED` runs that one alone and prints
+//! its course.
+
+use reelmill_coordinator_core::sabotage::Sabotage as ControlBug;
+use reelmill_tests::sim::tally::Tally;
+use reelmill_tests::sim::{Bug, Outcome, run};
+use reelmill_worker_core::agent::Sabotage as AgentBug;
+use std::ops::Range;
+
+/// Seeds in a run of the tests.
+const SEEDS: u64 = 1_000;
+/// Seeds that are run a second time.
+const TWICE: u64 = 50;
+/// How often everything that can happen must have happened over [`SEEDS`] seeds.
+const EACH: u64 = 100;
+
+/// Everything that can happen: transitions of the machines, and faults of what is around them.
+const EVERYTHING: &[&str] = &[
+    "agent: asked for grant",
+    "agent: draining",
+    "agent: heard an older term",
+    "agent: heartbeat",
+    "agent: outcome",
+    "client: asked a standby",
+    "client: cancelled",
+    "client: deleted",
+    "client: key taken",
+    "client: ran again",
+    "client: submitted",
+    "client: submitted before",
+    "clock: wall jumped",
+    "control: fenced",
+    "control: leader crashed",
+    "control: paused",
+    "control: session gone",
+    "control: standby crashed",
+    "control: steps down",
+    "control: term begun",
+    "control: term over",
+    "control: told that it is deposed",
+    "fairness: checked",
+    "grant: allowed",
+    "grant: refused",
+    "heard: hello",
+    "heard: hello with running attempts",
+    "heard: hello with unsettled outcomes",
+    "heard: outcome",
+    "job: cancelled",
+    "job: collected",
+    "job: collecting",
+    "job: failed",
+    "job: indexing",
+    "job: planned",
+    "job: published",
+    "job: publishing",
+    "job: run again",
+    "job: running",
+    "lease: offered",
+    "net: connected",
+    "net: dropped",
+    "net: duplicated",
+    "net: link cut",
+    "net: lost in a cut link",
+    "net: reordered",
+    "outcome: found wrong",
+    "record: commit",
+    "record: deleted",
+    "record: fault",
+    "record: idempotency",
+    "revoked",
+    "settled: gone",
+    "settled: lost",
+    "settled: won",
+    "store: error after",
+    "store: error before",
+    "store: fenced",
+    "store: late copy refused",
+    "store: leader elected",
+    "store: leader key expired",
+    "store: link cut",
+    "store: stalled copy",
+    "store: written",
+    "task: build manifests",
+    "task: collect",
+    "task: load plan",
+    "task: make plan",
+    "task: prepare analyse",
+    "task: transient error",
+    "task: write manifests",
+    "work: failed",
+    "work: hangs",
+    "work: made something wrong",
+    "work: started",
+    "work: upload begins",
+    "worker: connection gone",
+    "worker: crashed",
+    "worker: drained",
+    "worker: killed by its work",
+    "worker: left",
+    "worker: paused",
+    "worker: started",
+];
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
+}
+
+/// Runs seeds on two threads, in an order that does not matter; outcomes come back in the order of seeds.
+fn run_all(seeds: Range<u64>, bug: Bug) -> Vec<(u64, Outcome)> {
+    let half = |odd: u64| seeds.clone().filter(|s| s % 2 == odd).map(|s| (s, run(s, bug, false))).collect();
+    let (mut all, odd): (Vec<_>, Vec<_>) = std::thread::scope(|scope| {
+        let odd = scope.spawn(|| half(1));
+        (half(0), odd.join().expect("a simulation does not panic"))
+    });
+    all.extend(odd);
+    all.sort_by_key(|(seed, _)| *seed);
+    all
+}
+
+#[test]
+fn every_seed_keeps_the_laws() {
+    if let Some(seed) = number("REELMILL_SIM_SEED") {
+        let outcome = run(seed, Bug::None, true);
+        assert_eq!(outcome.broken, None, "seed {seed} after {} virtual ms", outcome.took_ms);
+        return;
+    }
+    let seeds = number("REELMILL_SIM_SEEDS").unwrap_or(SEEDS);
+    let outcomes = run_all(0..seeds, Bug::None);
+    let mut tally = Tally::default();
+    let mut broken = vec![];
+    for (seed, outcome) in &outcomes {
+        tally.add(&outcome.tally);
+        broken.extend(outcome.broken.as_ref().map(|b| format!("seed {seed}: {b}")));
+    }
+    for (what, n) in tally.iter() {
+        println!("{n:>10}  {what}");
+    }
+    let hours = outcomes.iter().map(|(_, o)| o.took_ms).sum::<u64>() / 3_600_000;
+    println!("{seeds} seeds, {hours} virtual hours");
+    assert!(broken.is_empty(), "{} of {seeds} seeds broke a law:\n{}", broken.len(), broken.join("\n"));
+    for what in EVERYTHING {
+        let n = tally.of(what);
+        assert!(n >= EACH.min(EACH * seeds / SEEDS), "{what}: only {n} times in {seeds} seeds");
+    }
+    for (what, _) in tally.iter() {
+        assert!(EVERYTHING.contains(&what), "{what} is not on the list of everything that can happen");
+    }
+}
+
+#[test]
+fn a_seed_is_a_history() {
+    let first = run_all(0..TWICE, Bug::None);
+    let second = run_all(0..TWICE, Bug::None);
+    assert_eq!(first, second, "a seed ran differently the second time");
+    let hashes: std::collections::BTreeSet<u64> = first.iter().map(|(_, o)| o.hash).collect();
+    assert_eq!(hashes.len() as u64, TWICE, "different seeds are different histories");
+}
+
+/// The bug must be found within the seeds of an ordinary run.
+fn finds(bug: Bug) {
+    let found = (0..SEEDS).find_map(|seed| run(seed, bug, false).broken.map(|law| (seed, law)));
+    let (seed, law) = found.unwrap_or_else(|| panic!("{bug:?} was not found within {SEEDS} seeds"));
+    println!("{bug:?}: seed {seed}: {law}");
+    assert_eq!(run(seed, Bug::None, false).broken, None, "seed {seed} is sound without the bug");
+}
+
+macro_rules! sabotages {
+    ($($name:ident: $bug:expr,)*) => {
+        $(#[test] fn $name() { finds($bug) })*
+
+        /// Every bug that the machines can have is on the list above.
+        #[test]
+        fn every_sabotage_has_its_test() {
+            let tested = [$($bug),*];
+            for bug in ControlBug::ALL {
+                assert!(tested.contains(&Bug::Control(bug)), "{bug:?}");
+            }
+            for bug in AgentBug::ALL {
+                assert!(tested.contains(&Bug::Agent(bug)), "{bug:?}");
+            }
+        }
+    };
+}
+
+sabotages! {
+    finds_a_commit_without_liveness_check: Bug::Control(ControlBug::CommitWithoutLiveness),
+    finds_an_effect_before_its_write: Bug::Control(ControlBug::EffectBeforeWrite),
+    finds_unknown_taken_as_failed: Bug::Control(ControlBug::UnknownTakenAsFailed),
+    finds_a_fenced_write_ignored: Bug::Control(ControlBug::FencedIgnored),
+    finds_a_higher_term_ignored: Bug::Control(ControlBug::HigherTermIgnored),
+    finds_publishing_before_the_last_commit: Bug::Control(ControlBug::PublishBeforeLastCommit),
+    finds_a_retry_that_forgets_commits: Bug::Control(ControlBug::RetryForgetsCommits),
+    finds_an_old_fault_counted_again: Bug::Control(ControlBug::OldFaultCountsAgain),
+    finds_budgets_that_are_not_durable: Bug::Control(ControlBug::BudgetNotDurable),
+    finds_handed_back_work_counted_as_failed: Bug::Control(ControlBug::AbandonedCounts),
+    finds_a_double_grant: Bug::Control(ControlBug::DoubleGrant),
+    finds_fairness_switched_off: Bug::Control(ControlBug::FairnessOff),
+    finds_idempotency_switched_off: Bug::Control(ControlBug::IdempotencyOff),
+    finds_needs_ignored: Bug::Control(ControlBug::NeedsIgnored),
+    finds_slots_ignored: Bug::Control(ControlBug::SlotsIgnored),
+    finds_leases_that_never_expire: Bug::Control(ControlBug::LeaseNeverExpires),
+    finds_leases_by_the_wall_clock: Bug::Control(ControlBug::LeaseByWallClock),
+    finds_a_winner_forgotten: Bug::Control(ControlBug::WinnerForgotten),
+    finds_outcomes_dropped_on_reconnect: Bug::Agent(AgentBug::OutcomeDroppedOnReconnect),
+    finds_outcomes_forgotten_on_send: Bug::Agent(AgentBug::OutcomeForgottenOnSend),
+    finds_a_lease_counted_from_its_receipt: Bug::Agent(AgentBug::LeaseFromReceipt),
+    finds_an_older_term_obeyed: Bug::Agent(AgentBug::OldTermAccepted),
+    finds_an_upload_without_grant: Bug::Agent(AgentBug::UploadWithoutGrant),
+    finds_a_lease_that_starts_twice: Bug::Agent(AgentBug::LeaseStartsTwice),
+}
