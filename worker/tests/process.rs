@@ -1,5 +1,7 @@
 //! Supervision of child processes, with shell scripts standing in for ffmpeg.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use reelmill_common::Millis;
 use reelmill_worker::process::{
     ChildError, Collect, Cost, Failure, Finished, Launch, ResourceLimits, STDERR_TAIL, Watch, run,

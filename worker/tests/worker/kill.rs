@@ -1,8 +1,7 @@
 //! A worker aborted before and after each of its effects: whatever was lost is made again by the next one, and what
 //! was written is the same bytes.
 
-mod support;
-
+use crate::support::{Coordinator, Said, config, start};
 use reelmill_common::outcome::Outcome;
 use reelmill_common::spec::{IndexSpec, WorkItem};
 use std::collections::BTreeSet;
@@ -10,7 +9,6 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Mutex;
-use support::{Coordinator, Said, config, start};
 use tokio::process::{Child, Command};
 
 const SIGABRT: i32 = 6;
@@ -18,7 +16,7 @@ const SIGABRT: i32 = 6;
 /// The worker's part is played by this very test program, started again with one test selected.
 fn worker(coordinator: &str, scratch: &Path, switch: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "played_worker", "--nocapture"])
+        .args(["--exact", "kill::played_worker", "--nocapture"])
         .env("PLAY_COORDINATOR", coordinator)
         .env("PLAY_SCRATCH", scratch)
         .env("REELMILL_ABORT_AT_EFFECT", switch)

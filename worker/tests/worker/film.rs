@@ -1,7 +1,6 @@
-//! A whole worker against a scripted coordinator: from a film on disk to a package that ffprobe and ffmpeg read.
+//! From a film on disk or in an object store to a package that ffprobe and ffmpeg read.
 
-mod support;
-
+use crate::support::{Coordinator, Said, config, start, start_with};
 use reelmill_common::check::check_report;
 use reelmill_common::index::SourceIndex;
 use reelmill_common::ladder::{AudioMix, AudioSettings, EncoderFamily, VideoSettings, X264Preset};
@@ -14,7 +13,6 @@ use reelmill_common::{SegmentNumber, Sha256, TickRange, TickSeq, Ticks, Timebase
 use reelmill_proto::stored;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Coordinator, Said, config, start, start_with};
 
 fn tool(program: &str, args: &[&str]) -> String {
     let out = Command::new(program).args(args).output().unwrap();
@@ -170,10 +168,21 @@ fn joined(out: &Path, folder: &str, segments: u32) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_film_in_two_chunks_comes_out_whole() {
+    // the ffmpeg on PATH, and a newer one where the variable names it
+    let newer = std::env::var_os("REELMILL_FFMPEG_NEW").filter(|p| !p.is_empty()).map(PathBuf::from);
+    for ffmpeg in [None].into_iter().chain(newer.map(Some)) {
+        two_chunks(ffmpeg).await;
+    }
+}
+
+async fn two_chunks(ffmpeg: Option<PathBuf>) {
     let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (film, out) = (film(dir.path()), dir.path().canonicalize().unwrap());
     let coordinator = Coordinator::start().await;
-    let worker = start(config(vec![coordinator.url()], scratch.path())).await;
+    let mut settings = config(vec![coordinator.url()], scratch.path());
+    settings.ffmpeg = ffmpeg;
+    settings.ffprobe = Some(which("ffprobe").into());
+    let worker = start(settings).await;
     let hello = coordinator.hello().await;
     assert_eq!((hello.capability.slots, hello.capability.encoders.len()), (2, 1));
 
@@ -337,7 +346,7 @@ async fn the_worker_finds_the_leader_and_comes_back_with_what_it_holds() {
     leader.refuse_grants();
     let spec = IndexSpec { location: "film".to_owned(), salt: "job-1".to_owned() };
     let attempt = leader.lease(WorkItem::Index(spec), &film, &out);
-    leader.hear("grant", |said| matches!(said, Said::Grant(a, _) if a == attempt).then_some(())).await;
+    leader.hear("grant", |said| matches!(said, Said::Grant(a) if a == attempt).then_some(())).await;
     leader.hang_up();
     let second = leader.hello().await;
     assert_eq!(second.boot, first.boot);

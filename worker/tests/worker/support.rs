@@ -3,9 +3,7 @@
 
 use reelmill_blob::Stores;
 use reelmill_common::outcome::Outcome;
-use reelmill_common::session::{
-    FromWorker, Hello, Lease, NamedFile, ReadGrant, Termed, ToWorker, WriteGrant,
-};
+use reelmill_common::session::{FromWorker, Hello, Lease, ReadGrant, Termed, ToWorker, WriteGrant};
 use reelmill_common::spec::WorkItem;
 use reelmill_common::{AttemptId, FencingTerm, JobId, WorkerId};
 use reelmill_proto::worker::v1 as pb;
@@ -25,15 +23,15 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
 /// No test waits for longer than this for one thing.
-pub const DEADLINE: Duration = Duration::from_secs(60);
-pub const TERM: FencingTerm = FencingTerm(1);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const TERM: FencingTerm = FencingTerm(1);
 
 /// What the worker said, in order.
 #[derive(Debug)]
-pub enum Said {
+pub(crate) enum Said {
     Hello(Box<Hello>),
-    Grant(AttemptId, Vec<NamedFile>),
-    Outcome(AttemptId, Outcome),
+    Grant(AttemptId),
+    Outcome(AttemptId, Box<Outcome>),
     Draining,
     /// A heartbeat, with what runs.
     Beat(Vec<AttemptId>),
@@ -50,8 +48,8 @@ struct Script {
 }
 
 /// A running scripted coordinator.
-pub struct Coordinator {
-    pub address: SocketAddr,
+pub(crate) struct Coordinator {
+    pub(crate) address: SocketAddr,
     script: Arc<Script>,
     said: tokio::sync::Mutex<mpsc::UnboundedReceiver<Said>>,
     sequence: AtomicU64,
@@ -109,12 +107,12 @@ async fn converse(
                 script.said.send(Said::Beat(running.iter().map(|r| r.attempt).collect())).unwrap();
                 send(out, ToWorker::HeartbeatAck { sequence }).await;
             }
-            FromWorker::Grant { attempt, files } => {
-                script.said.send(Said::Grant(attempt, files)).unwrap();
+            FromWorker::Grant { attempt, .. } => {
+                script.said.send(Said::Grant(attempt)).unwrap();
                 send(out, ToWorker::Granted { attempt, allowed: script.allow.load(Ordering::SeqCst) }).await;
             }
             FromWorker::Outcome { attempt, outcome, .. } => {
-                script.said.send(Said::Outcome(attempt, *outcome)).unwrap();
+                script.said.send(Said::Outcome(attempt, outcome)).unwrap();
                 let verdict = reelmill_common::outcome::Verdict::Won;
                 send(out, ToWorker::Settled { attempt, verdict }).await;
             }
@@ -129,7 +127,7 @@ async fn send(out: &mpsc::Sender<Result<pb::ToWorker, Status>>, message: ToWorke
 }
 
 impl Coordinator {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (said, heard) = mpsc::unbounded_channel();
@@ -155,32 +153,32 @@ impl Coordinator {
         }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Answers every new session with the leader's address.
-    pub fn redirect_to(&self, leader: &str) {
+    pub(crate) fn redirect_to(&self, leader: &str) {
         *self.script.redirect.lock().unwrap() = Some(leader.to_owned());
     }
 
     /// Refuses uploads from now on.
-    pub fn refuse_grants(&self) {
+    pub(crate) fn refuse_grants(&self) {
         self.script.allow.store(false, Ordering::SeqCst);
     }
 
     /// Ends every connection; new ones are taken.
-    pub fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         std::mem::take(&mut *self.script.hang_up.lock().unwrap()).cancel();
     }
 
     /// Queues work on a local film and returns its attempt.
-    pub fn lease(&self, item: WorkItem, film: &Path, out: &Path) -> AttemptId {
+    pub(crate) fn lease(&self, item: WorkItem, film: &Path, out: &Path) -> AttemptId {
         self.lease_url(item, &format!("file://{}", film.display()), out)
     }
 
     /// Queues work and returns its attempt.
-    pub fn lease_url(&self, item: WorkItem, source: &str, out: &Path) -> AttemptId {
+    pub(crate) fn lease_url(&self, item: WorkItem, source: &str, out: &Path) -> AttemptId {
         let attempt = AttemptId { term: TERM, sequence: self.sequence.fetch_add(1, Ordering::SeqCst) + 1 };
         let url = |path: &Path| format!("file://{}", path.display());
         let lease = Lease {
@@ -199,7 +197,7 @@ impl Coordinator {
     }
 
     /// The next thing said that `wanted` takes; what it does not take is dropped.
-    pub async fn hear<T>(&self, what: &str, mut wanted: impl FnMut(Said) -> Option<T>) -> T {
+    pub(crate) async fn hear<T>(&self, what: &str, mut wanted: impl FnMut(Said) -> Option<T>) -> T {
         let mut said = self.said.lock().await;
         let search = async {
             loop {
@@ -214,15 +212,15 @@ impl Coordinator {
             .unwrap_or_else(|_| panic!("{what}: not within {DEADLINE:?}"))
     }
 
-    pub async fn outcome(&self, of: AttemptId) -> Outcome {
+    pub(crate) async fn outcome(&self, of: AttemptId) -> Outcome {
         self.hear(&format!("outcome of {of}"), |said| match said {
-            Said::Outcome(attempt, outcome) if attempt == of => Some(outcome),
+            Said::Outcome(attempt, outcome) if attempt == of => Some(*outcome),
             _ => None,
         })
         .await
     }
 
-    pub async fn hello(&self) -> Hello {
+    pub(crate) async fn hello(&self) -> Hello {
         self.hear("hello", |said| match said {
             Said::Hello(hello) => Some(*hello),
             _ => None,
@@ -232,22 +230,22 @@ impl Coordinator {
 }
 
 /// A worker in this process.
-pub struct Running {
-    pub stop: Stop,
-    pub task: AbortOnDropHandle<()>,
+pub(crate) struct Running {
+    pub(crate) stop: Stop,
+    pub(crate) task: AbortOnDropHandle<()>,
 }
 
-pub fn config(coordinators: Vec<String>, scratch: &Path) -> WorkerConfig {
+pub(crate) fn config(coordinators: Vec<String>, scratch: &Path) -> WorkerConfig {
     let mut config = WorkerConfig::new(WorkerId::parse("w1").unwrap(), coordinators, scratch.to_owned());
     config.slots = Some(2);
     config
 }
 
-pub async fn start(config: WorkerConfig) -> Running {
+pub(crate) async fn start(config: WorkerConfig) -> Running {
     start_with(config, Stores::default()).await
 }
 
-pub async fn start_with(config: WorkerConfig, stores: Stores) -> Running {
+pub(crate) async fn start_with(config: WorkerConfig, stores: Stores) -> Running {
     let app = Worker::build_with(config, stores).await.unwrap();
     let stop = Stop::default();
     let task = tokio::spawn(app.run(stop.clone()));
@@ -256,7 +254,7 @@ pub async fn start_with(config: WorkerConfig, stores: Stores) -> Running {
 
 impl Running {
     /// Asks it to leave and waits until it has.
-    pub async fn leave(self) {
+    pub(crate) async fn leave(self) {
         self.stop.drain.cancel();
         tokio::time::timeout(DEADLINE, self.task).await.expect("the worker leaves when asked").unwrap();
     }

@@ -1,0 +1,7 @@
+//! A whole worker against a scripted coordinator.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod film;
+mod kill;
+mod support;
