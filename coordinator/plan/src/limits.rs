@@ -1,4 +1,4 @@
-//! What a source may be at most, and the checks that make the rest of the crate total: after [`check`] no time
+//! What a source may be at most, and the checks that make the rest of the crate total: after `check` no time
 //! overflows, no list is out of order and no loop is longer than these numbers say.
 //!
 //! Reads the index only; decides nothing about it.

@@ -202,6 +202,32 @@ fn every_variant_has_same_boundaries() {
 }
 
 #[test]
+fn sound_is_cut_within_half_a_packet_of_the_picture() {
+    for p in packages().iter().filter(|p| !p.plan.video.is_empty()) {
+        let cuts = |folder: &str| {
+            let text = &p.files[&format!("{folder}/playlist.m3u8")];
+            let mut ends: Vec<i64> = extinfs(text);
+            for n in 1..ends.len() {
+                ends[n] += ends[n - 1];
+            }
+            ends.pop();
+            ends
+        };
+        let picture = cuts(&p.plan.video[0].folder);
+        for a in &p.plan.audio {
+            let half_a_packet = 512_000_000 / i64::from(a.settings.sample_rate) + 24;
+            let sound = cuts(&a.folder);
+            assert_eq!(sound.len(), picture.len());
+            assert!(
+                sound.iter().zip(&picture).all(|(s, v)| (s - v).abs() <= half_a_packet),
+                "{}: {sound:?}",
+                p.name
+            );
+        }
+    }
+}
+
+#[test]
 fn apple_9_1_first_variant_is_nearest_to_2_mbit_and_the_rest_ascend() {
     for p in packages() {
         let variants = p.variants();

@@ -39,6 +39,8 @@ fn film() -> impl Strategy<Value = SourceIndex> {
     let times = prop_oneof![
         (1i64..4000, 1u32..1500).prop_map(|(step, count)| TickSeq::Regular { first: 0, step, count }),
         prop::collection::vec(1i64..300, 0..600).prop_map(listed),
+        // fast and variable: half-rate rungs, whose frames are the even ones
+        prop::collection::vec(8i64..30, 0..1200).prop_map(listed),
         prop::collection::vec(prop_oneof![20 => 1i64..60, 1 => 1000i64..30_000], 0..300).prop_map(listed),
         (1i64..1500).prop_map(|count| films::rounded(0, (24_000, 1001), 1000, count)),
         (1i64..1500).prop_map(|count| films::rounded(0, (60, 1), 1000, count)),

@@ -70,7 +70,7 @@ struct Wanted {
 /// those and no others. A source that reaches no box gets one rung of its own size with the smallest box's settings.
 ///
 /// # Errors
-/// Unknown, doubled or missing rungs, unusable values in a ladder file, and sources [`limits`](crate::limits) refuses.
+/// Unknown, doubled or missing rungs, unusable values in a ladder file, and sources beyond the [`limits`].
 pub fn fit(
     index: &SourceIndex,
     choice: &LadderChoice,
