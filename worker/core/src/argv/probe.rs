@@ -5,6 +5,7 @@ use super::{Argv, ArgvError, Level, audio, picture, x264};
 use reelmill_common::Timebase;
 use reelmill_common::index::Colour;
 use reelmill_common::ladder::{AudioMix, AudioSettings, EncoderFamily, VideoSettings, X264Preset};
+use reelmill_common::spec::AAC_FRAME;
 use std::num::NonZeroU32;
 
 /// Frames of the clip.
@@ -13,7 +14,8 @@ pub const FRAMES: u32 = 24;
 pub const PIXELS: u64 = 640 * 360 * FRAMES as u64;
 
 /// Arguments that make the clip: pictures to `video`, sound to `audio`, both absolute paths. The same builders as for
-/// a chunk write filters and encoder options: what differs between two machines in a chunk differs here.
+/// a chunk write filters and encoder options: what differs between two machines in a chunk differs here. With pictures
+/// and sound in one graph ffmpeg 5.1 hands the encoder whatever the resampler made, so the samples are counted off.
 ///
 /// # Errors
 /// [`ArgvError::Family`] for a family without a recipe.
@@ -30,7 +32,8 @@ pub fn clip(family: EncoderFamily, video: &str, audio_path: &str) -> Result<Vec<
         format!(
             "testsrc2=size=720x576:rate={FRAMES}:duration=1,format=pix_fmts=yuv420p,settb=expr={tb},{}[picture];\
              sine=frequency=997:sample_rate=44100:duration=1:beep_factor=4,{},\
-             aresample={}:osf=fltp:ochl=stereo:async=1:min_hard_comp=0.1:first_pts=0[sound]",
+             aresample={}:osf=fltp:ochl=stereo:async=1:min_hard_comp=0.1:first_pts=0,\
+             asetnsamples=n={AAC_FRAME}:pad=0[sound]",
             picture::to_rung(bt601, &v).join(","),
             audio::pan(&s),
             s.sample_rate

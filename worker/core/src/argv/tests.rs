@@ -559,7 +559,7 @@ fn the_self_test() {
         -progress pipe:1
         -stats_period 0.5
         -filter_complex testsrc2=size=720x576:rate=24:duration=1, format=pix_fmts=yuv420p, settb=expr=1/24000, setparams=range=tv:color_primaries=smpte170m:color_trc=smpte170m:colorspace=smpte170m, scale=w=640:h=360:flags=bicubic:in_color_matrix=bt601:in_range=tv:out_color_matrix=bt601:out_range=tv, format=pix_fmts=yuv420p, colorspace=ispace=smpte170m:iprimaries=smpte170m:itrc=smpte170m:irange=tv:all=bt709:range=tv:format=yuv420p, format=pix_fmts=yuv420p, setsar=sar=1, setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709[picture];
-          sine=frequency=997:sample_rate=44100:duration=1:beep_factor=4, aformat=sample_fmts=fltp, pan=stereo|c0=0.7071*c0|c1=0.7071*c0, aresample=48000:osf=fltp:ochl=stereo:async=1:min_hard_comp=0.1:first_pts=0[sound]
+          sine=frequency=997:sample_rate=44100:duration=1:beep_factor=4, aformat=sample_fmts=fltp, pan=stereo|c0=0.7071*c0|c1=0.7071*c0, aresample=48000:osf=fltp:ochl=stereo:async=1:min_hard_comp=0.1:first_pts=0,asetnsamples=n=1024:pad=0[sound]
         -map [picture]
         -c:v libx264
         -preset medium
