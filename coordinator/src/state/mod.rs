@@ -48,7 +48,8 @@ pub trait StateStore: Send + Sync {
 /// Who leads.
 pub trait Leadership: Send + Sync {
     /// Waits until this contender leads and returns its term, greater than every earlier one. `address` is where
-    /// clients and workers reach it. Fails only on what waiting cannot cure.
+    /// clients and workers reach it. Fails only on what waiting cannot cure. A contender that leads already waits for
+    /// the end of its own term first.
     fn campaign<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<FencingTerm, StateError>>;
 
     /// Resolves, with the reason, when `term` has ended: resigned, taken away, or no longer certain.
