@@ -35,25 +35,39 @@ pub struct Running {
     pub join: JoinHandle<Result<(), CoordinatorError>>,
 }
 
+/// What a coordinator stands on. [`start`] opens it from the config; tests share it between coordinators and put faults
+/// under it.
+#[derive(Clone)]
+pub struct Components {
+    /// Object stores.
+    pub stores: Stores,
+    /// Durable state.
+    pub store: Arc<dyn StateStore>,
+    /// Who leads.
+    pub leadership: Arc<dyn Leadership>,
+}
+
 /// Starts a coordinator. It serves until `shutdown`, or until its state or storage lets it do nothing more.
 pub async fn start(
     config: CoordinatorConfig,
     shutdown: CancellationToken,
 ) -> Result<Running, CoordinatorError> {
-    start_with(config, Stores::default(), shutdown).await
+    config.check()?;
+    let (store, leadership) = open_state(&config).await?;
+    start_on(config, Components { stores: Stores::default(), store, leadership }, shutdown).await
 }
 
-/// The same with object stores of the caller's: tests share `memory://` stores and put faults under them.
-pub async fn start_with(
+/// The same on given components; `config.state` is not looked at.
+pub async fn start_on(
     config: CoordinatorConfig,
-    stores: Stores,
+    components: Components,
     shutdown: CancellationToken,
 ) -> Result<Running, CoordinatorError> {
     config.check()?;
+    let Components { stores, store, leadership } = components;
     let switch = Arc::new(AbortSwitch::from_env()?);
     // recorded from the first event on
     telemetry::recorder();
-    let (store, leadership) = open_state(&config).await?;
     let places = open_places(&config, stores).await?;
     let grpc = listen(config.grpc_addr).await?;
     let http = match config.http_addr {

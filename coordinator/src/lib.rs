@@ -31,7 +31,7 @@ mod status;
 mod tasks;
 mod telemetry;
 
-pub use app::{Running, start, start_with};
+pub use app::{Components, Running, start, start_on};
 pub use config::{CoordinatorConfig, StateLocation};
 pub use error::{CoordinatorError, CoordinatorErrorKind};
 pub use telemetry::recorder;

@@ -50,13 +50,15 @@ impl Driver {
     }
 
     fn start(&mut self, task: Task) {
-        let Some(record) = self.machine.record(&task.job) else {
+        // the catalog's record, because it is as new as the write this task waited for; the machine hears of that write
+        // after its effects
+        let Some(record) = self.parts.catalog.record(&task.job) else {
             // the machine starts tasks of durable jobs only
             tracing::error!(job = %task.job, task = task.kind.name(), "a task of an unknown job is not started");
             return;
         };
         let order = Order {
-            record: record.clone(),
+            record: record.as_ref().clone(),
             commits: self.machine.commits(&task.job).cloned().collect(),
             faults: self.machine.faults(&task.job).cloned().collect(),
             task,

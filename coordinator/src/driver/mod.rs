@@ -25,7 +25,7 @@ use handle::Ask;
 use reelmill_common::job::{JobState, JobView};
 use reelmill_common::{FencingTerm, JobId, Millis};
 use reelmill_coordinator_core::{
-    Answer, Coordinator as Machine, CoordinatorConfig, Event, Refusal, SessionId, Token,
+    Answer, Coordinator as Machine, CoordinatorConfig, Event, Refusal, SessionId, Step, Token,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -282,6 +282,11 @@ impl Driver {
     /// Feeds one event and begins what follows from it.
     async fn feed(&mut self, event: Event) -> Result<(), CoordinatorError> {
         let step = self.machine.handle(self.clock.now(), event);
+        self.follow(step).await
+    }
+
+    /// Performs a step, or begins to write it.
+    async fn follow(&mut self, step: Step) -> Result<(), CoordinatorError> {
         if step.writes.is_empty() {
             self.perform(step.then).await;
         } else {

@@ -56,8 +56,10 @@ impl Driver {
                         self.parts.catalog.put(*record);
                     }
                 }
+                // the machine's views show durable state only, and these effects look at them: it has to know first
+                let next = self.machine.handle(self.clock.now(), Event::BatchDone(id));
                 self.perform(then).await;
-                self.feed(Event::BatchDone(id)).await
+                self.follow(next).await
             }
             WriteResult::GuardFailed => {
                 tracing::warn!("a write was fenced: another coordinator leads");

@@ -1,0 +1,72 @@
+//! Leaders change, writes end unknown, and nothing is lost.
+
+use crate::cluster::World;
+use crate::fake_worker::Manner;
+use reelmill_common::job::JobState;
+use reelmill_coordinator::state::memory::Injection;
+use reelmill_proto::jobs::v1 as wire;
+use reelmill_proto::status::read_not_leader;
+use tonic::Code;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_names_the_leader_and_takes_over_what_it_left() {
+    let world = World::new();
+    let leader = world.start().await;
+    let standby = world.start_any(world.config()).await;
+    let told = async {
+        loop {
+            let error = standby.submit(world.request("")).await.unwrap_err();
+            assert_eq!(error.code(), Code::Unavailable);
+            if let Some(Some(address)) = read_not_leader(&error) {
+                return address;
+            }
+        }
+    };
+    let address = tokio::time::timeout(crate::cluster::PATIENCE, told).await.expect("it learns who leads");
+    assert_eq!(address, format!("http://{}", leader.grpc()));
+    let worker =
+        crate::fake_worker::Session::open(standby.grpc(), crate::fake_worker::hello("w0", "b")).await;
+    let refused = worker.err().expect("a standby has no work");
+    assert_eq!(read_not_leader(&refused), Some(Some(address)));
+
+    let id = leader.submit(world.request("key-1")).await.unwrap().0.id.to_string();
+    leader.stop().await.unwrap();
+    standby.leads().await;
+    let (again, created) = standby.submit(world.request("key-1")).await.unwrap();
+    assert_eq!((again.id.as_str(), created), (id.as_str(), false), "the key outlives its leader");
+    standby.worker("w1", Manner::Good);
+    assert_eq!(standby.ended(&id).await.state, JobState::Published);
+    standby.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deposed_leader_campaigns_again_and_the_job_goes_on() {
+    let world = World::new();
+    let cluster = world.start().await;
+    let id = cluster.submit(world.request("")).await.unwrap().0.id.to_string();
+    world.state.depose();
+    let back = async {
+        let mut jobs = cluster.jobs().await;
+        while jobs.get(wire::GetRequest { id: id.clone() }).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::cluster::PATIENCE, back).await.expect("it leads again");
+    cluster.worker("w1", Manner::Good);
+    assert_eq!(cluster.ended(&id).await.state, JobState::Published);
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_of_unknown_end_are_sent_again() {
+    let world = World::new();
+    let cluster = world.start().await;
+    for injection in [Injection::UnknownBefore, Injection::UnknownAfter, Injection::UnknownAfter] {
+        world.state.inject(injection);
+    }
+    let (job, created) = cluster.submit(world.request("key-1")).await.unwrap();
+    assert!(created);
+    cluster.worker("w1", Manner::Good);
+    assert_eq!(cluster.ended(job.id.as_str()).await.state, JobState::Published);
+    cluster.stop().await.unwrap();
+}

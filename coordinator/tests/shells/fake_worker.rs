@@ -1,0 +1,217 @@
+//! A worker over real gRPC that invents its output: asks, grants, uploads and reports as a real one.
+
+use crate::film;
+use bytes::Bytes;
+use reelmill_blob::{PutOptions, Stores};
+use reelmill_common::capability::{Capability, EncoderProof};
+use reelmill_common::keys::report_key;
+use reelmill_common::ladder::EncoderFamily;
+use reelmill_common::outcome::{Fault, FaultKind, Outcome, Report, ReportBody, Verdict};
+use reelmill_common::session::{AttemptProgress, FromWorker, Hello, Lease, NamedFile, Termed, ToWorker};
+use reelmill_common::spec::WorkItem;
+use reelmill_common::{AttemptId, BootId, FencingTerm, Fingerprint, Sha256, SpecId, WorkerId};
+use reelmill_proto::stored::{encode_analysis, encode_chunk_report, encode_index};
+use reelmill_proto::worker::v1 as wire;
+use reelmill_proto::worker::v1::workers_client::WorkersClient;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+/// How a worker behaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Manner {
+    /// As it should.
+    #[default]
+    Good,
+    /// Its reports of chunks count one frame too few.
+    Miscounts,
+    /// Its source is no film.
+    Refuses,
+}
+
+/// What all workers of a test share and remember.
+#[derive(Clone, Default)]
+pub(crate) struct Fleet {
+    pub(crate) stores: Stores,
+    /// Specs by how often they were worked on.
+    pub(crate) worked: Arc<Mutex<BTreeMap<SpecId, u32>>>,
+}
+
+/// The client's end of a session.
+pub(crate) struct Session {
+    pub(crate) outbound: mpsc::Sender<wire::FromWorker>,
+    pub(crate) inbound: Streaming<wire::ToWorker>,
+}
+
+/// A worker's advertisement: two slots, x264.
+pub(crate) fn hello(name: &str, boot: &str) -> Hello {
+    let worker = WorkerId::parse(name).expect("a name");
+    let proof = EncoderProof {
+        family: EncoderFamily::X264,
+        fingerprint: Fingerprint(Sha256::of(b"clip")),
+        kilopixels_per_second: 50_000,
+    };
+    Hello {
+        worker: worker.clone(),
+        boot: BootId::parse(boot).expect("a name"),
+        highest_term: FencingTerm(0),
+        capability: Capability {
+            worker,
+            slots: 2,
+            cores: 2,
+            memory_mib: 64_000,
+            encoders: vec![proof],
+            ffmpeg_build: "ffmpeg version of a test".to_owned(),
+        },
+        running: Vec::new(),
+        unsettled: Vec::new(),
+    }
+}
+
+impl Session {
+    /// Opens a session and says Hello.
+    pub(crate) async fn open(address: SocketAddr, hello: Hello) -> Result<Self, Status> {
+        let channel = Channel::from_shared(format!("http://{address}"))
+            .expect("an address")
+            .connect()
+            .await
+            .map_err(|e| Status::unavailable(e.to_string()))?;
+        let (outbound, messages) = mpsc::channel(64);
+        outbound.send((&FromWorker::Hello(hello)).into()).await.expect("a fresh channel has room");
+        let inbound = WorkersClient::new(channel).session(ReceiverStream::new(messages)).await?.into_inner();
+        Ok(Self { outbound, inbound })
+    }
+
+    /// Says something; the coordinator may have gone.
+    pub(crate) async fn say(&self, message: FromWorker) {
+        let _ = self.outbound.send((&message).into()).await;
+    }
+
+    /// What the coordinator says next; `None` at the end of the stream.
+    pub(crate) async fn next(&mut self) -> Result<Option<Termed<ToWorker>>, Status> {
+        let message = self.inbound.message().await?;
+        Ok(message.map(|m| m.try_into().expect("a message of the coordinator converts")))
+    }
+}
+
+impl Fleet {
+    /// Works until the coordinator ends the session.
+    pub(crate) async fn work(&self, address: SocketAddr, name: &str, manner: Manner) -> Result<(), Status> {
+        let mut session = Session::open(address, hello(name, "boot1")).await?;
+        let mut held: BTreeMap<AttemptId, (Box<Lease>, Done)> = BTreeMap::new();
+        let mut heartbeat = tokio::time::interval(std::time::Duration::from_millis(200));
+        let mut sequence = 0;
+        loop {
+            let message = tokio::select! {
+                message = session.next() => message?,
+                _ = heartbeat.tick() => {
+                    sequence += 1;
+                    let progress = |a: &AttemptId| AttemptProgress { attempt: *a, done: 0, total: 1 };
+                    let running = held.keys().map(progress).collect();
+                    session.say(FromWorker::Heartbeat { sequence, running }).await;
+                    continue;
+                }
+            };
+            let Some(Termed { message, .. }) = message else { return Ok(()) };
+            match message {
+                ToWorker::Welcome { .. } => session.say(FromWorker::Lease { slots: 2 }).await,
+                ToWorker::Lease(lease) => {
+                    *self.worked.lock().expect("not poisoned").entry(lease.spec).or_default() += 1;
+                    let attempt = lease.attempt;
+                    let done = self.make(&lease, manner);
+                    let files = done.names();
+                    held.insert(attempt, (lease, done));
+                    session.say(FromWorker::Grant { attempt, files }).await;
+                }
+                ToWorker::Granted { attempt, allowed: true } => {
+                    let (lease, done) = held.remove(&attempt).expect("granted what was asked for");
+                    let outcome = Box::new(self.upload(&lease, done).await);
+                    let (job, spec) = (lease.job.clone(), lease.spec);
+                    session.say(FromWorker::Outcome { attempt, job, spec, outcome }).await;
+                }
+                ToWorker::Granted { attempt, allowed: false } | ToWorker::Revoke { attempt } => {
+                    held.remove(&attempt);
+                    session.say(FromWorker::Lease { slots: 1 }).await;
+                }
+                ToWorker::Settled { verdict: Verdict::Won | Verdict::Lost | Verdict::Gone, .. } => {
+                    session.say(FromWorker::Lease { slots: 1 }).await;
+                }
+                ToWorker::HeartbeatAck { .. } => {}
+                ToWorker::Drain { .. } => return Ok(()),
+            }
+        }
+    }
+
+    fn make(&self, lease: &Lease, manner: Manner) -> Done {
+        match &lease.item {
+            _ if manner == Manner::Refuses => Done::Not(Fault {
+                kind: FaultKind::Source,
+                message: "the source is not a film".to_owned(),
+                detail: String::new(),
+            }),
+            WorkItem::Index(spec) => {
+                Done::Private(encode_index(&film::index(&spec.location)), ReportBody::Index)
+            }
+            WorkItem::Analyse(spec) => {
+                let report = film::analysis(spec);
+                Done::Private(encode_analysis(&report), ReportBody::Analyse(report))
+            }
+            WorkItem::Encode(spec) => {
+                let (files, mut report) = film::encode(spec);
+                if manner == Manner::Miscounts {
+                    report.units[0] -= 1;
+                }
+                Done::Files(files, report)
+            }
+        }
+    }
+
+    async fn upload(&self, lease: &Lease, done: Done) -> Outcome {
+        let package = self.stores.open(&lease.output.package).expect("the package opens");
+        let work = self.stores.open(&lease.output.work).expect("the private area opens");
+        let (stored, body) = match done {
+            Done::Not(fault) => return Outcome::Failed(fault),
+            Done::Private(stored, body) => (stored, body),
+            Done::Files(files, report) => {
+                for (name, content) in files {
+                    let put = package.put_create(&name, Bytes::from(content), PutOptions::default()).await;
+                    let _ = put.expect("a file is written, or lies there already");
+                }
+                (encode_chunk_report(&report), ReportBody::Encode(report))
+            }
+        };
+        let key = report_key(lease.spec, lease.attempt);
+        let (bytes, sha256) = (stored.len() as u64, Sha256::of(&stored));
+        work.put_replace(key.as_str(), Bytes::from(stored), PutOptions::default())
+            .await
+            .expect("a report is written");
+        Outcome::Done(Report { key, sha256, bytes, body })
+    }
+}
+
+/// What came of a lease before it is uploaded.
+enum Done {
+    Private(Vec<u8>, ReportBody),
+    Files(Vec<(String, Vec<u8>)>, reelmill_common::outcome::ChunkReport),
+    Not(Fault),
+}
+
+impl Done {
+    fn names(&self) -> Vec<NamedFile> {
+        match self {
+            Self::Files(files, _) => files
+                .iter()
+                .map(|(name, content)| NamedFile {
+                    name: name.clone(),
+                    bytes: content.len() as u64,
+                    sha256: Sha256::of(content),
+                })
+                .collect(),
+            Self::Private(..) | Self::Not(_) => Vec::new(),
+        }
+    }
+}
