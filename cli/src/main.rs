@@ -1,1 +1,51 @@
-fn main() {}
+//! `reelmill`: the one binary. Reads the command line, sets up logging, runs one command, exits with its code.
+//! Everything a command does lives in its own module.
+
+mod args;
+mod client;
+mod doctor;
+mod exit;
+mod jobs;
+mod logging;
+mod request;
+mod roles;
+mod show;
+mod signals;
+mod submit;
+mod summary;
+mod transcode;
+
+use args::{Cli, Command};
+use clap::Parser as _;
+use exit::CommandResult;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::init(&cli);
+    match run(cli.command) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("reelmill: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(command: Command) -> CommandResult {
+    roles::install_crypto();
+    let runtime = roles::runtime()?;
+    let exit = runtime.block_on(async {
+        match command {
+            Command::Transcode(args) => transcode::run(args).await,
+            Command::Serve(args) => roles::serve(args).await,
+            Command::Coordinator(args) => roles::coordinator(args).await,
+            Command::Worker(args) => roles::worker(args).await,
+            Command::Submit(args) => submit::run(args).await,
+            Command::Jobs(args) => jobs::run(args).await,
+            Command::Doctor(args) => doctor::run(args).await,
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    exit
+}

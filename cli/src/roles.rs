@@ -1,0 +1,246 @@
+//! The roles a process can take: coordinator, worker, or both. They compose the crates' shells; they decide nothing.
+
+use crate::args::{Coordinator, Listen, Serve, Worker};
+use crate::exit::{CommandResult, Exit, Failure};
+use crate::signals::{self, Signals};
+use reelmill_common::ids::WorkerId;
+use reelmill_coordinator::{CoordinatorConfig, CoordinatorError, CoordinatorErrorKind, Running};
+use reelmill_worker::{Stop, WorkerConfig, WorkerError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long a part may take to leave before it is dropped.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The process-wide TLS provider, chosen before anything can open a connection.
+pub(crate) fn install_crypto() {
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider is installed already");
+    }
+}
+
+/// The async runtime.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Exit::Encoder, format!("cannot start the runtime: {e}")))
+}
+
+/// Cores this process may use.
+pub(crate) fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
+}
+
+/// Signals, or a sentence why not.
+pub(crate) fn listen() -> Result<Signals, Failure> {
+    signals::listen().map_err(|e| Failure::new(Exit::Encoder, format!("cannot listen for signals: {e}")))
+}
+
+/// `reelmill serve`
+pub(crate) async fn serve(args: Serve) -> CommandResult {
+    let signals = listen()?;
+    let config = coordinator_config(&args.data, &args.listen);
+    let slots = args.workers.unwrap_or_else(cores);
+    let cluster = Local::start(config, args.data.join("scratch"), slots).await?;
+    announce(&cluster.coordinator);
+    until_stopped(cluster, &signals).await
+}
+
+/// `reelmill coordinator`
+pub(crate) async fn coordinator(args: Coordinator) -> CommandResult {
+    let signals = listen()?;
+    let config = coordinator_config(&args.data, &args.listen);
+    let cluster = Local::start(config, args.data.join("scratch"), 0).await?;
+    announce(&cluster.coordinator);
+    until_stopped(cluster, &signals).await
+}
+
+/// `reelmill worker`
+pub(crate) async fn worker(args: Worker) -> CommandResult {
+    let signals = listen()?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => own_name(),
+    };
+    let name = WorkerId::parse(&name).map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
+    let scratch = args.scratch.unwrap_or_else(std::env::temp_dir);
+    let config = WorkerConfig {
+        slots: args.slots,
+        cache: cache_dir(),
+        ..WorkerConfig::new(name, args.target.coordinator, scratch)
+    };
+    let app = reelmill_worker::Worker::build(config).await.map_err(worker_failure)?;
+    eprintln!("worker {} is ready: {} slots, {}", app.capability().worker, app.capability().slots, app.capability().ffmpeg_build);
+    app.run(Stop { drain: signals.drain, hand_back: signals.abort }).await;
+    Ok(Exit::Done)
+}
+
+/// A coordinator in this process with, usually, a worker beside it: `serve` and `transcode`.
+pub(crate) struct Local {
+    /// Its addresses and its end.
+    pub(crate) coordinator: Running,
+    shutdown: CancellationToken,
+    worker: Option<JoinHandle<()>>,
+    stop: Stop,
+}
+
+impl Local {
+    /// Starts the coordinator and, with `slots > 0`, proves and starts the worker at the same time.
+    pub(crate) async fn start(config: CoordinatorConfig, scratch: PathBuf, slots: u32) -> Result<Self, Failure> {
+        let (shutdown, stop) = (CancellationToken::new(), Stop::default());
+        let coordinator =
+            reelmill_coordinator::start(config, shutdown.clone()).await.map_err(coordinator_failure)?;
+        let mut local = Self { coordinator, shutdown, worker: None, stop };
+        if slots > 0 {
+            let config = WorkerConfig {
+                slots: Some(slots),
+                cache: cache_dir(),
+                ..WorkerConfig::new(local_worker_id(), vec![local.address()], scratch)
+            };
+            match reelmill_worker::Worker::build(config).await {
+                Ok(app) => local.worker = Some(tokio::spawn(app.run(local.stop.clone()))),
+                Err(e) => {
+                    let failure = worker_failure(e);
+                    local.leave().await;
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(local)
+    }
+
+    /// Where its gRPC is.
+    pub(crate) fn address(&self) -> String {
+        format!("http://{}", self.coordinator.grpc_addr)
+    }
+
+    /// Resolves when the coordinator has ended by itself.
+    pub(crate) async fn failed(&mut self) -> Failure {
+        match (&mut self.coordinator.join).await {
+            Ok(Ok(())) => Failure::new(Exit::Unreachable, "the coordinator has ended"),
+            Ok(Err(e)) => coordinator_failure(e),
+            Err(e) => Failure::new(Exit::Encoder, format!("the coordinator has crashed: {e}")),
+        }
+    }
+
+    /// Stops what runs, hands it back, and takes both down.
+    pub(crate) async fn leave(self) {
+        self.stop.hand_back.cancel();
+        self.end().await;
+    }
+
+    /// Finishes what runs (or hands it back when `abort` fires), then takes both down.
+    async fn drain(self, abort: CancellationToken) {
+        self.stop.drain.cancel();
+        let hand_back = self.stop.hand_back.clone();
+        let watch = tokio::spawn(async move {
+            abort.cancelled().await;
+            hand_back.cancel();
+        });
+        if let Some(mut worker) = self.worker {
+            log_panic("worker", (&mut worker).await);
+        }
+        watch.abort();
+        self.shutdown.cancel();
+        bounded("coordinator", self.coordinator.join).await;
+    }
+
+    async fn end(self) {
+        if let Some(worker) = self.worker {
+            bounded("worker", worker).await;
+        }
+        self.shutdown.cancel();
+        bounded("coordinator", self.coordinator.join).await;
+    }
+}
+
+async fn until_stopped(mut cluster: Local, signals: &Signals) -> CommandResult {
+    tokio::select! {
+        failure = cluster.failed() => return Err(failure),
+        () = signals.drain.cancelled() => {}
+    }
+    eprintln!("finishing what runs; once more to leave now");
+    cluster.drain(signals.abort.clone()).await;
+    Ok(Exit::Done)
+}
+
+async fn bounded<T>(what: &str, mut handle: JoinHandle<T>) {
+    match tokio::time::timeout(PATIENCE, &mut handle).await {
+        Ok(ended) => log_panic(what, ended.map(drop)),
+        Err(_) => {
+            tracing::warn!(what, "did not leave in time; dropped");
+            handle.abort();
+        }
+    }
+}
+
+fn log_panic(what: &str, ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(what, %error, "ended badly");
+    }
+}
+
+fn announce(running: &Running) {
+    eprintln!("gRPC  http://{}", running.grpc_addr);
+    if let Some(http) = running.http_addr {
+        eprintln!("HTTP  http://{http}  (/healthz, /readyz, /metrics, /play/<job>)");
+    }
+}
+
+fn coordinator_config(data: &Path, listen: &Listen) -> CoordinatorConfig {
+    CoordinatorConfig {
+        grpc_addr: listen.grpc,
+        http_addr: Some(listen.http),
+        insecure: listen.insecure,
+        source_root: listen.source_root.clone(),
+        ..CoordinatorConfig::local(data)
+    }
+}
+
+/// Proofs of encoders are kept in the user's cache: the same ffmpeg on the same CPU is proved once.
+fn cache_dir() -> Option<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache"));
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
+    let directory = base.join("reelmill");
+    std::fs::create_dir_all(&directory).is_ok().then_some(directory)
+}
+
+/// The worker of a one-process cluster.
+fn local_worker_id() -> WorkerId {
+    WorkerId::parse("local").unwrap_or_else(|e| unreachable!("a literal name is valid: {e}"))
+}
+
+/// Host name and process id, in the grammar of names.
+fn own_name() -> String {
+    let host = nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok()).unwrap_or_default();
+    let host: String = host
+        .to_ascii_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .skip_while(|c| *c == '-')
+        .take(40)
+        .collect();
+    let host = if host.is_empty() { "worker".to_owned() } else { host };
+    format!("{host}-{}", std::process::id())
+}
+
+fn coordinator_failure(e: CoordinatorError) -> Failure {
+    let exit = match e.kind() {
+        CoordinatorErrorKind::Usage => Exit::Usage,
+        CoordinatorErrorKind::Storage => Exit::Unreachable,
+        CoordinatorErrorKind::Internal => Exit::Encoder,
+    };
+    Failure::new(exit, e.to_string())
+}
+
+fn worker_failure(e: WorkerError) -> Failure {
+    let exit = match &e {
+        WorkerError::Tool(_) | WorkerError::NoEncoder(_) => Exit::Encoder,
+        WorkerError::Scratch(_) => Exit::Unreachable,
+        _ => Exit::Usage,
+    };
+    Failure::new(exit, e.to_string())
+}

@@ -1,0 +1,203 @@
+//! `reelmill transcode`: one film, here and now, through the very same coordinator, workers and gRPC as the cluster.
+//!
+//! State lies in `OUT/.reelmill`, locked by the coordinator's store while it runs and removed at success. The same
+//! command started again goes on where it was: the job's idempotency key is made of the request and of the source's
+//! size and time of change, so another film or other options are another job.
+
+use crate::args::{Encoding, Transcode};
+use crate::client::Client;
+use crate::exit::{CommandResult, Exit, Failure};
+use crate::show::Live;
+use crate::signals::Signals;
+use crate::{jobs, request, roles, summary};
+use reelmill_blob::BlobErrorKind;
+use reelmill_common::Sha256;
+use reelmill_common::ids::{IdempotencyKey, JobId};
+use reelmill_coordinator::CoordinatorConfig;
+use reelmill_common::job::{JobRequest, JobState, JobView};
+use std::path::{Path, PathBuf};
+use std::time::{Instant, UNIX_EPOCH};
+
+/// Name of the state directory within the package's directory.
+const STATE: &str = ".reelmill";
+
+/// Transcodes one film.
+pub(crate) async fn run(args: Transcode) -> CommandResult {
+    let started = Instant::now();
+    let mut job = request::build(&args.input, &args.encoding)?;
+    let identity = identify(&job.source)?;
+    let place = Place::prepare(&args.out)?;
+    job.options.output = Some(place.out.clone());
+    job.idempotency_key = Some(key(&job, &args.encoding, &identity)?);
+
+    let signals = roles::listen()?;
+    let slots = args.workers.unwrap_or_else(roles::cores).max(1);
+    let result = with_cluster(&place, slots, &job, args.json, &signals).await;
+    let end = match result {
+        Ok(end) => end,
+        Err(failure) => {
+            place.leave(failure.exit);
+            return Err(failure);
+        }
+    };
+    let exit = end.state.exit_code().map_or(Exit::Encoder, Exit::of_job);
+    place.leave(exit);
+    if end.state == JobState::Published {
+        summary::print(&end, &place.out, started.elapsed(), args.json).await?;
+    }
+    if exit == Exit::Encoder || exit == Exit::Unreachable {
+        eprintln!("finished chunks are kept in {}: the same command goes on from there", place.state.display());
+    }
+    jobs::ended(&end)
+}
+
+/// Runs coordinator and worker, the job through them, and takes both down again.
+async fn with_cluster(
+    place: &Place,
+    slots: u32,
+    job: &JobRequest,
+    json: bool,
+    signals: &Signals,
+) -> Result<JobView, Failure> {
+    let config = CoordinatorConfig {
+        http_addr: None,
+        slots_hint: Some(slots),
+        ..CoordinatorConfig::local(&place.state)
+    };
+    let mut cluster = roles::Local::start(config, place.state.join("scratch"), slots).await?;
+    let address = cluster.address();
+    let outcome = tokio::select! {
+        outcome = follow(&address, job, json) => outcome,
+        () = signals.drain.cancelled() => Err(interrupted(place)),
+        failure = cluster.failed() => return Err(failure),
+    };
+    cluster.leave().await;
+    outcome
+}
+
+fn interrupted(place: &Place) -> Failure {
+    let text = format!("interrupted; the same command goes on from {}", place.state.display());
+    Failure::new(Exit::Interrupted, text)
+}
+
+/// Submits (or finds) the job, stops what an earlier command with other options left, and watches it to its end.
+async fn follow(address: &str, job: &JobRequest, json: bool) -> Result<JobView, Failure> {
+    let mut client = Client::new(&[address.to_owned()])?;
+    let (view, created) = client.submit(job).await?;
+    clear_others(&mut client, &view.id).await?;
+    if !created && matches!(view.state, JobState::Failed(_) | JobState::Cancelled) {
+        client.retry(&view.id).await?;
+    }
+    let mut live = Live::new(json);
+    let end = client.watch(&view.id, |view| live.update(view)).await;
+    live.finish();
+    let end = end?;
+    if matches!(end.state.exit_code(), Some(3)) {
+        // A source at fault is never resumed: nothing of it stays.
+        client.delete(&end.id).await?;
+        client.watch(&end.id, |_| {}).await?;
+    }
+    Ok(end)
+}
+
+/// Jobs of earlier commands into the same directory are stopped and their files collected.
+async fn clear_others(client: &mut Client, keep: &JobId) -> Result<(), Failure> {
+    for other in client.list().await?.into_iter().filter(|j| j.id != *keep) {
+        if !other.state.is_terminal() && other.state != JobState::Publishing {
+            client.cancel(&other.id).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What makes a source itself: its size and time of change. Fails here, before anything starts, when it cannot be
+/// read at all.
+fn identify(source: &str) -> Result<String, Failure> {
+    let fault = |e: reelmill_blob::BlobError| {
+        let exit = match e.kind() {
+            BlobErrorKind::Unavailable => Exit::Unreachable,
+            _ => Exit::Input,
+        };
+        Failure::new(exit, e.to_string())
+    };
+    let location = reelmill_blob::resolve_source(source, None).map_err(fault)?;
+    let Some(path) = location.path else { return Ok(location.url) };
+    let meta = std::fs::metadata(&path)
+        .map_err(|e| Failure::new(Exit::Input, format!("cannot read {}: {e}", path.display())))?;
+    let changed = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+    Ok(format!("{} {} {:?}", location.url, meta.len(), changed.map(|d| d.as_nanos())))
+}
+
+/// The key under which the same command finds its job again.
+fn key(job: &JobRequest, encoding: &Encoding, identity: &str) -> Result<IdempotencyKey, Failure> {
+    let text = format!("{}\n{:?}\n{:?}\n{encoding:?}\n{identity}", job.source, job.ladder, job.options);
+    request::idempotency_key(&format!("transcode-{}", Sha256::of(text.as_bytes()).short(32)))
+}
+
+/// Where the package and the command's own state go.
+struct Place {
+    /// The package's directory or URL, as the coordinator is told.
+    out: String,
+    /// State and work files.
+    state: PathBuf,
+    /// The package's directory, if this command made it: removed again when nothing came of it.
+    made: Option<PathBuf>,
+}
+
+impl Place {
+    /// A directory is made with its state inside; for a URL the state lies in the user's temporary directory, under a
+    /// name made of the URL, so that the same command finds it again.
+    fn prepare(out: &str) -> Result<Self, Failure> {
+        let refused = |path: &Path, e: std::io::Error| {
+            Failure::new(Exit::Unreachable, format!("cannot write to {}: {e}", path.display()))
+        };
+        if out.contains("://") && !out.starts_with("file://") {
+            let name = format!("reelmill-{}", Sha256::of(out.as_bytes()).short(16));
+            let state = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&state).map_err(|e| refused(&state, e))?;
+            return Ok(Self { out: out.to_owned(), state, made: None });
+        }
+        let out = request::absolute(out.strip_prefix("file://").unwrap_or(out))?;
+        let directory = PathBuf::from(&out);
+        let made = (!directory.exists()).then(|| directory.clone());
+        let state = directory.join(STATE);
+        std::fs::create_dir_all(&state).map_err(|e| refused(&directory, e))?;
+        Ok(Self { out, state, made })
+    }
+
+    /// Tidies up after the command: nothing of its own stays after success or when the input is at fault; what a
+    /// later run can go on from stays otherwise. A directory somebody else is at work in is never touched (`prepare`
+    /// succeeded, but the store's lock was refused: that is [`Exit::Usage`]).
+    fn leave(&self, exit: Exit) {
+        let keep = matches!(exit, Exit::Encoder | Exit::Unreachable | Exit::Interrupted);
+        if exit == Exit::Usage || (keep && self.has_work()) {
+            return;
+        }
+        if let Err(e) = std::fs::remove_dir_all(&self.state) {
+            tracing::warn!(directory = %self.state.display(), error = %e, "cannot remove the state directory");
+        }
+        if exit != Exit::Done
+            && let Some(made) = &self.made
+        {
+            remove_empty(made);
+        }
+    }
+
+    /// Is there a job in the state directory that could go on?
+    fn has_work(&self) -> bool {
+        self.state.join("work").read_dir().is_ok_and(|mut d| d.next().is_some())
+    }
+}
+
+/// Removes `directory` and the directories in it as far as they are empty; files stay.
+fn remove_empty(directory: &Path) {
+    if let Ok(entries) = std::fs::read_dir(directory) {
+        for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+            remove_empty(&entry.path());
+        }
+    }
+    // fails, as it should, when a file is left
+    if std::fs::remove_dir(directory).is_err() {
+        tracing::debug!(directory = %directory.display(), "not empty: left in place");
+    }
+}
