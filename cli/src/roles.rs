@@ -128,6 +128,7 @@ impl Local {
 
     /// Stops what runs, hands it back, and takes both down.
     pub(crate) async fn leave(self) {
+        self.stop.drain.cancel();
         self.stop.hand_back.cancel();
         self.end().await;
     }
