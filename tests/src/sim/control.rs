@@ -346,7 +346,7 @@ impl World {
         self.law_of_lease(c, &order);
         self.laws.leased(&order.job, order.spec, order.attempt);
         let Some(conn) = self.controls[c].conns.get(&order.session).copied() else {
-            return self.laws.may_be_lost(order.attempt);
+            return self.laws.may_be_lost(order.attempt, None);
         };
         self.controls[c].leases.entry(order.session).or_default().insert(order.attempt);
         match self.conns.get(&conn).copied() {
@@ -354,7 +354,7 @@ impl World {
                 self.workers[conn.worker].leased.insert(order.attempt);
             }
             // leased to a worker that is dead already, as its next Hello will show
-            _ => self.laws.may_be_lost(order.attempt),
+            _ => self.laws.may_be_lost(order.attempt, None),
         }
         self.note("lease: offered", c, order.attempt.sequence);
         let url = format!("model:///{}", order.job);
@@ -396,8 +396,10 @@ impl World {
         }
         self.trace.tell(self.now_ms, c, || format!("hears from worker {}: {message:?}", conn.worker));
         let control = &mut self.controls[c];
-        control.heard_ms.insert(conn.worker, self.now_ms);
         let session = control.sessions_by_conn.get(&id).copied();
+        if session.is_some() || matches!(message, FromWorker::Hello(_)) {
+            control.heard_ms.insert(conn.worker, self.now_ms);
+        }
         match (message, session) {
             (FromWorker::Hello(hello), session) => self.hello(c, id, session, hello),
             (_, None) => {}
@@ -470,15 +472,15 @@ impl World {
         for w in 0..self.workers.len() {
             let heard = self.controls[c].heard_ms.get(&w).copied().unwrap_or(0);
             if self.now_ms - heard >= ttl_ms - 100 {
-                self.evidence(w);
+                self.evidence(w, self.controls[c].term);
             }
         }
     }
 
     /// Whatever a worker holds may be counted as lost.
-    pub(super) fn evidence(&mut self, w: usize) {
+    pub(super) fn evidence(&mut self, w: usize, by: Option<FencingTerm>) {
         for attempt in self.workers[w].leased.clone() {
-            self.laws.may_be_lost(attempt);
+            self.laws.may_be_lost(attempt, by);
         }
     }
 

@@ -1,6 +1,6 @@
 //! A worker process: the real agent machine with a shell around it that pretends to encode and upload.
 
-use super::net::ConnId;
+use super::net::{Conn, ConnId};
 use super::rng::Rng;
 use super::scenario::UPLOAD_MAX_MS;
 use super::world::{Clock, What, World};
@@ -89,7 +89,7 @@ impl World {
             return;
         }
         self.note(how, w, self.workers[w].life);
-        self.evidence(w);
+        self.evidence(w, None);
         let old = &self.workers[w];
         let (life, clock, slow_permille) = (old.life + 1, old.clock, old.slow_permille);
         self.workers[w] = Labour { life, clock, slow_permille, ..Labour::new(&mut self.rng.clone()) };
@@ -231,11 +231,10 @@ impl World {
     }
 
     /// A coordinator's message arrives.
-    pub(super) fn worker_hears(&mut self, id: ConnId, message: Termed<ToWorker>) {
-        let Some(conn) = self.conns.get(&id).copied() else { return };
+    /// Late ones of a connection that was replaced are heard, too: shells race.
+    pub(super) fn worker_hears(&mut self, conn: Conn, message: Termed<ToWorker>) {
         let w = conn.worker;
-        let here = self.workers[w].life == conn.worker_life && self.workers[w].conn == Some(id);
-        if !here || self.cut.contains_key(&(w, conn.control)) {
+        if self.workers[w].life != conn.worker_life || self.cut.contains_key(&(w, conn.control)) {
             return;
         }
         let Some(agent) = &self.workers[w].agent else { return };

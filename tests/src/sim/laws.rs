@@ -55,8 +55,9 @@ pub(super) struct Laws {
     /// Submits that were acknowledged: request hash and job, by tenant and key.
     keys: BTreeMap<(TenantId, String), (Sha256, JobId)>,
     acknowledged: BTreeSet<JobId>,
-    /// Times at which an attempt's worker had vanished, or could be thought to have: for losses.
-    vanished: BTreeMap<AttemptId, u32>,
+    /// Attempts whose worker had vanished, or could be thought to have by the leader of a term (the next one may
+    /// adopt the attempt and lose it again): for losses.
+    vanished: BTreeSet<(AttemptId, Option<FencingTerm>)>,
 }
 
 impl Laws {
@@ -216,7 +217,7 @@ impl Laws {
         self.hold(new.faults <= 3 && new.losses <= 6, || format!("{} was exceeded", who()));
         let trials = self.trials.entry(key.clone()).or_default();
         let truly = trials.faulted.len() as u32;
-        let lost: u32 = trials.leased.iter().filter_map(|a| self.vanished.get(a)).sum();
+        let lost = self.vanished.iter().filter(|(a, _)| trials.leased.contains(a)).count() as u32;
         self.hold(new.faults <= truly, || format!("{}: {} faults, truly {truly}", who(), new.faults));
         self.hold(new.losses <= lost, || format!("{}: {} losses, truly {lost}", who(), new.losses));
         self.budgets.insert(key, (run, new.clone()));
@@ -232,9 +233,9 @@ impl Laws {
         self.trials.entry((job.clone(), spec)).or_default().faulted.insert(attempt);
     }
 
-    /// A leader has reason to think that an attempt's worker vanished.
-    pub(super) fn may_be_lost(&mut self, attempt: AttemptId) {
-        *self.vanished.entry(attempt).or_default() = 1;
+    /// An attempt's worker has vanished; or the leader of a term has reason to think so.
+    pub(super) fn may_be_lost(&mut self, attempt: AttemptId, by: Option<FencingTerm>) {
+        self.vanished.insert((attempt, by));
     }
 
     /// A leader told a worker that an attempt is over, and not won.

@@ -54,9 +54,12 @@ impl World {
             self.tally.count("net: dropped");
             return vec![];
         }
-        let mut at = self.now_ms + self.rng.range(1, 30);
+        let mut at = self.now_ms + self.rng.range(1, self.chances.latency_ms);
         if self.rng.chance(self.chances.reorder) {
             self.tally.count("net: reordered");
+        } else if self.rng.chance(self.chances.late) {
+            self.tally.count("net: late");
+            at += self.rng.range(500, 10_000);
         } else {
             at = at.max(conn.last[way] + 1);
             if let Some(conn) = self.conns.get_mut(&id) {
@@ -80,8 +83,9 @@ impl World {
 
     /// A coordinator says something.
     pub(super) fn send_to_worker(&mut self, id: ConnId, message: Termed<ToWorker>) {
+        let Some(conn) = self.conns.get(&id).copied() else { return };
         for at in self.arrivals(id, 1) {
-            self.after(at - self.now_ms, What::ToWorker(id, Box::new(message.clone())));
+            self.after(at - self.now_ms, What::ToWorker(conn, Box::new(message.clone())));
         }
     }
 
@@ -121,7 +125,7 @@ impl World {
     pub(super) fn net_event(&mut self, what: What) {
         match what {
             What::ToControl(id, message) => self.control_hears(id, *message),
-            What::ToWorker(id, message) => self.worker_hears(id, *message),
+            What::ToWorker(conn, message) => self.worker_hears(conn, *message),
             What::ControlCutOff(id) => {
                 self.control_cut_off(id);
                 self.forget_conn(id);

@@ -20,6 +20,10 @@ pub(super) struct Chances {
     pub(super) duplicate: u64,
     /// See `drop`.
     pub(super) reorder: u64,
+    /// Not a chance: how long a message takes at most, milliseconds.
+    pub(super) latency_ms: u64,
+    /// Of a message: held up for seconds, past its connection's end.
+    pub(super) late: u64,
     /// Of a write: not done and not known, done and not known, done much later and not known.
     pub(super) error_before: u64,
     /// See `error_before`.
@@ -46,6 +50,8 @@ impl Chances {
         drop: 0,
         duplicate: 0,
         reorder: 0,
+        latency_ms: 30,
+        late: 0,
         error_before: 0,
         error_after: 0,
         stall: 0,
@@ -106,7 +112,7 @@ impl Scenario {
         let films = (0..rng.range(2, 4)).map(|n| film(&mut rng, n, fair, families)).collect();
         let workers = (0..rng.range(2, 4)).map(|n| worker(&mut rng, n, fair)).collect();
         let tenants = (0..rng.range(1, 3) + u64::from(fair)).map(|_| rng.range(1, 4) as u32).collect();
-        let jobs = if fair { 4 } else { rng.range(1, 3) as usize };
+        let jobs = if fair { 4 } else { rng.range(2, 4) as usize };
         let heal_ms = rng.range(40_000, 90_000);
         let chances = chances(&mut rng, fair);
         Self { seed, fair, heal_ms, chances, films, workers, tenants, jobs }
@@ -190,11 +196,16 @@ fn chances(rng: &mut Rng, fair: bool) -> Chances {
     if fair {
         return Chances { error_before: 5, error_after: 5, stall: 5, ..Chances::NONE };
     }
+    // some networks are slow, some are rotten
+    let latency_ms = if rng.chance(200) { 1_800 } else { 30 };
+    let net = if rng.chance(150) { 12 } else { 1 };
     let mut some = |high: u64| if rng.chance(250) { 0 } else { rng.range(1, high) };
     Chances {
-        drop: some(20),
-        duplicate: some(30),
+        drop: some(20) * net,
+        duplicate: some(30) * net,
         reorder: some(30),
+        latency_ms,
+        late: some(25) * net,
         error_before: some(60),
         error_after: some(60),
         stall: some(40),

@@ -42,7 +42,7 @@ pub(super) enum What {
     /// A message of a worker arrives.
     ToControl(ConnId, Box<FromWorker>),
     /// A message of a coordinator arrives.
-    ToWorker(ConnId, Box<Termed<ToWorker>>),
+    ToWorker(Conn, Box<Termed<ToWorker>>),
     /// The coordinator's end of a connection breaks.
     ControlCutOff(ConnId),
     /// The worker's end of a connection breaks.
@@ -307,9 +307,8 @@ impl World {
             What::ToControl(conn, _) | What::ControlCutOff(conn) => {
                 self.conns.get(conn).map_or(0, |c| control(c.control))
             }
-            What::ToWorker(conn, _) | What::WorkerCutOff(conn) => {
-                self.conns.get(conn).map_or(0, |c| worker(c.worker))
-            }
+            What::ToWorker(conn, _) => worker(conn.worker),
+            What::WorkerCutOff(conn) => self.conns.get(conn).map_or(0, |c| worker(c.worker)),
             _ => 0,
         };
         (until > self.now_ms).then_some(until)
