@@ -6,7 +6,7 @@
 use crate::places::{JobPlace, Places};
 use reelmill_blob::{BlobError, BlobErrorKind};
 use reelmill_common::index::SourceIndex;
-use reelmill_common::job::FailReason;
+use reelmill_common::job::{FailReason, JobState};
 use reelmill_common::outcome::{AnalyseReport, FaultKind};
 use reelmill_common::plan::Plan;
 use reelmill_common::record::{JobRecord, ObjectRef};
@@ -87,6 +87,15 @@ impl Catalog {
     /// A job's durable record.
     pub(crate) fn record(&self, job: &JobId) -> Option<Arc<JobRecord>> {
         self.known().records.get(job).cloned()
+    }
+
+    /// Has another job that was not deleted named the same place for its package?
+    pub(crate) fn is_output_of_another(&self, record: &JobRecord) -> bool {
+        let lives = |r: &JobRecord| !matches!(r.state, JobState::Collecting | JobState::Collected);
+        let output = &record.request.options.output;
+        let known = self.known();
+        let mut others = known.records.values().filter(|r| r.id != record.id && lives(r));
+        output.is_some() && others.any(|r| r.request.options.output == *output)
     }
 
     /// How many jobs are in each state.

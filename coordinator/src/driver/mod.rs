@@ -115,6 +115,7 @@ impl Driver {
         loop {
             let Some(term) = self.campaign(shutdown).await? else { return Ok(()) };
             tracing::info!(term = term.0, "this coordinator leads");
+            self.parts.catalog.clear();
             let leadership = Arc::clone(&self.parts.leadership);
             let mut lost = leadership.lost(term);
             let load = load::term(Arc::clone(&self.parts.store), Arc::clone(&self.parts.catalog), term);
@@ -230,7 +231,12 @@ impl Driver {
 
     async fn input(&mut self, input: Input) -> Result<(), CoordinatorError> {
         match input {
-            Input::Event(event) => self.feed(*event).await,
+            Input::Event(event) => {
+                if let Event::WorkerDisconnected { session } = *event {
+                    self.sessions.remove(&session);
+                }
+                self.feed(*event).await
+            }
             Input::Connected { session, hello, outbound } => {
                 self.sessions.insert(session, outbound);
                 self.feed(Event::WorkerConnected { session, hello }).await

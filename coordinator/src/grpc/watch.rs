@@ -1,7 +1,8 @@
 //! Watching a job: a snapshot, then every durable change, and progress at most twice a second.
 //!
 //! Nothing is queued for a watcher but one message: changes it was too slow for are seen as one, by looking at the job
-//! again. Resuming by version needs no memory of old changes, because a job's view is absolute.
+//! again. A chunk more is progress, although it is durable, and waits for its turn. Resuming by version needs no memory
+//! of old changes, because a job's view is absolute.
 
 use crate::driver::DriverHandle;
 use crate::status;
@@ -34,86 +35,109 @@ pub(super) fn updates(
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         let _permit = permit;
-        // subscribed before the first look, so that no change falls in between
-        let changes = driver.changes();
-        let mut watcher = Watcher { driver, tenant, job, sender, changes, shown: None };
-        if let Err(status) = watcher.run(after_version).await {
+        if let Err(status) = watch(driver, tenant, job, after_version, &sender).await {
             // the watcher may have gone
-            let _ = watcher.sender.send(Err(status)).await;
+            let _ = sender.send(Err(status)).await;
         }
     });
     ReceiverStream::new(receiver)
 }
 
-struct Watcher {
+type Sender = mpsc::Sender<Result<wire::WatchResponse, Status>>;
+
+async fn watch(
     driver: DriverHandle,
     tenant: TenantId,
     job: JobId,
-    sender: mpsc::Sender<Result<wire::WatchResponse, Status>>,
-    changes: Receiver<JobId>,
-    shown: Option<(u64, Progress)>,
-}
-
-impl Watcher {
-    async fn run(&mut self, after_version: u64) -> Result<(), Status> {
-        let view = self.look().await?;
-        let is_news = view.version > after_version || after_version == 0;
-        self.shown = Some((view.version, view.progress));
-        let mut is_over = view.state.is_terminal();
-        if is_news && !self.send(Event::Snapshot((&view).into())).await {
-            return Ok(());
-        }
-        let sender = self.sender.clone();
-        let mut tick = interval(PROGRESS);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !is_over {
-            let is_change = tokio::select! {
-                changed = self.changed() => changed,
-                _ = tick.tick() => false,
-                () = sender.closed() => return Ok(()),
-            };
-            let view = self.look().await?;
-            is_over = view.state.is_terminal();
-            if !self.show(&view, is_change).await {
+    after_version: u64,
+    sender: &Sender,
+) -> Result<(), Status> {
+    // subscribed before the first look, so that no change falls in between
+    let mut changes = driver.changes();
+    let look = async || {
+        let view = driver.view(tenant.clone(), job.clone()).await;
+        view.map_err(|refusal| status::of_refusal(&refusal, &driver.role()))
+    };
+    let mut shown = look().await?;
+    let is_news = shown.version > after_version || after_version == 0;
+    if is_news && !send(sender, Event::Snapshot((&shown).into())).await {
+        return Ok(());
+    }
+    let mut tick = interval(PROGRESS);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !shown.state.is_terminal() {
+        let is_turn = tokio::select! {
+            () = changed(&mut changes, &job) => false,
+            _ = tick.tick() => true,
+            () = sender.closed() => return Ok(()),
+        };
+        let view = look().await?;
+        if let Some(event) = news(&shown, &view, is_turn) {
+            if !send(sender, event).await {
                 return Ok(());
             }
-        }
-        Ok(())
-    }
-
-    /// Waits for a change of the job; `false` when changes may have been missed, or there will be no more.
-    async fn changed(&mut self) -> bool {
-        loop {
-            match self.changes.recv().await {
-                Ok(job) if job == self.job => return true,
-                Ok(_) => {}
-                Err(RecvError::Lagged(_)) => return false,
-                Err(RecvError::Closed) => return std::future::pending().await,
-            }
+            shown = view;
         }
     }
+    Ok(())
+}
 
-    async fn look(&self) -> Result<JobView, Status> {
-        let view = self.driver.view(self.tenant.clone(), self.job.clone()).await;
-        view.map_err(|refusal| status::of_refusal(&refusal, &self.driver.role()))
+/// Waits until the job may have changed.
+async fn changed(changes: &mut Receiver<JobId>, job: &JobId) {
+    loop {
+        match changes.recv().await {
+            Ok(changed) if changed == *job => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
+
+/// What a watcher is told of `view` after having been shown `shown`; progress only when it is its turn.
+fn news(shown: &JobView, view: &JobView, is_turn: bool) -> Option<Event> {
+    let still = |v: &JobView| JobView { version: 0, progress: Progress::default(), ..v.clone() };
+    if still(shown) != still(view) || (is_turn && shown.version != view.version) {
+        return Some(Event::Change(view.into()));
+    }
+    (is_turn && shown.progress != view.progress).then(|| Event::Progress(view.progress.into()))
+}
+
+async fn send(sender: &Sender, event: Event) -> bool {
+    sender.send(Ok(wire::WatchResponse { event: Some(event) })).await.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reelmill_common::RunNo;
+    use reelmill_common::job::JobState;
+
+    fn view(version: u64, chunks_done: u32) -> JobView {
+        JobView {
+            id: JobId::parse("j1").unwrap(),
+            tenant: TenantId::local(),
+            source: "file:///film.mp4".to_owned(),
+            labels: [].into(),
+            priority: 0,
+            state: JobState::Running,
+            run: RunNo(1),
+            submitted_unix_ms: 0,
+            progress: Progress { chunks_done, ..Progress::default() },
+            version,
+            package: None,
+            notes: Vec::new(),
+        }
     }
 
-    /// Sends what is new in a view; `false` when the watcher has gone.
-    async fn show(&mut self, view: &JobView, is_change: bool) -> bool {
-        let (version, progress) = self.shown.unwrap_or_default();
-        self.shown = Some((view.version, view.progress));
-        if view.version != version {
-            return self.send(Event::Change(view.into())).await;
-        }
-        // a change of the same version was seen already; progress waits for its turn
-        if is_change || view.progress == progress {
-            self.shown = Some((version, progress));
-            return true;
-        }
-        self.send(Event::Progress(view.progress.into())).await
-    }
-
-    async fn send(&self, event: Event) -> bool {
-        self.sender.send(Ok(wire::WatchResponse { event: Some(event) })).await.is_ok()
+    #[test]
+    fn a_chunk_more_waits_for_its_turn_and_a_new_state_does_not() {
+        let shown = view(4, 1);
+        assert_eq!(news(&shown, &view(5, 2), false), None);
+        assert!(matches!(news(&shown, &view(5, 2), true), Some(Event::Change(job)) if job.version == 5));
+        assert!(matches!(news(&shown, &view(4, 2), true), Some(Event::Progress(p)) if p.chunks_done == 2));
+        assert_eq!(news(&shown, &view(4, 1), true), None);
+        let published = JobView { state: JobState::Published, ..view(6, 2) };
+        assert!(matches!(news(&shown, &published, false), Some(Event::Change(_))));
     }
 }

@@ -4,6 +4,7 @@
 use super::{Edge, HttpError, api};
 use crate::catalog::LoadedPlan;
 use crate::content;
+use crate::driver::Role;
 use crate::principal::Principal;
 use crate::status;
 use axum::body::Body;
@@ -47,9 +48,15 @@ pub(super) async fn file(
         return Err(nothing());
     }
     let job = api::job_id(&job)?;
-    // the driver's word first: it says who leads when this process does not
-    edge.driver.view(principal.tenant, job.clone()).await.map_err(|r| api::refused(&edge, &r))?;
+    // segments are asked for often: the driver is left alone
+    match edge.driver.role() {
+        Role::Leading => {}
+        other => return Err(status::of_role(&other).into()),
+    }
     let record = edge.catalog.record(&job).filter(|r| r.state == JobState::Published).ok_or_else(nothing)?;
+    if record.request.tenant != principal.tenant {
+        return Err(nothing());
+    }
     let plan = edge.catalog.plan(&record).await.map_err(failed)?;
     let Some(published) = Published::find(&record, &plan, &name) else { return Err(nothing()) };
     let blobs = edge.catalog.place(&record).map_err(failed)?.package;

@@ -34,14 +34,14 @@ async fn all(blobs: &Blobs) -> Result<Vec<String>, TaskError> {
 }
 
 /// In a directory that the submitter named: what this job's own plan and record know. Nothing at all when the roots
-/// are not this job's, or it never had any: another run's package may lie there and use the same media.
+/// are not this job's, it never had any, or another job writes there: its package may use the same media.
 async fn own_names(
     context: &Context,
     order: &Order,
     place: &JobPlace,
     private: &[String],
 ) -> Result<Vec<String>, TaskError> {
-    if order.record.manifests.is_empty() {
+    if order.record.manifests.is_empty() || context.catalog.is_output_of_another(&order.record) {
         return Ok(Vec::new());
     }
     for root in order.record.manifests.iter().filter(|m| !m.name.contains('/')) {

@@ -2,6 +2,9 @@
 //!
 //! The job's record already names every manifest with its hash, so whoever leads writes the very same bytes. Manifests
 //! are the only objects that are ever replaced.
+//!
+//! A package may be written over an older one in the same directory: media folders are named by settings and source, so
+//! the old one plays until its roots are replaced. Its files that the new roots do not name stay.
 
 use super::package::{self, Package};
 use super::{Context, Order, report};

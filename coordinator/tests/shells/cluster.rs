@@ -3,7 +3,7 @@
 use crate::fake_worker::{Fleet, Manner};
 use reelmill_common::job::JobView;
 use reelmill_coordinator::state::memory::MemoryState;
-use reelmill_coordinator::{Components, CoordinatorConfig, CoordinatorError, Running, start_on};
+use reelmill_coordinator::{Components, CoordinatorConfig, CoordinatorError, Running, start, start_on};
 use reelmill_proto::jobs::v1 as wire;
 use reelmill_proto::jobs::v1::jobs_client::JobsClient;
 use reelmill_proto::jobs::v1::watch_response::Event;
@@ -73,6 +73,15 @@ impl World {
         let shutdown = CancellationToken::new();
         let running = start_on(config, components, shutdown.clone()).await.expect("it starts");
         Cluster { running, fleet: self.fleet.clone(), shutdown }
+    }
+
+    /// A coordinator that leads, with everything in a directory.
+    pub(crate) async fn start_embedded(&self, config: CoordinatorConfig) -> Cluster {
+        let shutdown = CancellationToken::new();
+        let running = start(config, shutdown.clone()).await.expect("it starts");
+        let cluster = Cluster { running, fleet: self.fleet.clone(), shutdown };
+        cluster.leads().await;
+        cluster
     }
 
     /// A request for the film.
@@ -152,6 +161,23 @@ impl Cluster {
     /// The job after its end.
     pub(crate) async fn ended(&self, id: &str) -> JobView {
         self.watch(id, 0).await.0.pop().expect("at least a snapshot")
+    }
+
+    /// Deletes a job and waits until nothing of it is left.
+    pub(crate) async fn delete(&self, id: &str) {
+        let mut jobs = self.jobs().await;
+        jobs.delete(wire::DeleteRequest { id: id.to_owned() }).await.expect("it may be deleted");
+        let gone = async {
+            loop {
+                let get = wire::GetRequest { id: id.to_owned() };
+                let job = jobs.get(get).await.expect("the record stays").into_inner().job.expect("a job");
+                if job.state() == wire::JobState::Collected {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone).await.expect("collected in time");
     }
 
     pub(crate) async fn stop(self) -> Result<(), CoordinatorError> {

@@ -70,3 +70,60 @@ async fn writes_of_unknown_end_are_sent_again() {
     assert_eq!(cluster.ended(job.id.as_str()).await.state, JobState::Published);
     cluster.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_state_outlives_its_process() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let config = || {
+        let mut config = reelmill_coordinator::CoordinatorConfig::local(directory.path());
+        config.machine.lease_ttl_ms = 3_000;
+        config
+    };
+    let first = world.start_embedded(config()).await;
+    let id = first.submit(world.request("key-1")).await.unwrap().0.id.to_string();
+    first.stop().await.unwrap();
+    let second = world.start_embedded(config()).await;
+    let (again, created) = second.submit(world.request("key-1")).await.unwrap();
+    assert_eq!((again.id.as_str(), created), (id.as_str(), false));
+    second.worker("w1", Manner::Good);
+    let ended = second.ended(&id).await;
+    assert_eq!(ended.state, JobState::Published, "{ended:?}");
+    let package = ended.package.expect("a place");
+    let path = url::Url::parse(&package).unwrap().to_file_path().unwrap();
+    assert!(path.starts_with(directory.path().canonicalize().unwrap()) && path.join("master.m3u8").is_file());
+    second.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_directory_is_shared_with_what_lies_there() {
+    let world = World::new();
+    let cluster = world.start().await;
+    cluster.worker("w1", Manner::Good);
+    let out = world.fleet.stores.open("memory://reelmill/out").unwrap();
+    let mine = bytes::Bytes::from_static(b"the owner's own file");
+    out.put_replace("notes.txt", mine, reelmill_blob::PutOptions::default()).await.unwrap();
+    let request = || wire::JobRequest {
+        options: Some(wire::JobOptions {
+            output: Some("memory://reelmill/out".to_owned()),
+            ..Default::default()
+        }),
+        ..world.request("")
+    };
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let id = cluster.submit(request()).await.unwrap().0.id.to_string();
+        assert_eq!(cluster.ended(&id).await.state, JobState::Published);
+        ids.push(id);
+    }
+    let names = async || {
+        let listed = out.list("").await.unwrap();
+        listed.into_iter().map(|e| e.name).collect::<Vec<_>>()
+    };
+    let before = names().await;
+    cluster.delete(&ids[0]).await;
+    assert_eq!(names().await, before, "the newer job's package lies there");
+    cluster.delete(&ids[1]).await;
+    assert_eq!(names().await, ["notes.txt"], "the owner's own file stays");
+    cluster.stop().await.unwrap();
+}

@@ -106,17 +106,7 @@ async fn a_job_is_cancelled_retried_published_and_deleted() {
     let refused = jobs.cancel(wire::CancelRequest { id: id.clone() }).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
 
-    jobs.delete(wire::DeleteRequest { id: id.clone() }).await.unwrap();
-    let gone = async {
-        loop {
-            let job = jobs.get(wire::GetRequest { id: id.clone() }).await.unwrap().into_inner().job.unwrap();
-            if job.state() == wire::JobState::Collected {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(crate::cluster::PATIENCE, gone).await.expect("collected in time");
+    cluster.delete(&id).await;
     for root in ["work", "publish"] {
         let place = world.fleet.stores.open(&format!("memory://reelmill/{root}/local/{id}")).unwrap();
         assert_eq!(place.list("").await.unwrap(), [], "{root}");
