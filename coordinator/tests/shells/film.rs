@@ -12,8 +12,10 @@ use reelmill_common::{SegmentNumber, Sha256, TickSeq, Ticks, Timebase};
 /// Seconds of the film: five segments of 4 s.
 const SECONDS: u32 = 20;
 
-/// 24 frames a second with a keyframe every second, and stereo sound.
-pub(crate) fn index(name: &str) -> SourceIndex {
+/// 24 frames a second with a keyframe every second, and stereo sound. Its file's name is its identity, so that a film
+/// copied elsewhere is the same film.
+pub(crate) fn index(location: &str) -> SourceIndex {
+    let name = location.rsplit('/').next().unwrap_or_default();
     let timebase = Timebase::new(1, 24_000).expect("a timebase");
     let frames = TickSeq::Regular { first: 0, step: 1_000, count: SECONDS * 24 };
     let key = |second: u32| KeyFrame {

@@ -9,4 +9,5 @@ mod fake_worker;
 mod film;
 mod http;
 mod jobs;
+mod kills;
 mod sessions;
