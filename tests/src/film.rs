@@ -217,6 +217,10 @@ impl Film {
         command.args(["-color_range", "tv", "-video_track_timescale", "90000"]);
         let offset = format!("{}ms", self.start_ms);
         command.args(["-output_ts_offset", &offset, "-avoid_negative_ts", "disabled"]);
+        if matches!(self.wrap, Wrap::Mp4 | Wrap::Mov) {
+            // Edit lists count in this: milliseconds, the default, would move the sound by up to half of one.
+            command.args(["-movie_timescale", "48000"]);
+        }
         command.args(["-muxdelay", "0", "-muxpreload", "0"]).arg(&path);
         tool::run_fed(&mut command, Duration::from_secs(180), |pipe| {
             let mut frame = Vec::new();

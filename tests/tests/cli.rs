@@ -88,8 +88,10 @@ fn a_film_through_transcode_reports_as_json() {
     let done = reelmill::transcode(&film, &out, &["--preset", "speed", "--json"]).expect("runs");
     assert_eq!(done.code(), 0, "{}", done.stderr);
     let all = objects(&done);
-    let last = all.last().expect("a line");
-    assert!(last.to_string().contains("published"), "{last}");
+    assert!(all.iter().any(|o| o["state"] == "published" && o["exit_code"] == 0), "{all:?}");
+    let summary = &all.last().expect("a line")["summary"];
+    assert_eq!(summary["package"], out.to_str().expect("utf-8"), "{summary}");
+    assert!(summary["video"].as_array().is_some_and(|rungs| !rungs.is_empty()), "{summary}");
     let report: Value =
         serde_json::from_slice(&std::fs::read(out.join("report.json")).expect("report.json")).expect("JSON");
     assert!(report.is_object());
