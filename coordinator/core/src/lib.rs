@@ -24,6 +24,8 @@ pub mod sabotage;
 mod schedule;
 mod sessions;
 mod stages;
+#[cfg(test)]
+mod tests;
 mod turn;
 mod view;
 mod work;

@@ -1,0 +1,271 @@
+//! Attempts: verdicts, budgets, leases, grants.
+
+use super::rig::*;
+use crate::*;
+use reelmill_common::job::{FailReason, JobState};
+use reelmill_common::outcome::{FaultKind, Verdict};
+use reelmill_common::session::{FromWorker, ToWorker};
+use reelmill_common::{AttemptId, FencingTerm};
+
+#[test]
+fn an_outcome_that_is_reported_again_is_settled_again() {
+    let mut rig = Rig::new();
+    let (_, leases) = rig.running();
+    rig.wins(&leases[0]);
+    let writes = rig.writes;
+    rig.wins(&leases[0]);
+    assert_eq!(rig.writes, writes, "a duplicate changes nothing");
+    let other = LeaseOrder { attempt: AttemptId { term: FencingTerm(1), sequence: 99 }, ..leases[0].clone() };
+    let report = rig.report(&other);
+    assert_eq!(rig.ends(&other, report), Some(Verdict::Lost), "the chunk has its output");
+    let unknown = LeaseOrder { job: job("nobody"), ..leases[0].clone() };
+    let report = rig.report(&unknown);
+    assert_eq!(rig.ends(&unknown, report), Some(Verdict::Gone));
+}
+
+#[test]
+fn only_a_live_attempt_of_this_very_spec_is_committed() {
+    let mut rig = Rig::new();
+    let (_, leases) = rig.running();
+    let crossed = LeaseOrder { spec: leases[1].spec, ..leases[0].clone() };
+    let report = rig.report(&crossed);
+    assert_eq!(rig.ends(&crossed, report), Some(Verdict::Lost));
+    let dead = LeaseOrder { attempt: AttemptId { term: FencingTerm(1), sequence: 77 }, ..leases[0].clone() };
+    let report = rig.report(&dead);
+    assert_eq!(rig.ends(&dead, report), Some(Verdict::Lost));
+    let thief = rig.worker("thief", 1);
+    let report = rig.report(&leases[0]);
+    assert_eq!(rig.ends_on(thief, &leases[0], report), Some(Verdict::Lost), "it is another worker's");
+    assert_eq!(rig.machine.commits(&job("j")).count(), 1, "the index and nothing else");
+    rig.wins(&leases[0]);
+}
+
+#[test]
+fn a_report_of_another_kind_is_a_wrong_output() {
+    let mut rig = Rig::new();
+    let (_, leases) = rig.running();
+    let index = LeaseOrder { kind: WorkKind::Index, ..leases[0].clone() };
+    let report = rig.report(&index);
+    assert_eq!(rig.ends(&leases[0], report), Some(Verdict::Lost));
+    assert_eq!(rig.budget("j", leases[0].spec), Some((1, 0, false)));
+}
+
+#[test]
+fn three_faults_fail_the_job_on_distinct_workers_where_there_are_some() {
+    let mut rig = Rig::new();
+    let (_, leases) = rig.running();
+    let mut lease = leases[0].clone();
+    let others = [rig.worker("x", 1), rig.worker("y", 1)];
+    let mut sessions = vec![lease.session];
+    for n in 1..=3 {
+        assert!(rig.machine.faults(&job("j")).all(|f| !f.failed));
+        rig.done.clear();
+        assert_eq!(rig.ends(&lease.clone(), fault(FaultKind::Encoder)), Some(Verdict::Lost));
+        assert_eq!(rig.budget("j", leases[0].spec), Some((n, 0, n == 3)));
+        if n < 3 {
+            lease = rig.leases().into_iter().find(|l| l.spec == leases[0].spec).expect("offered again");
+            sessions.push(lease.session);
+        }
+    }
+    sessions.sort();
+    assert_eq!(sessions, [leases[0].session, others[0], others[1]]);
+    let JobState::Failed(FailReason { kind, message, .. }) = rig.state("j") else { panic!("it failed") };
+    assert_eq!(kind, FaultKind::Encoder);
+    assert!(message.contains("3 times") && message.contains("it broke"), "{message}");
+    rig.call(Call::Retry { tenant: tenant("t"), job: job("j") });
+    assert_eq!(rig.budget("j", leases[0].spec), None, "a Retry renews budgets");
+}
+
+#[test]
+fn with_one_worker_faults_are_tried_there_again() {
+    let mut rig = Rig::new();
+    let (w, leases) = rig.running();
+    rig.ends(&leases[0], fault(FaultKind::Storage));
+    rig.ask(w, 1);
+    assert_eq!(rig.leases().iter().map(|l| l.spec).collect::<Vec<_>>(), [leases[0].spec]);
+}
+
+#[test]
+fn a_source_fault_fails_the_job_at_once_and_an_abandoned_attempt_costs_nothing() {
+    let mut rig = Rig::new();
+    let (w, leases) = rig.running();
+    assert_eq!(rig.ends(&leases[0], fault(FaultKind::Abandoned)), Some(Verdict::Lost));
+    assert_eq!(rig.budget("j", leases[0].spec), None);
+    rig.ask(w, 1);
+    let again = rig.leases().remove(0);
+    assert_eq!(again.spec, leases[0].spec);
+    rig.ends(&again, fault(FaultKind::Source));
+    assert!(matches!(rig.state("j"), JobState::Failed(FailReason { kind: FaultKind::Source, .. })));
+    assert!(rig.was_revoked(leases[1].attempt), "nobody works for it any more");
+}
+
+#[test]
+fn a_worker_that_vanishes_costs_a_loss_and_the_second_makes_the_chunk_run_alone() {
+    let mut rig = Rig::new();
+    let (_, leases) = rig.running();
+    let spec = leases[0].spec;
+    let mut boot = 1;
+    for n in 1..=6u32 {
+        boot += 1;
+        rig.done.clear();
+        let hello = rig.hello("w", &format!("b{boot}"), 2);
+        let w = rig.connect(hello);
+        assert_eq!(rig.budget("j", spec), Some((0, n, n == 6)));
+        rig.ask(w, 2);
+        rig.tick(400_000); // past any suspension
+        rig.beat(w, &[]);
+        rig.ask(w, 2);
+        let leases = rig.leases();
+        if n == 6 {
+            assert!(matches!(rig.state("j"), JobState::Failed(_)));
+        } else if n == 1 {
+            assert_eq!(
+                leases.iter().map(|l| l.alone).collect::<Vec<_>>(),
+                [false, false],
+                "once may be chance"
+            );
+        } else {
+            assert_eq!(leases.iter().map(|l| (l.spec, l.alone)).collect::<Vec<_>>(), [(spec, true)]);
+        }
+    }
+}
+
+#[test]
+fn a_lease_ends_when_its_worker_is_silent() {
+    let mut rig = Rig::new();
+    let (w, leases) = rig.running();
+    rig.tick(14_000);
+    rig.beat(w, &[leases[0].attempt]);
+    rig.done.clear();
+    rig.tick(2_000);
+    assert!(!rig.was_revoked(leases[0].attempt), "renewed by name");
+    assert!(rig.was_revoked(leases[1].attempt), "its worker lives and does not know it");
+    assert_eq!(rig.budget("j", leases[1].spec), None, "which is nobody's fault");
+    rig.feed(Event::WorkerDisconnected { session: w });
+    rig.tick(16_000);
+    assert_eq!(rig.budget("j", leases[0].spec), Some((0, 1, false)), "now it has vanished");
+}
+
+#[test]
+fn an_outcome_after_the_lease_ended_is_refused() {
+    let mut rig = Rig::new();
+    let (w, leases) = rig.running();
+    rig.tick(16_000);
+    rig.beat(w, &[leases[0].attempt]);
+    assert!(rig.was_revoked(leases[0].attempt), "named and not wanted");
+    let report = rig.report(&leases[0]);
+    assert_eq!(rig.ends(&leases[0], report), Some(Verdict::Lost));
+}
+
+#[test]
+fn grants_are_for_live_attempts_of_open_specs() {
+    let mut rig = Rig::new();
+    let (w, leases) = rig.running();
+    let granted = |rig: &mut Rig, attempt| {
+        rig.done.clear();
+        rig.said(w, FromWorker::Grant { attempt, files: vec![] });
+        rig.sent().any(|m| *m == ToWorker::Granted { attempt, allowed: true })
+    };
+    assert!(granted(&mut rig, leases[0].attempt));
+    assert!(granted(&mut rig, leases[0].attempt), "asked twice, answered twice");
+    assert!(!granted(&mut rig, AttemptId { term: FencingTerm(1), sequence: 99 }));
+    rig.wins(&leases[0]);
+    assert!(!granted(&mut rig, leases[0].attempt));
+    rig.now = rig.now.plus(15_001);
+    assert!(!granted(&mut rig, leases[1].attempt), "its lease is over, though nobody noticed yet");
+    rig.call(Call::Cancel { tenant: tenant("t"), job: job("j") });
+    assert!(!granted(&mut rig, leases[1].attempt));
+}
+
+#[test]
+fn the_first_of_two_attempts_wins_and_the_other_is_stopped() {
+    let mut rig = Rig::new();
+    let (w, leases) = rig.running();
+    let second = rig.worker("x", 2);
+    assert_eq!(rig.leases(), vec![], "nothing is late yet");
+    let all = [leases[0].attempt, leases[1].attempt];
+    rig.tick(1_000);
+    rig.beat(w, &all);
+    rig.tick(900);
+    let twins = rig.leases();
+    assert_eq!(
+        twins.iter().map(|l| (l.spec, l.session)).collect::<Vec<_>>(),
+        [
+            (leases[1].spec, second), // latest by its prediction
+            (leases[0].spec, second),
+        ]
+    );
+    rig.tick(10_000);
+    rig.beat(w, &all);
+    rig.beat(second, &[twins[0].attempt, twins[1].attempt]);
+    rig.worker("z", 4);
+    rig.tick(1_000);
+    assert_eq!(rig.leases(), vec![], "two are the most");
+    rig.wins(&twins[1]);
+    assert!(rig.was_revoked(leases[0].attempt));
+    assert_eq!(rig.budget("j", leases[0].spec), None, "a lost race counts for nothing");
+    let report = rig.report(&leases[0]);
+    assert_eq!(rig.ends(&leases[0], report), Some(Verdict::Lost));
+}
+
+#[test]
+fn two_jobs_of_one_film_share_specs_and_no_outcome() {
+    let mut rig = Rig::new();
+    let w = rig.worker("w", 4);
+    let chunks = [spec(1, 900)];
+    rig.submit("a");
+    rig.plan("a", w, &chunks);
+    rig.submit("b");
+    rig.ask(w, 4);
+    let (a, b): (Vec<_>, Vec<_>) = rig.leases().into_iter().partition(|l| l.job == job("a"));
+    assert_eq!((a.len(), b.len()), (1, 1));
+    let wrong = LeaseOrder { job: job("b"), ..a[0].clone() };
+    let report = rig.report(&wrong);
+    assert_eq!(rig.ends(&wrong, report), Some(Verdict::Lost));
+    rig.wins(&a[0]);
+    assert_eq!(rig.machine.commits(&job("b")).count(), 0);
+}
+
+#[test]
+fn draining_workers_get_nothing_new_and_keep_what_they_have() {
+    let mut rig = Rig::new();
+    let w = rig.worker("w", 2);
+    rig.submit("j");
+    rig.said(w, FromWorker::Draining);
+    rig.plan("j", w, &[spec(1, 900)]);
+    rig.ask(w, 2);
+    assert_eq!(rig.leases(), vec![]);
+    let why = rig.machine.explain(rig.now, &tenant("t"), &job("j")).expect("job");
+    assert!(why.iter().any(|w| w.contains("draining")), "{why:?}");
+    assert_eq!(rig.machine.workers(rig.now)[0].draining, true);
+}
+
+#[test]
+fn a_bad_worker_is_suspended_and_explained() {
+    let mut rig = Rig::new();
+    let w = rig.worker("w", 3);
+    rig.submit("j");
+    rig.plan("j", w, &[spec(1, 900), spec(2, 500), spec(3, 100)]);
+    rig.ask(w, 3);
+    let leases = rig.leases();
+    for lease in &leases {
+        rig.ends(lease, fault(FaultKind::Output));
+    }
+    assert!(rig.done.iter().any(|e| matches!(e, Effect::Count(Count::Suspended { for_ms: 30_000, .. }))));
+    rig.ask(w, 3);
+    assert_eq!(rig.leases(), vec![]);
+    let why = rig.machine.explain(rig.now, &tenant("t"), &job("j")).expect("job");
+    assert!(why.iter().any(|w| w.contains("worker w failed too often")), "{why:?}");
+    rig.tick(10_000);
+    rig.beat(w, &[]);
+    rig.tick(10_000);
+    rig.beat(w, &[]);
+    rig.tick(10_000);
+    rig.beat(w, &[]);
+    rig.ask(w, 3);
+    let canary = rig.leases();
+    assert_eq!(canary.len(), 1, "one, to see");
+    rig.wins(&canary[0]);
+    rig.ask(w, 3);
+    assert_eq!(rig.leases().len(), 2, "and it is trusted again");
+}

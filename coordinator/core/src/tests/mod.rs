@@ -1,0 +1,7 @@
+//! Every transition of the machine, one by one.
+
+mod attempts;
+mod jobs;
+mod rig;
+mod scheduling;
+mod terms;

@@ -1,0 +1,241 @@
+//! The schedule: order, fit, and what must hold after every pass whatever is asked.
+
+use super::rig::*;
+use crate::*;
+use proptest::prelude::*;
+use reelmill_common::capability::Needs;
+use reelmill_common::ladder::EncoderFamily;
+use reelmill_common::session::FromWorker;
+use reelmill_common::{AttemptId, JobId, Sha256, SpecId};
+use std::collections::BTreeMap;
+
+fn order(rig: &mut Rig) -> Vec<(String, u8)> {
+    rig.leases().into_iter().map(|l| (l.job.to_string(), l.spec.0.0[0])).collect()
+}
+
+fn named(names: &[(&str, u8)]) -> Vec<(String, u8)> {
+    names.iter().map(|(j, n)| ((*j).to_owned(), *n)).collect()
+}
+
+#[test]
+fn within_a_tenant_priority_then_age_then_the_longest() {
+    let mut rig = Rig::new();
+    rig.planned(&[
+        ("a", "t", 0, &[spec(1, 100), spec(2, 300)]),
+        ("b", "t", 0, &[spec(3, 900)]),
+        ("c", "t", 5, &[spec(4, 50)]),
+    ]);
+    rig.worker("w", 9);
+    assert_eq!(order(&mut rig), named(&[("c", 4), ("a", 2), ("a", 1), ("b", 3)]));
+}
+
+#[test]
+fn tenants_share_by_weight() {
+    let weights = [(tenant("t"), 1), (tenant("u"), 3)].into();
+    let mut rig = Rig::with(CoordinatorConfig { weights, ..Default::default() });
+    let chunks = |from: u8| (from..from + 8).map(|n| spec(n, 600)).collect::<Vec<_>>();
+    rig.planned(&[("a", "t", 9, &chunks(10)), ("b", "u", 0, &chunks(20))]);
+    rig.worker("w", 8);
+    let got = order(&mut rig);
+    let (t, u) = (got.iter().filter(|(j, _)| j == "a").count(), got.iter().filter(|(j, _)| j == "b").count());
+    assert_eq!((t, u), (2, 6));
+}
+
+#[test]
+fn work_goes_where_it_can_be_done() {
+    let mut rig = Rig::new();
+    let nvenc = Needs { family: Some(EncoderFamily::Nvenc), memory_mib: 100 };
+    let big = Needs { family: None, memory_mib: 3_000 };
+    let chunks = [
+        SpecRef { needs: nvenc, ..spec(1, 900) },
+        SpecRef { needs: big, ..spec(2, 800) },
+        SpecRef { needs: big, ..spec(3, 700) },
+    ];
+    rig.planned(&[("a", "t", 0, &chunks)]);
+    let w = rig.worker("w", 4);
+    assert_eq!(order(&mut rig), named(&[("a", 2)]), "no encoder for 1, no memory for 3 beside 2");
+    let why = rig.machine.explain(rig.now, &tenant("t"), &job("a")).expect("job");
+    assert!(why.iter().any(|w| w.contains("nvenc")), "{why:?}");
+    let mut hello = rig.hello("gpu", "b", 1);
+    hello.capability.encoders[0].family = EncoderFamily::Nvenc;
+    let gpu = rig.connect(hello);
+    rig.ask(gpu, 1);
+    assert_eq!(rig.leases().iter().map(|l| (l.session, l.spec.0.0[0])).collect::<Vec<_>>(), [(gpu, 1)]);
+    assert_ne!(w, gpu);
+}
+
+#[test]
+fn a_job_that_waits_says_why() {
+    let mut rig = Rig::new();
+    rig.planned(&[("a", "t", 0, &[spec(1, 100)]), ("b", "t", 7, &[spec(2, 100), spec(3, 100)])]);
+    let why = |rig: &Rig| rig.machine.explain(rig.now, &tenant("t"), &job("a")).expect("job").join("; ");
+    assert!(why(&rig).contains("no worker is connected"), "{}", why(&rig));
+    rig.worker("w", 1);
+    assert!(why(&rig).contains("1 jobs of this tenant go before it"), "{}", why(&rig));
+    assert_eq!(
+        rig.machine.backlog(),
+        Backlog { ready: 2, taken: 1, cost_ms: 300, slots: 1, busy: 1, jobs: 2 }
+    );
+}
+
+#[test]
+fn a_chunk_that_must_run_alone_gets_a_worker_to_itself() {
+    let mut rig = Rig::new();
+    let (w, leases) = rig.running();
+    // two losses of the first chunk, on a worker that comes and goes
+    for boot in ["b2", "b3"] {
+        let hello = rig.hello("w", boot, 2);
+        let session = rig.connect(hello);
+        rig.tick(400_000);
+        rig.beat(session, &[]);
+        rig.done.clear();
+        rig.ask(session, 2);
+    }
+    assert_ne!(w, leases[0].session.max(SessionId(99)));
+    let budgets: BTreeMap<SpecId, u32> = rig.machine.faults(&job("j")).map(|f| (f.spec, f.losses)).collect();
+    assert!(budgets.values().any(|l| *l >= 2), "{budgets:?}");
+    let x = rig.worker("x", 2);
+    let given = rig.leases();
+    for lease in given.iter().filter(|l| l.alone) {
+        assert_eq!(
+            given.iter().filter(|l| l.session == lease.session).count(),
+            1,
+            "nothing runs beside it on {x:?}"
+        );
+    }
+}
+
+/// What a worker may do in the property below.
+#[derive(Clone, Debug)]
+enum Move {
+    Ask(usize, u32),
+    Finish(usize),
+    Break(usize),
+    Grant(usize),
+    Leave(usize),
+    Return(usize),
+    Time(u64),
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        4 => (0..4usize, 0..9u32).prop_map(|(w, n)| Move::Ask(w, n)),
+        6 => (0..64usize).prop_map(Move::Finish),
+        1 => (0..64usize).prop_map(Move::Break),
+        2 => (0..64usize).prop_map(Move::Grant),
+        1 => (0..4usize).prop_map(Move::Leave),
+        2 => (0..4usize).prop_map(Move::Return),
+        1 => (1..20_000u64).prop_map(Move::Time),
+    ];
+    prop::collection::vec(one, 1..120)
+}
+
+struct Fleet {
+    slots: Vec<u32>,
+    sessions: Vec<SessionId>,
+    boots: u32,
+    /// Leases that run, by attempt; those that upload.
+    live: BTreeMap<AttemptId, LeaseOrder>,
+    uploading: Vec<AttemptId>,
+}
+
+impl Fleet {
+    fn take(&mut self, rig: &mut Rig, needs: &BTreeMap<SpecId, Needs>) {
+        let over: Vec<AttemptId> = self.live.keys().copied().filter(|a| rig.was_revoked(*a)).collect();
+        over.iter().for_each(|a| drop(self.live.remove(a)));
+        for order in rig.leases() {
+            self.live.insert(order.attempt, order);
+        }
+        rig.done.clear();
+        for (w, session) in self.sessions.iter().enumerate() {
+            let mine: Vec<_> = self.live.values().filter(|l| l.session == *session).collect();
+            let encoding = mine.iter().filter(|l| !self.uploading.contains(&l.attempt)).count();
+            assert!(encoding <= self.slots[w] as usize, "more leases than slots");
+            let memory: u64 = mine.iter().filter_map(|l| needs.get(&l.spec)).map(|n| n.memory_mib).sum();
+            assert!(memory <= 4_000, "more memory than there is: {memory}");
+            let alone = mine.iter().filter(|l| l.alone).count();
+            assert!(alone == 0 || mine.len() == 1, "something runs beside a chunk that must run alone");
+        }
+        let mut per_spec: BTreeMap<(&JobId, SpecId), usize> = BTreeMap::new();
+        for l in self.live.values() {
+            *per_spec.entry((&l.job, l.spec)).or_default() += 1;
+        }
+        assert!(per_spec.values().all(|n| *n <= 2), "a chunk has at most two live attempts");
+    }
+
+    fn play(&mut self, rig: &mut Rig, m: Move) {
+        let nth = |live: &BTreeMap<AttemptId, LeaseOrder>, n: usize| {
+            live.values().nth(n % live.len().max(1)).cloned()
+        };
+        match m {
+            Move::Ask(w, n) => rig.ask(self.sessions[w % self.sessions.len()], n),
+            Move::Finish(n) | Move::Break(n) => {
+                let Some(order) = nth(&self.live, n) else { return };
+                self.live.remove(&order.attempt);
+                let done = matches!(m, Move::Finish(_));
+                let report = rig.report(&order);
+                let broken = fault(reelmill_common::outcome::FaultKind::Encoder);
+                let (attempt, job, spec) = (order.attempt, order.job.clone(), order.spec);
+                let outcome = Box::new(if done { report } else { broken });
+                rig.feed(Event::OutcomeChecked { session: order.session, attempt, job, spec, outcome });
+            }
+            Move::Grant(n) => {
+                let Some(order) = nth(&self.live, n) else { return };
+                self.uploading.push(order.attempt);
+                rig.said(order.session, FromWorker::Grant { attempt: order.attempt, files: vec![] });
+            }
+            Move::Leave(w) => {
+                let session = self.sessions[w % self.sessions.len()];
+                rig.feed(Event::WorkerDisconnected { session });
+            }
+            Move::Return(w) => {
+                let w = w % self.sessions.len();
+                let old = self.sessions[w];
+                self.live.retain(|_, l| l.session != old);
+                self.boots += 1;
+                let hello = rig.hello(&format!("w{w}"), &format!("boot{}", self.boots), self.slots[w]);
+                self.sessions[w] = rig.connect(hello);
+            }
+            Move::Time(ms) => {
+                rig.tick(ms);
+                for (w, session) in self.sessions.clone().into_iter().enumerate() {
+                    let mine: Vec<AttemptId> =
+                        self.live.values().filter(|l| l.session == session).map(|l| l.attempt).collect();
+                    rig.beat(session, &mine);
+                    let _ = w;
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Whatever workers do, after every event: never more leases than slots, memory and needs respected, what runs
+    /// alone runs alone, at most two attempts a chunk.
+    #[test]
+    fn every_pass_keeps_its_promises(
+        slots in prop::collection::vec(1u32..4, 1..4),
+        chunks in prop::collection::vec((1u64..5_000, 1u64..2_500), 1..24),
+        moves in moves(),
+    ) {
+        let mut rig = Rig::new();
+        let specs: Vec<SpecRef> = (0u8..).zip(&chunks).map(|(n, (cost_ms, memory_mib))| SpecRef {
+            id: SpecId(Sha256([n; 32])),
+            cost_ms: *cost_ms,
+            needs: Needs { family: None, memory_mib: *memory_mib },
+        }).collect();
+        rig.planned(&[("a", "t", 0, &specs), ("b", "u", 0, &specs)]);
+        let needs = specs.iter().map(|s| (s.id, s.needs)).collect();
+        let sessions = slots.iter().enumerate().map(|(w, n)| {
+            let hello = rig.hello(&format!("w{w}"), "b1", *n);
+            rig.connect(hello)
+        }).collect();
+        let mut fleet = Fleet { slots, sessions, boots: 1, live: BTreeMap::new(), uploading: vec![] };
+        for m in moves {
+            fleet.play(&mut rig, m);
+            fleet.take(&mut rig, &needs);
+        }
+    }
+}
