@@ -71,10 +71,11 @@ fn graph(chunk: &AudioChunk) -> Result<String, ArgvError> {
         .ok_or_else(|| ArgvError::FrameMap("the audio rendition has a sample rate of 0".to_owned()))?;
     let range = encoded_range(chunk);
     let zero = chunk.zero.timebase.rescale(chunk.zero.ticks, Timebase::hz(rate)).0;
-    let mut filters = vec![pan(s)];
+    let (mut filters, layout) = (vec![pan(s)], layout(s.channels));
+    // two steps, because `first_pts` counts samples of the rate that comes in: first resampled, then anchored
+    filters.push(format!("aresample={rate}:osf=fltp:ochl={layout}"));
     filters.push(format!(
-        "aresample={rate}:osf=fltp:ochl={}:async=1:min_hard_comp=0.1:first_pts={zero}",
-        layout(s.channels)
+        "aresample={rate}:osf=fltp:ochl={layout}:async=1:min_hard_comp=0.1:first_pts={zero}"
     ));
     filters.push(format!("apad=whole_len={}", chunk.total_samples));
     filters.push(format!("atrim=start_sample={}:end_sample={}", range.start_sample, range.end_sample));

@@ -95,6 +95,22 @@ fn sound_begins_at_zero_to_the_sample() {
 }
 
 #[test]
+fn another_sample_rate_is_anchored_at_zero_as_well() {
+    let dir = dir();
+    let total = 100_000;
+    for program in binaries() {
+        // 64,000 samples at 48 kHz are 29,400 at 22.05 kHz
+        for (zero_ms, expected) in [(250i64, 64_000 - 12_000), (-250, 64_000 + 12_000)] {
+            let input = click(dir.path(), "a.wav", 64_000, "-ar 22050 -c:a pcm_s16le", Demuxer::Wav);
+            let (files, _) =
+                encode(&program, dir.path(), &chunk(total, (0, packets(total)), zero_ms), &input);
+            let at = loudest(dir.path(), &files).0;
+            assert!(at.abs_diff(expected) <= 2, "{program}: zero at {zero_ms} ms: {at}, not {expected}");
+        }
+    }
+}
+
+#[test]
 fn matroska_milliseconds_do_not_jitter_the_sound() {
     let dir = dir();
     let total = 120_000;
