@@ -12,7 +12,7 @@ impl Driver {
     /// Performs effects whose writes are durable.
     pub(super) async fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
-            let number = self.parts.switch.before();
+            let number = self.parts.switch.before(name(&effect));
             self.perform_one(effect).await;
             self.parts.switch.after(number);
         }
@@ -76,6 +76,21 @@ impl Driver {
                 tracing::warn!(job = %order.job, attempt = %order.attempt, kind = order.kind.name(), %why, "a lease could not be sent");
             }
         });
+    }
+}
+
+/// What an effect is, for kill tests.
+fn name(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::Lease(_) => "lease",
+        Effect::Send { .. } => "send",
+        Effect::CloseSession { .. } => "close_session",
+        Effect::Reply { .. } => "reply",
+        Effect::Start(task) => task.kind.name(),
+        Effect::Forget(_) => "forget",
+        Effect::JobChanged(_) => "job_changed",
+        Effect::Count(_) => "count",
+        Effect::EndTerm => "end_term",
     }
 }
 

@@ -33,7 +33,7 @@ impl Driver {
     pub(super) fn begin_write(&mut self, batch: Batch, then: Vec<Effect>) {
         let stored = to_stored(&batch);
         let (store, delay_ms) = (Arc::clone(&self.parts.store), batch.delay_ms);
-        let number = self.parts.switch.before();
+        let number = self.parts.switch.before("state_write");
         let result = tokio::spawn(async move {
             if delay_ms > 0 {
                 tokio::time::sleep(Duration::from_millis(delay_ms)).await;

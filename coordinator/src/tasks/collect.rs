@@ -85,8 +85,9 @@ fn media_names(loaded: &LoadedPlan) -> Vec<String> {
 async fn delete(context: &Context, blobs: &Blobs, names: Vec<String>) -> Result<(), TaskError> {
     let (roots, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|n| !n.contains('/'));
     for names in [roots, others] {
-        let one =
-            |name: String| async move { context.switch.around(blobs.delete(&name)).await.map_err(storage) };
+        let one = |name: String| async move {
+            context.switch.around("delete_object", blobs.delete(&name)).await.map_err(storage)
+        };
         stream::iter(names.into_iter().map(one)).buffer_unordered(DELETES).try_collect::<()>().await?;
     }
     Ok(())

@@ -54,7 +54,9 @@ pub(super) async fn make_plan(context: &Context, order: &Order) -> Result<TaskOu
     .await?;
     let key = plan_key(plan.revision);
     let work = context.catalog.place(record)?.work;
-    let put = context.switch.around(work.put_create(key.as_str(), bytes.clone(), PutOptions::default()));
+    let put = context
+        .switch
+        .around("put_plan", work.put_create(key.as_str(), bytes.clone(), PutOptions::default()));
     let (plan, bytes) = match put.await.map_err(storage)? {
         // another version of the program planned this job before it crashed: its plan stands
         PutOutcome::AlreadyThere(found) if !found.same => {

@@ -73,6 +73,12 @@ async fn put(
     bytes: Vec<u8>,
     options: PutOptions,
 ) -> Result<(), TaskError> {
+    let kind = match name {
+        COMMITS => "put_commits",
+        REPORT => "put_report",
+        _ if name.contains('/') => "put_playlist",
+        _ => "put_root",
+    };
     let put = blobs.put_replace(name, Bytes::from(bytes), options);
-    context.switch.around(put).await.map_err(storage)
+    context.switch.around(kind, put).await.map_err(storage)
 }

@@ -51,22 +51,22 @@ async fn coordinator(directory: &Path) {
     config.http_addr = None;
     config.machine.lease_ttl_ms = 900;
     config.machine.heartbeat_ms = 300;
-    let running = start(config, CancellationToken::new()).await.unwrap();
+    let running = start(config, CancellationToken::new()).await.expect("it starts");
     println!("\nserving {}", running.grpc_addr);
-    running.join.await.unwrap().unwrap();
+    running.join.await.expect("it does not panic").expect("it ends well");
 }
 
 fn spawn(directory: &Path, switch: &str) -> (Child, Option<SocketAddr>) {
     let this_test = "kills::killed_at_its_effects_it_goes_on_and_nothing_committed_is_done_again";
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let mut child = Command::new(std::env::current_exe().expect("this test has a path"))
         .args(["--exact", this_test, "--nocapture"])
         .env(DIRECTORY, directory)
         .env(SWITCH, switch)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        .expect("it runs itself");
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     let address = lines.map_while(Result::ok).find_map(|l| l.strip_prefix("serving ")?.parse().ok());
     (child, address)
 }
@@ -74,7 +74,7 @@ fn spawn(directory: &Path, switch: &str) -> (Child, Option<SocketAddr>) {
 /// Takes a job to Published under one kill; the package's hashes by name, and whether the kill happened.
 async fn run_to_the_end(switch: &str) -> (BTreeMap<String, Sha256>, bool) {
     let world = World::new();
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().expect("a directory");
     let (mut child, address) = spawn(directory.path(), switch);
     let mut committed = BTreeMap::new();
     let attempt = match address {
@@ -83,16 +83,16 @@ async fn run_to_the_end(switch: &str) -> (BTreeMap<String, Sha256>, bool) {
     };
     let died = attempt.is_none();
     if died {
-        child.wait().unwrap();
+        child.wait().expect("it has ended");
         committed = worked_of_committed(&world, directory.path()).await;
         let (again, address) = spawn(directory.path(), "");
         child = again;
         let ended = one_life(&world, address.expect("it starts again")).await;
         assert!(ended.is_some(), "killed at {switch}: the second life reaches the end");
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let worked = world.fleet.worked.lock().unwrap().clone();
+    child.kill().expect("it can be killed");
+    child.wait().expect("it has ended");
+    let worked = world.fleet.worked.lock().expect("not poisoned").clone();
     for (spec, times) in committed {
         assert_eq!(
             worked.get(&spec),
@@ -132,9 +132,9 @@ async fn one_life(world: &World, address: SocketAddr) -> Option<()> {
 
 /// How often each spec that is committed now has been worked on so far.
 async fn worked_of_committed(world: &World, directory: &Path) -> BTreeMap<SpecId, u32> {
-    let state = EmbeddedState::open(&directory.join("state")).unwrap();
-    let page = state.scan("commits/", None, 1_000).await.unwrap();
-    let worked = world.fleet.worked.lock().unwrap();
+    let state = EmbeddedState::open(&directory.join("state")).expect("the lock is free");
+    let page = state.scan("commits/", None, 1_000).await.expect("it is read");
+    let worked = world.fleet.worked.lock().expect("not poisoned");
     page.entries
         .iter()
         .filter_map(|(key, _)| match StateKey::parse(key) {
@@ -147,21 +147,26 @@ async fn worked_of_committed(world: &World, directory: &Path) -> BTreeMap<SpecId
 /// Every file of the one package but the report, which tells times.
 fn package(directory: &Path) -> BTreeMap<String, Sha256> {
     let tenant = directory.join("publish/local");
-    let job = std::fs::read_dir(tenant).unwrap().next().unwrap().unwrap().path();
+    let job = only_entry(&tenant);
     let mut found = BTreeMap::new();
     let mut folders = vec![job.clone()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
                 continue;
             }
-            let name = path.strip_prefix(&job).unwrap().to_str().unwrap().to_owned();
+            let name = path.strip_prefix(&job).expect("below").display().to_string();
             if name != "report.json" {
-                found.insert(name, Sha256::of(&std::fs::read(&path).unwrap()));
+                found.insert(name, Sha256::of(&std::fs::read(&path).expect("a file")));
             }
         }
     }
     found
+}
+
+fn only_entry(folder: &Path) -> std::path::PathBuf {
+    let mut entries = std::fs::read_dir(folder).expect("a folder");
+    entries.next().expect("an entry").expect("an entry").path()
 }
