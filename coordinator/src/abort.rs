@@ -1,7 +1,10 @@
 //! The crash switch of kill tests: `REELMILL_ABORT_AT_EFFECT=k` aborts the process before the coordinator's `k`-th
 //! effect (counted from 1 over state writes, effects of the machine and object writes of its tasks), `k+` right after
-//! it. A test that runs coordinator and worker in one process says whom it means with `coordinator:k` or `worker:k`.
-//! Off in normal use.
+//! it. In a process that holds a worker, too, each side counts its own effects: `coordinator:k` means this one,
+//! `worker:k` the other, and a bare `k` both, whichever comes there first. Off in normal use.
+//!
+//! Each effect is told at level debug under the target `reelmill_effects`, with its number and kind, so that a test
+//! can first see what there is and then kill at every one, or at one of each kind.
 
 use crate::error::CoordinatorError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,16 +35,17 @@ impl AbortSwitch {
     }
 
     /// Performs one effect between its two possible ends.
-    pub(crate) async fn around<T>(&self, effect: impl Future<Output = T>) -> T {
-        let number = self.before();
+    pub(crate) async fn around<T>(&self, kind: &'static str, effect: impl Future<Output = T>) -> T {
+        let number = self.before(kind);
         let result = effect.await;
         self.after(number);
         result
     }
 
     /// An effect is about to be performed; its number.
-    pub(crate) fn before(&self) -> u64 {
+    pub(crate) fn before(&self, kind: &'static str) -> u64 {
         let number = self.effects.fetch_add(1, Ordering::SeqCst) + 1;
+        tracing::debug!(target: "reelmill_effects", side = "coordinator", number, kind, "effect");
         self.abort_if(Point { effect: number, after: false });
         number
     }
