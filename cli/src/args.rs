@@ -106,6 +106,10 @@ pub(crate) struct Listen {
     /// HTTP address.
     #[arg(long, default_value = "127.0.0.1:7080", value_name = "ADDR")]
     pub(crate) http: SocketAddr,
+    /// A worker that is not heard of for this long has lost its work. A coordinator that was started again waits a third
+    /// of it for the workers it had before.
+    #[arg(long, default_value = "15s", value_parser = lease_ttl, value_name = "DURATION")]
+    pub(crate) lease_ttl: humantime::Duration,
     /// Path sources must lie below this directory. Default on loopback: anywhere.
     #[arg(long, value_name = "DIR")]
     pub(crate) source_root: Option<PathBuf>,
@@ -237,4 +241,11 @@ pub(crate) struct Doctor {
     /// Print one JSON object a line instead of text.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Heartbeats come three times as often as leases end: what is shorter only makes workers lose their work.
+fn lease_ttl(text: &str) -> Result<humantime::Duration, String> {
+    let ttl: humantime::Duration = text.parse().map_err(|e| format!("{e}"))?;
+    let range = std::time::Duration::from_secs(1)..=std::time::Duration::from_secs(3600);
+    if range.contains(&*ttl) { Ok(ttl) } else { Err("it must be between 1s and 1h".to_owned()) }
 }

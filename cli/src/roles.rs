@@ -73,7 +73,12 @@ pub(crate) async fn worker(args: Worker) -> CommandResult {
         ..WorkerConfig::new(name, args.target.coordinator, scratch)
     };
     let app = reelmill_worker::Worker::build(config).await.map_err(worker_failure)?;
-    eprintln!("worker {} is ready: {} slots, {}", app.capability().worker, app.capability().slots, app.capability().ffmpeg_build);
+    eprintln!(
+        "worker {} is ready: {} slots, {}",
+        app.capability().worker,
+        app.capability().slots,
+        app.capability().ffmpeg_build
+    );
     app.run(Stop { drain: signals.drain, hand_back: signals.abort }).await;
     Ok(Exit::Done)
 }
@@ -89,7 +94,11 @@ pub(crate) struct Local {
 
 impl Local {
     /// Starts the coordinator and, with `slots > 0`, proves and starts the worker at the same time.
-    pub(crate) async fn start(config: CoordinatorConfig, scratch: PathBuf, slots: u32) -> Result<Self, Failure> {
+    pub(crate) async fn start(
+        config: CoordinatorConfig,
+        scratch: PathBuf,
+        slots: u32,
+    ) -> Result<Self, Failure> {
         let (shutdown, stop) = (CancellationToken::new(), Stop::default());
         let coordinator =
             reelmill_coordinator::start(config, shutdown.clone()).await.map_err(coordinator_failure)?;
@@ -192,12 +201,15 @@ fn announce(running: &Running) {
 }
 
 fn coordinator_config(data: &Path, listen: &Listen) -> CoordinatorConfig {
+    let mut config = CoordinatorConfig::local(data);
+    config.machine.lease_ttl_ms = u64::try_from(listen.lease_ttl.as_millis()).unwrap_or(u64::MAX);
+    config.machine.heartbeat_ms = config.machine.lease_ttl_ms / 3;
     CoordinatorConfig {
         grpc_addr: listen.grpc,
         http_addr: Some(listen.http),
         insecure: listen.insecure,
         source_root: listen.source_root.clone(),
-        ..CoordinatorConfig::local(data)
+        ..config
     }
 }
 
