@@ -1,6 +1,10 @@
 //! The crash switch of kill tests: `REELMILL_ABORT_AT_EFFECT=k` aborts the process before the worker's `k`-th effect
-//! (counted from 1 over everything the process performs), `k+` right after it. A test that runs coordinator and
-//! worker in one process says whom it means with `worker:k` or `coordinator:k`. Off in normal use.
+//! (counted from 1 over everything the worker performs but heartbeats), `k+` right after it. In a process that holds a
+//! coordinator, too, each side counts its own effects: `worker:k` means this one, `coordinator:k` the other, and a bare
+//! `k` both, whichever comes there first. Off in normal use.
+//!
+//! Each effect is told at level debug under the target `reelmill_effects`, with its number and kind, so that a test
+//! can first see what there is and then kill at every one, or at one of each kind.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,8 +39,9 @@ impl AbortSwitch {
     }
 
     /// Performs one effect between its two possible ends.
-    pub async fn around<T>(&self, effect: impl Future<Output = T>) -> T {
+    pub async fn around<T>(&self, kind: &'static str, effect: impl Future<Output = T>) -> T {
         let number = self.effects.fetch_add(1, Ordering::SeqCst) + 1;
+        tracing::debug!(target: "reelmill_effects", side = "worker", number, kind, "effect");
         self.abort_if(Point { effect: number, after: false });
         let result = effect.await;
         self.abort_if(Point { effect: number, after: true });

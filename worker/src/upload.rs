@@ -31,7 +31,9 @@ pub(crate) async fn upload(
         let options = PutOptions { content_type: Some(content_type), cache_control: Some(IMMUTABLE) };
         let package = &package;
         futures::stream::iter(made.files.clone())
-            .map(|(file, path)| async move { switch.around(put(package, &file, &path, options)).await })
+            .map(|(file, path)| async move {
+                switch.around("put_media", put(package, &file, &path, options)).await
+            })
             .buffer_unordered(AT_ONCE)
             .try_collect::<()>()
             .await?;
@@ -39,7 +41,7 @@ pub(crate) async fn upload(
     let work = stores.open(&output.work).map_err(|e| fault::of_output(&e))?;
     let key = made.report.key.as_str();
     let object = made.object.clone();
-    switch.around(create(&work, key, object, PutOptions::default())).await
+    switch.around("put_report", create(&work, key, object, PutOptions::default())).await
 }
 
 async fn put(package: &Blobs, file: &NamedFile, path: &Path, options: PutOptions) -> Result<(), Fault> {

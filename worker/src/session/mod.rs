@@ -228,7 +228,7 @@ impl Driver {
                 let sent = match effect {
                     // its number depends on time, so it would make kill tests count differently each time
                     AgentEffect::Send(beat @ FromWorker::Heartbeat { .. }) => self.send(&beat),
-                    effect => switch.around(self.perform(effect)).await,
+                    effect => switch.around(name(&effect), self.perform(effect)).await,
                 };
                 if !sent {
                     due = Some(AgentEvent::Disconnected);
@@ -325,6 +325,24 @@ impl Driver {
             let _ = events.send(Event::Uploaded(attempt, result)).await;
         };
         held.task = Some(AbortOnDropHandle::new(tokio::spawn(put.instrument(span))));
+    }
+}
+
+/// An effect's kind, for the crash switch.
+fn name(effect: &AgentEffect) -> &'static str {
+    match effect {
+        AgentEffect::Send(FromWorker::Hello(_)) => "send_hello",
+        AgentEffect::Send(FromWorker::Lease { .. }) => "send_lease",
+        AgentEffect::Send(FromWorker::Heartbeat { .. }) => "send_heartbeat",
+        AgentEffect::Send(FromWorker::Grant { .. }) => "send_grant",
+        AgentEffect::Send(FromWorker::Outcome { .. }) => "send_outcome",
+        AgentEffect::Send(FromWorker::Draining) => "send_draining",
+        AgentEffect::Start(_) => "start",
+        AgentEffect::Upload { .. } => "upload",
+        AgentEffect::Abort { .. } => "abort",
+        AgentEffect::Discard { .. } => "discard",
+        AgentEffect::Reconnect => "reconnect",
+        AgentEffect::Exit => "exit",
     }
 }
 
