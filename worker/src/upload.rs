@@ -1,50 +1,61 @@
 //! Uploads of a granted attempt: every file create-only, then the report's object. Nothing is ever overwritten.
 //!
-//! A file that is there already is another attempt's of the same spec: with the same bytes it is as good as ours.
-//! Order matters only at the end: the report names the files, so it comes last. Retries belong to the store.
+//! A file that is there already is another attempt's of the same rendition. With the same bytes it is as good as ours;
+//! with others it is verified against the spec and, if it holds, named in the report in place of ours. Order matters
+//! only at the end: the report names the files, so it comes last. Retries belong to the store.
 
 use crate::abort::AbortSwitch;
 use crate::work::Made;
 use crate::{fault, metrics};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use reelmill_blob::{Blobs, PutOptions, PutOutcome, Stores};
-use reelmill_common::outcome::{Fault, FaultKind};
-use reelmill_common::session::{NamedFile, WriteGrant};
-use std::path::Path;
+use reelmill_blob::{Blobs, Existing, PutOptions, PutOutcome, Stores};
+use reelmill_common::outcome::{Fault, FaultKind, FileReport, Report};
+use reelmill_common::session::WriteGrant;
+use reelmill_worker_core::adopt::adopt;
 
 /// Files of one attempt that are on their way at the same time.
 const AT_ONCE: usize = 4;
 /// A folder's name changes with settings and binding, so its files may be kept for ever.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
-/// Puts everything an attempt made where its grant says.
+/// Puts everything an attempt made where its grant says. Gives the report of what lies there now.
 pub(crate) async fn upload(
     stores: &Stores,
     output: &WriteGrant,
     made: &Made,
     content_type: &'static str,
     switch: &AbortSwitch,
-) -> Result<(), Fault> {
+) -> Result<Report, Fault> {
+    let mut adopted = Vec::new();
     if !made.files.is_empty() {
         let package = stores.open(&output.package).map_err(|e| fault::of_output(&e))?;
         let options = PutOptions { content_type: Some(content_type), cache_control: Some(IMMUTABLE) };
         let package = &package;
-        futures::stream::iter(made.files.clone())
-            .map(|(file, path)| async move {
-                switch.around("put_media", put(package, &file, &path, options)).await
+        adopted = futures::stream::iter(0..made.files.len())
+            .map(|i| async move {
+                let put = switch.around("put_media", put(package, made, i, options)).await?;
+                Ok::<_, Fault>(put.map(|adopted| (i, adopted)))
             })
             .buffer_unordered(AT_ONCE)
-            .try_collect::<()>()
+            .try_filter_map(|put| async move { Ok(put) })
+            .try_collect()
             .await?;
     }
+    let (report, object) = made.naming(adopted);
     let work = stores.open(&output.work).map_err(|e| fault::of_output(&e))?;
-    let key = made.report.key.as_str();
-    let object = made.object.clone();
-    switch.around("put_report", create(&work, key, object, PutOptions::default())).await
+    switch.around("put_report", keep(&work, &report, object)).await?;
+    Ok(report)
 }
 
-async fn put(package: &Blobs, file: &NamedFile, path: &Path, options: PutOptions) -> Result<(), Fault> {
+/// Puts file `i` of the attempt; what is to be reported instead if another one stays in its place.
+async fn put(
+    package: &Blobs,
+    made: &Made,
+    i: usize,
+    options: PutOptions,
+) -> Result<Option<FileReport>, Fault> {
+    let (file, path) = &made.files[i];
     let content = tokio::fs::read(path).await.map_err(|e| {
         fault::fault(FaultKind::Storage, format!("scratch file {} cannot be read back: {e}", path.display()))
     })?;
@@ -52,26 +63,54 @@ async fn put(package: &Blobs, file: &NamedFile, path: &Path, options: PutOptions
         let message = format!("scratch file {} has changed: {} bytes", path.display(), content.len());
         return Err(fault::fault(FaultKind::Storage, message));
     }
-    create(package, &file.name, content.into(), options).await
+    let ours = Bytes::from(content);
+    let Some(found) = create(package, &file.name, ours.clone(), options).await? else { return Ok(None) };
+    let Some((spec, report)) = made.asked_for(i) else {
+        return Err(in_the_way(package, &file.name, &found, "nothing says what should be in it"));
+    };
+    let adopted = adopt(spec, report, &ours, &found.content)
+        .map_err(|e| in_the_way(package, &file.name, &found, &e.to_string()))?;
+    tracing::info!(name = file.name, sha256 = %found.sha256, "adopted what was there already");
+    Ok(Some(adopted))
 }
 
-async fn create(root: &Blobs, name: &str, content: Bytes, options: PutOptions) -> Result<(), Fault> {
+/// Puts the report's object. It is named by its attempt: nobody else writes there.
+async fn keep(work: &Blobs, report: &Report, object: Bytes) -> Result<(), Fault> {
+    let key = report.key.as_str();
+    match create(work, key, object, PutOptions::default()).await? {
+        None => Ok(()),
+        Some(found) => Err(in_the_way(work, key, &found, "it is another report of the same attempt")),
+    }
+}
+
+/// Writes `name` if it is not there; what is there instead, if its bytes are others.
+async fn create(
+    root: &Blobs,
+    name: &str,
+    content: Bytes,
+    options: PutOptions,
+) -> Result<Option<Existing>, Fault> {
     let bytes = content.len() as u64;
     match root.put_create(name, content, options).await.map_err(|e| fault::of_output(&e))? {
-        PutOutcome::Created => metrics::uploaded(bytes),
+        PutOutcome::Created => {
+            metrics::uploaded(bytes);
+            Ok(None)
+        }
         PutOutcome::AlreadyThere(found) if found.same => {
             tracing::debug!(name, "already there with the same bytes");
+            Ok(None)
         }
-        PutOutcome::AlreadyThere(found) => {
-            let message = format!(
-                "{}/{name} is there already with other bytes ({} of them, SHA-256 {}): it is kept, and this attempt \
-                 is given up; an ffmpeg of another build wrote it",
-                root.root(),
-                found.content.len(),
-                found.sha256
-            );
-            return Err(fault::fault(FaultKind::Output, message));
-        }
+        PutOutcome::AlreadyThere(found) => Ok(Some(found)),
     }
-    Ok(())
+}
+
+fn in_the_way(root: &Blobs, name: &str, found: &Existing, why: &str) -> Fault {
+    let message = format!(
+        "{}/{name} is there already and cannot be used ({} bytes, SHA-256 {}): {why}. It is never overwritten: remove \
+         it, or let the package go elsewhere",
+        root.root(),
+        found.content.len(),
+        found.sha256
+    );
+    fault::fault(FaultKind::Output, message)
 }

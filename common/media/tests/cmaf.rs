@@ -4,7 +4,8 @@ use expect_test::expect_file;
 use mp4_atom::{Any, Decode, Moof, Moov};
 use proptest::prelude::*;
 use reelmill_media::cmaf::{
-    AudioInit, CmafError, Kind, SegmentInput, SegmentSample, VideoInit, init_audio, init_video, segment,
+    AudioInit, CmafError, Kind, SegmentInput, SegmentSample, VideoInit, init_audio, init_video, place,
+    segment,
 };
 use reelmill_media::fragments::{self, Config};
 use std::fmt::Write as _;
@@ -104,6 +105,28 @@ fn the_i_frame_range_ends_with_the_first_picture() {
     assert!(range.ends_with(&[0, 0, 0, 1, 0x65]));
     let moof = Moof::decode(&mut &range[..]).expect("moof");
     assert_eq!(moof.mfhd.sequence_number, 2);
+}
+
+#[test]
+fn a_byte_of_a_segment_is_named_by_its_box() {
+    let bytes = segment(&two_gops()).expect("segment").bytes;
+    let of = |kind: &[u8; 4]| bytes.windows(4).position(|w| w == kind).expect("box");
+    let cases: [(&[u8; 4], &str); 7] = [
+        (b"styp", "styp"),
+        (b"moof", "moof"),
+        (b"mfhd", "moof/mfhd"),
+        (b"traf", "moof/traf"),
+        (b"tfdt", "moof/traf/tfdt"),
+        (b"trun", "moof/traf/trun"),
+        (b"mdat", "mdat"),
+    ];
+    for (kind, path) in cases {
+        assert_eq!(place(&bytes, of(kind)), path);
+    }
+    assert_eq!(place(&bytes, of(b"tfdt") + 4), "moof/traf/tfdt", "its content");
+    assert_eq!(place(&bytes, bytes.len() - 1), "mdat");
+    assert_eq!(place(&bytes, bytes.len()), "no box");
+    assert_eq!(place(b"not a box", 3), "no box");
 }
 
 #[test]

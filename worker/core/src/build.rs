@@ -2,13 +2,14 @@
 //!
 //! One segment is made at a time: memory holds ffmpeg's file and one segment, not two copies of a chunk.
 
-use crate::verify::{OutputError, SegmentPlan, frames, only_track, packets, written};
+use crate::verify::{OutputError, Sample, SegmentPlan, frames, only_track, packets, written};
 use reelmill_common::keys::media_name;
 use reelmill_common::outcome::{FileReport, IFrame};
-use reelmill_common::spec::{AAC_FRAME, AudioChunk, VideoChunk};
+use reelmill_common::spec::{AAC_FRAME, AudioChunk, VideoChunk, VideoRung};
 use reelmill_common::{SegmentNumber, Sha256};
 use reelmill_media::cmaf::{
-    AudioInit, CmafError, Kind, SegmentInput, SegmentSample, VideoInit, init_audio, init_video, segment,
+    AudioInit, CmafError, Kind, Segment, SegmentInput, SegmentSample, VideoInit, init_audio, init_video,
+    segment,
 };
 use reelmill_media::fragments::Config;
 use std::collections::VecDeque;
@@ -57,24 +58,7 @@ impl Iterator for RungFiles<'_> {
 
 impl RungFiles<'_> {
     fn write(&self, plan: &SegmentPlan) -> Result<BuiltFile, OutputError> {
-        let samples = plan
-            .samples
-            .iter()
-            .map(|s| SegmentSample {
-                pts: s.time,
-                key: s.key,
-                bytes: self.file.get(s.range.clone()).unwrap_or_default(),
-            })
-            .collect();
-        let made = segment(&SegmentInput {
-            number: plan.number,
-            kind: self.kind,
-            start: plan.start,
-            end: plan.end,
-            reorder_delay: self.reorder_delay,
-            samples,
-        })
-        .map_err(|e| refused(self.folder, &e))?;
+        let made = assemble(self.folder, self.kind, self.reorder_delay, plan, self.file)?;
         written(self.folder, &self.init, &made.bytes, plan, self.shown_later, self.file)?;
         Ok(self.finished(Some(SegmentNumber(plan.number)), made.bytes, made.iframes))
     }
@@ -99,14 +83,7 @@ pub fn video<'a>(chunk: &'a VideoChunk, rung: usize, file: &'a [u8]) -> Result<R
     let plans = frames(chunk, rung, file)?;
     // `frames` has checked that the rung is there
     let spec = &chunk.rungs[rung];
-    let init = init_video(&VideoInit {
-        width: spec.settings.width,
-        height: spec.settings.height,
-        timescale: chunk.out_timebase.den(),
-        avcc: &spec.avcc,
-        reorder_delay: spec.reorder_delay,
-    })
-    .map_err(|e| refused(&spec.folder, &e))?;
+    let init = video_init(chunk, spec)?;
     Ok(RungFiles {
         file,
         folder: &spec.folder,
@@ -128,14 +105,7 @@ pub fn video<'a>(chunk: &'a VideoChunk, rung: usize, file: &'a [u8]) -> Result<R
 /// [`OutputError`]: which packet, what was expected and found.
 pub fn audio<'a>(chunk: &'a AudioChunk, file: &'a [u8]) -> Result<RungFiles<'a>, OutputError> {
     let plans = packets(chunk, file)?;
-    let init = init_audio(&AudioInit {
-        timescale: chunk.settings.sample_rate,
-        channels: chunk.settings.channels,
-        asc: &chunk.asc,
-        bit_rate: chunk.settings.bit_rate_kbps.saturating_mul(1_000),
-        encoder_delay: AAC_FRAME as u32,
-    })
-    .map_err(|e| refused(&chunk.folder, &e))?;
+    let init = audio_init(chunk)?;
     Ok(RungFiles {
         file,
         folder: &chunk.folder,
@@ -160,6 +130,54 @@ pub fn avcc(file: &[u8]) -> Result<Vec<u8>, OutputError> {
         Config::Avc(bytes) => Ok(bytes),
         Config::Aac(_) => Err(OutputError::new("analysis", "expected H.264, found AAC")),
     }
+}
+
+/// A segment of the plan's samples, whose bytes lie in `file`.
+pub(crate) fn assemble(
+    folder: &str,
+    kind: Kind,
+    reorder_delay: u32,
+    plan: &SegmentPlan,
+    file: &[u8],
+) -> Result<Segment, OutputError> {
+    let sample = |s: &Sample| SegmentSample {
+        pts: s.time,
+        key: s.key,
+        bytes: file.get(s.range.clone()).unwrap_or_default(),
+    };
+    segment(&SegmentInput {
+        number: plan.number,
+        kind,
+        start: plan.start,
+        end: plan.end,
+        reorder_delay,
+        samples: plan.samples.iter().map(sample).collect(),
+    })
+    .map_err(|e| refused(folder, &e))
+}
+
+/// A rung's init segment: the same whoever writes it.
+pub(crate) fn video_init(chunk: &VideoChunk, rung: &VideoRung) -> Result<Vec<u8>, OutputError> {
+    init_video(&VideoInit {
+        width: rung.settings.width,
+        height: rung.settings.height,
+        timescale: chunk.out_timebase.den(),
+        avcc: &rung.avcc,
+        reorder_delay: rung.reorder_delay,
+    })
+    .map_err(|e| refused(&rung.folder, &e))
+}
+
+/// An audio rendition's init segment: the same whoever writes it.
+pub(crate) fn audio_init(chunk: &AudioChunk) -> Result<Vec<u8>, OutputError> {
+    init_audio(&AudioInit {
+        timescale: chunk.settings.sample_rate,
+        channels: chunk.settings.channels,
+        asc: &chunk.asc,
+        bit_rate: chunk.settings.bit_rate_kbps.saturating_mul(1_000),
+        encoder_delay: AAC_FRAME as u32,
+    })
+    .map_err(|e| refused(&chunk.folder, &e))
 }
 
 fn refused(folder: &str, e: &CmafError) -> OutputError {

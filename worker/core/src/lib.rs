@@ -4,6 +4,7 @@
 //! Nothing here waits, reads a clock, starts a process or opens a file: time, bytes and events are arguments, and what
 //! is to be done is a value. The shells are in `reelmill-worker`.
 
+pub mod adopt;
 pub mod agent;
 pub mod argv;
 pub mod build;

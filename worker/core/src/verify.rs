@@ -5,10 +5,13 @@
 //! [`OutputError`] that says where, what was expected and what was found.
 
 mod audio;
+mod nal;
 mod video;
 mod written;
 
+pub(crate) use audio::found_packets;
 pub use audio::packets;
+pub(crate) use video::found_segment;
 pub use video::frames;
 pub use written::written;
 

@@ -13,7 +13,7 @@ use crate::work::{Made, Shop, Work};
 use crate::{metrics, upload};
 use dial::{Connection, Dialer};
 use reelmill_blob::Stores;
-use reelmill_common::outcome::Fault;
+use reelmill_common::outcome::{Fault, Report};
 use reelmill_common::session::{FromWorker, Lease, Termed, ToWorker, WriteGrant};
 use reelmill_common::spec::{ChunkMedia, WorkItem};
 use reelmill_common::{AttemptId, BootId};
@@ -58,8 +58,8 @@ pub(crate) enum Event {
     Progress(AttemptId, u64, u64),
     /// An attempt's work has ended.
     Worked(AttemptId, Result<Box<Made>, Fault>),
-    /// An attempt's upload has ended.
-    Uploaded(AttemptId, Result<(), Fault>),
+    /// An attempt's upload has ended, with the report of what lies there now.
+    Uploaded(AttemptId, Result<Box<Report>, Fault>),
 }
 
 /// How a worker is asked to leave.
@@ -200,12 +200,10 @@ impl Driver {
                 held.made = Some(Arc::from(made));
                 self.tell(AgentEvent::Made { attempt, files }).await;
             }
-            Event::Uploaded(attempt, Ok(())) => {
+            Event::Uploaded(attempt, Ok(report)) => {
                 let Some(held) = self.attempts.get(&attempt) else { return };
-                let Some(made) = held.made.clone() else { return };
                 held.span.in_scope(|| tracing::info!("done"));
                 metrics::attempt_ended(held.kind, "done");
-                let report = Box::new(made.report.clone());
                 self.tell(AgentEvent::Uploaded { attempt, report }).await;
             }
             Event::Worked(attempt, Err(fault)) | Event::Uploaded(attempt, Err(fault)) => {
@@ -322,7 +320,7 @@ impl Driver {
         let (output, content_type, span) = (held.output.clone(), held.content_type, held.span.clone());
         let put = async move {
             let result = upload::upload(&stores, &output, &made, content_type, &switch).await;
-            let _ = events.send(Event::Uploaded(attempt, result)).await;
+            let _ = events.send(Event::Uploaded(attempt, result.map(Box::new))).await;
         };
         held.task = Some(AbortOnDropHandle::new(tokio::spawn(put.instrument(span))));
     }

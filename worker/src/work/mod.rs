@@ -17,9 +17,9 @@ use reelmill_common::Sha256;
 use reelmill_common::capability::{Capability, EncoderProof};
 use reelmill_common::keys::report_key;
 use reelmill_common::ladder::EncoderFamily;
-use reelmill_common::outcome::{AttemptCost, Fault, Report, ReportBody};
+use reelmill_common::outcome::{AttemptCost, Fault, FileReport, Report, ReportBody};
 use reelmill_common::session::{Lease, NamedFile};
-use reelmill_common::spec::{ChunkMedia, WorkItem};
+use reelmill_common::spec::{ChunkMedia, ChunkSpec, WorkItem};
 use reelmill_worker_core::sandbox::ResourceLimits;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,6 +43,39 @@ pub struct Shop {
 /// Hears how far an attempt is: units done, of how many.
 pub type Progress = dyn Fn(u64, u64) + Send + Sync;
 
+impl Made {
+    /// The chunk that file `i` belongs to, and what was reported of it.
+    pub(crate) fn asked_for(&self, i: usize) -> Option<(&ChunkSpec, &FileReport)> {
+        match (&self.item, &self.report.body) {
+            (WorkItem::Encode(spec), ReportBody::Encode(report)) => Some((spec, report.files.get(i)?)),
+            _ => None,
+        }
+    }
+
+    /// The report and its object, with `adopted` files of earlier attempts (by their place in the report) named instead
+    /// of the ones made.
+    pub(crate) fn naming(&self, adopted: Vec<(usize, FileReport)>) -> (Report, Bytes) {
+        let ReportBody::Encode(made) = &self.report.body else {
+            return (self.report.clone(), self.object.clone());
+        };
+        if adopted.is_empty() {
+            return (self.report.clone(), self.object.clone());
+        }
+        let mut named = made.clone();
+        named.notes.push(format!(
+            "{} of {} files were there already, with other bytes that hold what the chunk asks for: they were adopted",
+            adopted.len(),
+            named.files.len()
+        ));
+        for (i, file) in adopted {
+            named.files[i] = file;
+        }
+        let object = Bytes::from(reelmill_proto::stored::encode_chunk_report(&named));
+        let (sha256, bytes) = (Sha256::of(&object), object.len() as u64);
+        (Report { key: self.report.key.clone(), sha256, bytes, body: ReportBody::Encode(named) }, object)
+    }
+}
+
 /// One attempt at work.
 pub struct Work {
     /// What all attempts share.
@@ -60,7 +93,9 @@ pub struct Work {
 /// What an attempt made: files in scratch, and the report's object.
 #[derive(Debug)]
 pub struct Made {
-    /// Package files: name, and where the content lies.
+    /// What it was asked for.
+    pub item: WorkItem,
+    /// Package files: name, and where the content lies. In the order of the report's files.
     pub files: Vec<(NamedFile, PathBuf)>,
     /// The report's object.
     pub object: Bytes,
@@ -100,13 +135,9 @@ impl Work {
                 (ReportBody::Encode(report), object, files)
             }
         };
-        let report = Report {
-            key: report_key(self.lease.spec, self.lease.attempt),
-            sha256: Sha256::of(&object),
-            bytes: object.len() as u64,
-            body,
-        };
-        Ok(Made { files, object: object.into(), report })
+        let (key, object) = (report_key(self.lease.spec, self.lease.attempt), Bytes::from(object));
+        let report = Report { key, sha256: Sha256::of(&object), bytes: object.len() as u64, body };
+        Ok(Made { item: self.lease.item, files, object, report })
     }
 
     /// What every child of this attempt may use up.

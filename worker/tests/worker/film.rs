@@ -14,14 +14,14 @@ use reelmill_proto::stored;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn tool(program: &str, args: &[&str]) -> String {
+pub(crate) fn tool(program: &str, args: &[&str]) -> String {
     let out = Command::new(program).args(args).output().unwrap();
     assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).unwrap()
 }
 
 /// Four seconds of moving bars at 30 frames a second with a tone, a keyframe each second.
-fn film(dir: &Path) -> PathBuf {
+pub(crate) fn film(dir: &Path) -> PathBuf {
     let path = dir.canonicalize().unwrap().join("film.mp4");
     let text = path.to_str().unwrap();
     let video = "testsrc2=size=320x180:rate=30:duration=4";
@@ -33,7 +33,7 @@ fn film(dir: &Path) -> PathBuf {
     path
 }
 
-fn settings(width: u32, height: u32, every: u8) -> VideoSettings {
+pub(crate) fn settings(width: u32, height: u32, every: u8) -> VideoSettings {
     VideoSettings {
         family: EncoderFamily::X264,
         width,
@@ -53,15 +53,15 @@ fn settings(width: u32, height: u32, every: u8) -> VideoSettings {
     }
 }
 
-fn sound() -> AudioSettings {
+pub(crate) fn sound() -> AudioSettings {
     AudioSettings { sample_rate: 48_000, channels: 2, bit_rate_kbps: 128, mix: AudioMix::Keep }
 }
 
 /// AudioSpecificConfig of AAC-LC, 48 kHz, stereo, and the mark that no SBR follows (ISO/IEC 14496-3, 1.6.2.1 and 1.6.5).
-const ASC: [u8; 5] = [0x11, 0x90, 0x56, 0xe5, 0x00];
+pub(crate) const ASC: [u8; 5] = [0x11, 0x90, 0x56, 0xe5, 0x00];
 
 /// The second half or the first: one segment of two seconds, decoded from the keyframe before it.
-fn half(index: &SourceIndex, avcc: &[Vec<u8>], number: u32) -> WorkItem {
+pub(crate) fn half(index: &SourceIndex, avcc: &[Vec<u8>], number: u32) -> WorkItem {
     let video = index.video.as_ref().unwrap();
     let times: Vec<i64> = video.frames.iter().collect();
     assert_eq!(times.len(), 120);
@@ -102,7 +102,7 @@ fn half(index: &SourceIndex, avcc: &[Vec<u8>], number: u32) -> WorkItem {
     })
 }
 
-fn whole_sound(index: &SourceIndex) -> WorkItem {
+pub(crate) fn whole_sound(index: &SourceIndex) -> WorkItem {
     let (audio, video) = (&index.audio[0], index.video.as_ref().unwrap());
     let total = 4 * 48_000u64;
     let packets = (total + 1024).div_ceil(1024);
@@ -129,14 +129,14 @@ fn whole_sound(index: &SourceIndex) -> WorkItem {
     })
 }
 
-fn done(outcome: Outcome) -> Report {
+pub(crate) fn done(outcome: Outcome) -> Report {
     match outcome {
         Outcome::Done(report) => report,
         Outcome::Failed(fault) => panic!("{:?}: {fault}\n{}", fault.kind, fault.detail),
     }
 }
 
-fn failed(outcome: Outcome) -> Fault {
+pub(crate) fn failed(outcome: Outcome) -> Fault {
     match outcome {
         Outcome::Failed(fault) => fault,
         Outcome::Done(report) => panic!("{:?} was accepted", report.key),
@@ -144,20 +144,20 @@ fn failed(outcome: Outcome) -> Fault {
 }
 
 /// The report's object, which must be what the report says it is.
-fn object(report: &Report, out: &Path) -> Vec<u8> {
+pub(crate) fn object(report: &Report, out: &Path) -> Vec<u8> {
     let bytes = std::fs::read(out.join("work").join(report.key.as_str())).unwrap();
     assert_eq!((bytes.len() as u64, Sha256::of(&bytes)), (report.bytes, report.sha256));
     bytes
 }
 
-async fn index(coordinator: &Coordinator, film: &Path, out: &Path) -> Outcome {
+pub(crate) async fn index(coordinator: &Coordinator, film: &Path, out: &Path) -> Outcome {
     let spec = IndexSpec { location: film.display().to_string(), salt: "job-1".to_owned() };
     let attempt = coordinator.lease(WorkItem::Index(spec), film, out);
     coordinator.outcome(attempt).await
 }
 
 /// The files of a rendition as one film.
-fn joined(out: &Path, folder: &str, segments: u32) -> PathBuf {
+pub(crate) fn joined(out: &Path, folder: &str, segments: u32) -> PathBuf {
     let names = (1..=segments).map(|n| format!("{n:06}.m4s"));
     let parts = std::iter::once("init.mp4".to_owned()).chain(names);
     let read = |name: String| std::fs::read(out.join("package").join(folder).join(name)).unwrap();
@@ -242,7 +242,7 @@ fn holds(item: &WorkItem, made: &ChunkReport, film: &Path) {
     }
 }
 
-fn plays(out: &Path) {
+pub(crate) fn plays(out: &Path) {
     let times = |folder: &str| -> Vec<i64> {
         let path = joined(out, folder, 2);
         let args = ["-v", "error", "-select_streams", "v", "-show_entries", "frame=pts", "-of", "csv=p=0"];

@@ -6,6 +6,21 @@ mod segment;
 pub use init::{AudioInit, VideoInit, init_audio, init_video};
 pub use segment::{Kind, Segment, SegmentInput, SegmentSample, segment};
 
+use crate::boxes::children;
+
+/// The box in which the byte `at` of a segment lies, as `moof/traf/tfdt`: for messages about what differs there.
+pub fn place(segment: &[u8], at: usize) -> String {
+    let (mut path, mut within, mut at) = (String::new(), segment, at);
+    while let Some(found) = children(within).map_while(Result::ok).find(|c| (c.start..c.end()).contains(&at))
+    {
+        path = if path.is_empty() { found.name() } else { format!("{path}/{}", found.name()) };
+        let is_parent = matches!(&found.kind, b"moof" | b"traf");
+        let Some(inside) = at.checked_sub(found.start + found.head).filter(|_| is_parent) else { break };
+        (within, at) = (found.body, inside);
+    }
+    if path.is_empty() { "no box".to_owned() } else { path }
+}
+
 /// Why a segment cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CmafError {

@@ -3,7 +3,7 @@
 use super::{OutputError, Sample, SegmentPlan, only_track, same_config, same_timescale};
 use crate::argv::audio::encoded_range;
 use crate::argv::timeline::OFFSET_SECONDS;
-use reelmill_common::spec::{AAC_FRAME, AudioChunk};
+use reelmill_common::spec::{AAC_FRAME, AudioChunk, AudioSegment};
 use reelmill_media::fragments::{Config, Track};
 
 /// Checks ffmpeg's output of an audio chunk and sorts its packets into the chunk's segments, without the packets that
@@ -21,8 +21,6 @@ pub fn packets(chunk: &AudioChunk, file: &[u8]) -> Result<Vec<SegmentPlan>, Outp
     same_config(place, &track.config, &chunk.asc)?;
     grid(chunk, place, &track)?;
     let first = encoded_range(chunk).first_packet;
-    // samples presented and one packet of encoder delay
-    let end_of_track = chunk.total_samples + AAC_FRAME;
     let mut plans = Vec::with_capacity(chunk.segments.len());
     for segment in &chunk.segments {
         let sample = |p: u64| {
@@ -34,12 +32,8 @@ pub fn packets(chunk: &AudioChunk, file: &[u8]) -> Result<Vec<SegmentPlan>, Outp
             let what = format!("packets {} to {} were not encoded", segment.first_packet, segment.end_packet);
             return Err(OutputError::new(format!("{place}, segment {}", segment.number), what));
         };
-        plans.push(SegmentPlan {
-            number: segment.number.0,
-            start: (segment.first_packet * AAC_FRAME) as i64,
-            end: (segment.end_packet * AAC_FRAME).min(end_of_track) as i64,
-            samples,
-        });
+        let (start, end) = span(chunk, segment);
+        plans.push(SegmentPlan { number: segment.number.0, start, end, samples });
     }
     Ok(plans)
 }
@@ -66,4 +60,37 @@ fn grid(chunk: &AudioChunk, place: &str, track: &Track) -> Result<(), OutputErro
     }
     let what = format!("expected {expected} packets for {given} samples, found {}", track.samples.len());
     Err(OutputError::new(place, what))
+}
+
+/// One segment of an audio rendition, written earlier: the same is asked of it as of the encoder's output.
+///
+/// # Errors
+/// [`OutputError`] at the first packet that is not as planned.
+pub(crate) fn found_packets(
+    chunk: &AudioChunk,
+    segment: &AudioSegment,
+    samples: Vec<Sample>,
+) -> Result<SegmentPlan, OutputError> {
+    let place = format!("{}, segment {}", chunk.folder, segment.number);
+    let planned = segment.end_packet.saturating_sub(segment.first_packet);
+    if samples.len() as u64 != planned {
+        return Err(OutputError::new(place, format!("expected {planned} packets, found {}", samples.len())));
+    }
+    for (packet, s) in (segment.first_packet..).zip(&samples) {
+        let time = (packet * AAC_FRAME) as i64;
+        if s.time != time || !s.key {
+            let what = format!("expected packet {packet} at sample {time}, found one at {}", s.time);
+            return Err(OutputError::new(place, what));
+        }
+    }
+    let (start, end) = span(chunk, segment);
+    Ok(SegmentPlan { number: segment.number.0, start, end, samples })
+}
+
+/// Where a segment lies on the media timeline; the film's last packet is shortened to where its sound ends.
+fn span(chunk: &AudioChunk, segment: &AudioSegment) -> (i64, i64) {
+    // samples presented and one packet of encoder delay
+    let end_of_track = chunk.total_samples + AAC_FRAME;
+    let end = (segment.end_packet * AAC_FRAME).min(end_of_track);
+    ((segment.first_packet * AAC_FRAME) as i64, end as i64)
 }

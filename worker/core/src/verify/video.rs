@@ -1,8 +1,10 @@
 //! Frames of a rung against the frame table of the spec.
 
+use super::nal::is_idr;
 use super::{OutputError, Sample, SegmentPlan, only_track, same_config, same_timescale};
 use crate::argv::timeline::{encoder_timebase, encoder_times};
-use reelmill_common::spec::{VideoChunk, VideoRung};
+use reelmill_common::Ticks;
+use reelmill_common::spec::{SegmentSpan, VideoChunk, VideoRung};
 use reelmill_media::fragments::{Config, Track};
 
 /// Checks ffmpeg's output of rung `rung` and sorts its frames into the chunk's segments.
@@ -25,8 +27,7 @@ pub fn frames(chunk: &VideoChunk, rung: usize, file: &[u8]) -> Result<Vec<Segmen
     same_config(place, &track.config, &spec.avcc)?;
     let expected = expected(chunk, spec).map_err(|what| OutputError::new(place, what))?;
     let samples = at_output_times(chunk, place, &track, &expected)?;
-    let nal_length = spec.avcc.get(4).map_or(4, |b| usize::from(b & 3) + 1);
-    idrs(chunk, place, &samples, file, nal_length)?;
+    idrs(chunk, spec, &samples, file)?;
     into_segments(chunk, place, samples)
 }
 
@@ -96,21 +97,25 @@ fn at_output_times(
     Ok(track.samples.iter().zip(shown).map(sample).collect())
 }
 
-/// Every planned IDR is an IDR by its NAL units, not only by ffmpeg's flag; so is every frame flagged as one.
-fn idrs(
-    chunk: &VideoChunk,
-    place: &str,
-    samples: &[Sample],
-    file: &[u8],
-    nal_length: usize,
-) -> Result<(), OutputError> {
+/// Every planned IDR is an IDR by its NAL units, not only by its flag; flags and units agree on every frame.
+fn idrs(chunk: &VideoChunk, rung: &VideoRung, samples: &[Sample], file: &[u8]) -> Result<(), OutputError> {
+    let place = |time: i64| format!("{}, frame at {time}", rung.folder);
     let mut keys: Vec<i64> = Vec::new();
-    for s in samples.iter().filter(|s| s.key) {
-        if !file.get(s.range.clone()).is_some_and(|bytes| has_idr(bytes, nal_length)) {
-            let what = "is flagged as a key frame but holds no IDR picture";
-            return Err(OutputError::new(format!("{place}, frame at {}", s.time), what));
+    for s in samples {
+        let bytes = file.get(s.range.clone()).unwrap_or_default();
+        match (is_idr(bytes, &rung.avcc), s.key) {
+            (Ok(true), true) => keys.push(s.time),
+            (Ok(false), false) => {}
+            (Ok(false), true) => {
+                let what = "is flagged as a key frame but holds no IDR picture";
+                return Err(OutputError::new(place(s.time), what));
+            }
+            (Ok(true), false) => {
+                let what = "is an IDR picture but not flagged as a key frame";
+                return Err(OutputError::new(place(s.time), what));
+            }
+            (Err(what), _) => return Err(OutputError::new(place(s.time), what)),
         }
-        keys.push(s.time);
     }
     let mut times: Vec<i64> = samples.iter().map(|s| s.time).collect();
     times.sort_unstable();
@@ -121,23 +126,10 @@ fn idrs(
         let Some(frame) = times.get(at) else { continue };
         if keys.binary_search(frame).is_err() {
             let what = format!("expected an IDR for the one planned at {}, found none", planned.0);
-            return Err(OutputError::new(format!("{place}, frame at {frame}"), what));
+            return Err(OutputError::new(place(*frame), what));
         }
     }
     Ok(())
-}
-
-/// Does a length-prefixed access unit hold a coded slice of an IDR picture (nal_unit_type 5)?
-fn has_idr(mut bytes: &[u8], nal_length: usize) -> bool {
-    while let Some((prefix, rest)) = bytes.split_at_checked(nal_length) {
-        let length = prefix.iter().fold(0usize, |n, b| n << 8 | usize::from(*b));
-        let Some((nal, after)) = rest.split_at_checked(length) else { return false };
-        if nal.first().is_some_and(|b| b & 0x1f == 5) {
-            return true;
-        }
-        bytes = after;
-    }
-    false
 }
 
 /// Cuts the frames, in decode order, into the chunk's segments: each begins with its first frame, an IDR, and no frame
@@ -150,21 +142,11 @@ fn into_segments(
     let mut samples = samples.into_iter().peekable();
     let mut plans = Vec::with_capacity(chunk.segments.len());
     for span in &chunk.segments {
-        let place = || format!("{place}, segment {}", span.number);
         let mut own = Vec::new();
-        while let Some(s) = samples.next_if(|s| span.range.contains(reelmill_common::Ticks(s.time))) {
+        while let Some(s) = samples.next_if(|s| span.range.contains(Ticks(s.time))) {
             own.push(s);
         }
-        match own.first() {
-            Some(s) if s.key && s.time == span.range.start.0 => {}
-            first => {
-                let found = first.map_or("none".to_owned(), |s| {
-                    format!("{} at {}", if s.key { "an IDR" } else { "a frame that is no IDR" }, s.time)
-                });
-                let what = format!("expected an IDR at {} first, found {found}", span.range.start.0);
-                return Err(OutputError::new(place(), what));
-            }
-        }
+        starts_with_idr(place, span, &own)?;
         plans.push(SegmentPlan {
             number: span.number.0,
             start: span.range.start.0,
@@ -181,17 +163,42 @@ fn into_segments(
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::has_idr;
+/// The first frame in decode order is the segment's first one, and an IDR.
+fn starts_with_idr(place: &str, span: &SegmentSpan, samples: &[Sample]) -> Result<(), OutputError> {
+    let found = match samples.first() {
+        Some(s) if s.key && s.time == span.range.start.0 => return Ok(()),
+        Some(s) => format!("{} at {}", if s.key { "an IDR" } else { "a frame that is no IDR" }, s.time),
+        None => "none".to_owned(),
+    };
+    let what = format!("expected an IDR at {} first, found {found}", span.range.start.0);
+    Err(OutputError::new(format!("{place}, segment {}", span.number), what))
+}
 
-    #[test]
-    fn an_idr_is_found_behind_other_units() {
-        let unit =
-            |kind: u8, len: u8| [vec![0, 0, 0, len, 0x60 | kind], vec![0; usize::from(len) - 1]].concat();
-        assert!(has_idr(&[unit(6, 3), unit(5, 9)].concat(), 4));
-        assert!(!has_idr(&[unit(6, 3), unit(1, 9)].concat(), 4));
-        assert!(!has_idr(&[0, 0, 0, 9, 0x65], 4), "cut off");
-        assert!(!has_idr(&[], 4));
+/// One segment of a rung, written earlier: `samples` are those found in it, their bytes lie in `file`. The same is
+/// asked of it as of the encoder's output: each frame of the plan at its time, no other, IDRs where they are planned.
+///
+/// # Errors
+/// [`OutputError`] at the first thing that is not as planned.
+pub(crate) fn found_segment(
+    chunk: &VideoChunk,
+    rung: &VideoRung,
+    span: &SegmentSpan,
+    samples: Vec<Sample>,
+    file: &[u8],
+) -> Result<SegmentPlan, OutputError> {
+    let place = format!("{}, segment {}", rung.folder, span.number);
+    let planned = chunk.rung_frames(rung.settings.every).filter_map(|i| chunk.frames.output.get(i));
+    let planned: Vec<i64> = planned.filter(|t| span.range.contains(Ticks(*t))).collect();
+    let mut found: Vec<i64> = samples.iter().map(|s| s.time).collect();
+    found.sort_unstable();
+    if found.len() != planned.len() {
+        let what = format!("expected {} frames, found {}", planned.len(), found.len());
+        return Err(OutputError::new(place, what));
     }
+    if let Some((found, planned)) = found.iter().zip(&planned).find(|(found, planned)| found != planned) {
+        return Err(OutputError::new(place, format!("expected a frame at {planned}, found one at {found}")));
+    }
+    idrs(chunk, rung, &samples, file)?;
+    starts_with_idr(&rung.folder, span, &samples)?;
+    Ok(SegmentPlan { number: span.number.0, start: span.range.start.0, end: span.range.end.0, samples })
 }

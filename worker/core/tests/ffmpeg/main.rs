@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "these tests run programs and read what they wrote")]
 #![allow(clippy::unwrap_used, reason = "the allowance for tests does not reach functions that tests share")]
 
+mod adopt;
 mod corpus;
 mod look;
 mod run;
