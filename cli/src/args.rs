@@ -17,9 +17,10 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Log filter, e.g. `info` or `reelmill_worker=debug`. Logs go to stderr.
-    #[arg(long, global = true, env = "REELMILL_LOG", default_value = "warn", value_name = "FILTER")]
-    pub(crate) log: String,
+    /// Log filter, e.g. `info` or `reelmill_worker=debug`. Logs go to stderr. Default: `info` for the long-running
+    /// roles, `error` for the rest.
+    #[arg(long, global = true, env = "REELMILL_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
     /// Write logs as JSON, one object a line.
     #[arg(long, global = true)]
     pub(crate) log_json: bool,
@@ -41,6 +42,16 @@ pub(crate) enum Command {
     Jobs(Jobs),
     /// Prove that this machine can do the work: ffmpeg, encoders, scratch space, coordinator.
     Doctor(Doctor),
+}
+
+impl Command {
+    /// What is logged when nobody says what: a role tells its operator what it does, a command speaks for itself.
+    pub(crate) fn default_log(&self) -> &'static str {
+        match self {
+            Self::Serve(_) | Self::Coordinator(_) | Self::Worker(_) => "info",
+            _ => "error",
+        }
+    }
 }
 
 /// How a film is to be encoded.

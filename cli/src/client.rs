@@ -48,14 +48,14 @@ impl Client {
     /// Hands in a job; says whether it is new.
     pub(crate) async fn submit(&mut self, request: &JobRequest) -> Result<(JobView, bool), Failure> {
         let request = wire::SubmitRequest { job: Some(request.into()) };
-        let answer = self.call(async |mut c| c.submit(request.clone()).await).await?;
+        let answer = self.call(refused_submission, async |mut c| c.submit(request.clone()).await).await?;
         Ok((view(answer.job)?, answer.created))
     }
 
     /// One job.
     pub(crate) async fn get(&mut self, id: &JobId) -> Result<JobView, Failure> {
         let request = wire::GetRequest { id: id.to_string() };
-        view(self.call(async |mut c| c.get(request.clone()).await).await?.job)
+        view(self.call(refused, async |mut c| c.get(request.clone()).await).await?.job)
     }
 
     /// All jobs, newest first.
@@ -63,12 +63,13 @@ impl Client {
         let (mut jobs, mut page_token) = (Vec::new(), String::new());
         loop {
             let request = wire::ListRequest { page_size: 200, page_token };
-            let page = self.call(async |mut c| c.list(request.clone()).await).await?;
+            let page = self.call(refused, async |mut c| c.list(request.clone()).await).await?;
             for job in page.jobs {
                 jobs.push(view(Some(job))?);
             }
             page_token = page.next_page_token;
             if page_token.is_empty() {
+                jobs.sort_by(|a: &JobView, b| (b.submitted_unix_ms, &b.id).cmp(&(a.submitted_unix_ms, &a.id)));
                 return Ok(jobs);
             }
         }
@@ -77,25 +78,25 @@ impl Client {
     /// Stops a job.
     pub(crate) async fn cancel(&mut self, id: &JobId) -> Result<JobView, Failure> {
         let request = wire::CancelRequest { id: id.to_string() };
-        view(self.call(async |mut c| c.cancel(request.clone()).await).await?.job)
+        view(self.call(refused, async |mut c| c.cancel(request.clone()).await).await?.job)
     }
 
     /// Starts a job again.
     pub(crate) async fn retry(&mut self, id: &JobId) -> Result<JobView, Failure> {
         let request = wire::RetryRequest { id: id.to_string() };
-        view(self.call(async |mut c| c.retry(request.clone()).await).await?.job)
+        view(self.call(refused, async |mut c| c.retry(request.clone()).await).await?.job)
     }
 
     /// Deletes a job.
     pub(crate) async fn delete(&mut self, id: &JobId) -> Result<JobView, Failure> {
         let request = wire::DeleteRequest { id: id.to_string() };
-        view(self.call(async |mut c| c.delete(request.clone()).await).await?.job)
+        view(self.call(refused, async |mut c| c.delete(request.clone()).await).await?.job)
     }
 
     /// The job, why it is where it is, and what its plan decided.
     pub(crate) async fn explain(&mut self, id: &JobId) -> Result<(JobView, Vec<String>, Vec<String>), Failure> {
         let request = wire::ExplainRequest { id: id.to_string() };
-        let answer = self.call(async |mut c| c.explain(request.clone()).await).await?;
+        let answer = self.call(refused, async |mut c| c.explain(request.clone()).await).await?;
         Ok((view(answer.job)?, answer.reasons, answer.decisions))
     }
 
@@ -109,7 +110,7 @@ impl Client {
         loop {
             let after_version = seen.as_ref().map_or(0, |v| v.version);
             let request = wire::WatchRequest { id: id.to_string(), after_version };
-            let mut stream = self.call(async |mut c| c.watch(request.clone()).await).await?;
+            let mut stream = self.call(refused, async |mut c| c.watch(request.clone()).await).await?;
             while let Ok(Some(message)) = stream.message().await {
                 match change(message)? {
                     Some(Change::Job(view)) => seen = Some(*view),
@@ -127,7 +128,9 @@ impl Client {
             // The stream has ended: at the job's end, or because a connection or a leader was lost. Ask.
             let now = self.get(id).await?;
             if now.state.is_terminal() {
-                each(&now);
+                if seen.as_ref() != Some(&now) {
+                    each(&now);
+                }
                 return Ok(now);
             }
             tokio::time::sleep(PAUSE).await;
@@ -136,7 +139,11 @@ impl Client {
 
     /// One call to the leader, looked for over all addresses. Every call of the service may be repeated: those that
     /// change something are idempotent (Submit by its key, the others by the job's state).
-    async fn call<T, F>(&mut self, call: impl Fn(JobsClient<Channel>) -> F) -> Result<T, Failure>
+    async fn call<T, F>(
+        &mut self,
+        refused: fn(&Status) -> Failure,
+        call: impl Fn(JobsClient<Channel>) -> F,
+    ) -> Result<T, Failure>
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
@@ -225,6 +232,14 @@ fn strange(what: &str) -> Failure {
         Exit::Unreachable,
         format!("the coordinator answered something this version cannot read ({what}); use equal versions"),
     )
+}
+
+/// A film that is not there, or may not be read, is the input's fault and not the command line's.
+fn refused_submission(status: &Status) -> Failure {
+    match status.code() {
+        Code::NotFound | Code::PermissionDenied => Failure::new(Exit::Input, status.message().to_owned()),
+        _ => refused(status),
+    }
 }
 
 fn refused(status: &Status) -> Failure {
