@@ -29,6 +29,9 @@ impl Leader {
     /// Settles what a worker reports. May come any number of times; only the first time can change anything.
     pub(crate) fn settle(&mut self, turn: &mut Turn<'_>, session: SessionId, ended: Ended) {
         let Some(worker) = self.sessions.get(&session).cloned() else { return };
+        if let Some(w) = self.workers.get_mut(&worker) {
+            w.heard = turn.now;
+        }
         let attempt = ended.attempt;
         let verdict = self.judge(turn, &worker, ended);
         turn.then(Effect::Send { session, term: self.term, message: ToWorker::Settled { attempt, verdict } });

@@ -124,12 +124,11 @@ impl World {
             }
             let retried = self.clients[n].retried.get(&job).copied().unwrap_or(0);
             let hopeless = matches!(&state, JobState::Failed(FailReason { kind: FaultKind::Source, .. }));
+            let failed = matches!(state, JobState::Failed(_) | JobState::Cancelled);
             match state {
-                JobState::Failed(_) | JobState::Cancelled if !hopeless && retried < RETRIES && fickle > 0 => {
-                    if self.rng.chance(400) {
-                        self.clients[n].retried.insert(job.clone(), retried + 1);
-                        self.wish(n, Wish::Retry(job));
-                    }
+                _ if failed && !hopeless && retried < RETRIES && fickle > 0 && self.rng.chance(400) => {
+                    self.clients[n].retried.insert(job.clone(), retried + 1);
+                    self.wish(n, Wish::Retry(job));
                 }
                 s if s.is_terminal() && self.rng.chance(fickle) => {
                     self.clients[n].deleted.push(job.clone());

@@ -2,7 +2,7 @@
 
 use super::net::{Conn, ConnId};
 use super::rng::Rng;
-use super::scenario::UPLOAD_MAX_MS;
+use super::scenario::{Scenario, UPLOAD_MAX_MS};
 use super::world::{Clock, What, World};
 use reelmill_common::outcome::{
     AnalyseReport, AttemptCost, ChunkReport, Fault, FaultKind, Report, ReportBody,
@@ -59,7 +59,10 @@ pub(super) struct Labour {
 
 impl Labour {
     /// A worker that was not started yet.
-    pub(super) fn new(rng: &mut Rng) -> Self {
+    pub(super) fn new(rng: &mut Rng, scenario: &Scenario) -> Self {
+        // a fleet that is fair has much to do, and must come to its end
+        let slowness: &[u64] =
+            if scenario.fair { &[700, 1_000, 1_500] } else { &[700, 1_000, 1_000, 1_500, 4_000] };
         Self {
             life: 0,
             clock: Clock::new(rng),
@@ -77,7 +80,7 @@ impl Labour {
             greeted: Millis(0),
             ticks_at: None,
             dials: 0,
-            slow_permille: rng.pick(&[700, 1_000, 1_000, 1_500, 4_000]),
+            slow_permille: rng.pick(slowness),
         }
     }
 }
@@ -92,7 +95,8 @@ impl World {
         self.evidence(w, None);
         let old = &self.workers[w];
         let (life, clock, slow_permille) = (old.life + 1, old.clock, old.slow_permille);
-        self.workers[w] = Labour { life, clock, slow_permille, ..Labour::new(&mut self.rng.clone()) };
+        self.workers[w] =
+            Labour { life, clock, slow_permille, ..Labour::new(&mut self.rng.clone(), &self.scenario) };
         self.close_all(|conn| conn.worker == w);
         self.soon(5_000, What::WorkerStarts(w));
     }
@@ -269,6 +273,8 @@ impl World {
                 renewed.values_mut().for_each(|r| *r = (*r).max(greeted));
             }
             ToWorker::Lease(lease) => {
+                // again, if a Revoke has overtaken it
+                worker.leased.insert(lease.attempt);
                 worker.renewed.entry(lease.attempt).or_insert(worker.answered);
             }
             ToWorker::HeartbeatAck { sequence } => {

@@ -197,7 +197,7 @@ fn chances(rng: &mut Rng, fair: bool) -> Chances {
         return Chances { error_before: 5, error_after: 5, stall: 5, ..Chances::NONE };
     }
     // some networks are slow, some are rotten
-    let latency_ms = if rng.chance(200) { 1_800 } else { 30 };
+    let latency_ms = if rng.chance(400) { 1_800 } else { 30 };
     let net = if rng.chance(150) { 12 } else { 1 };
     let mut some = |high: u64| if rng.chance(250) { 0 } else { rng.range(1, high) };
     Chances {

@@ -172,7 +172,7 @@ impl World {
     pub(super) fn new(scenario: Scenario, bug: super::Bug, print: bool) -> Self {
         let mut rng = Rng::new(scenario.seed.wrapping_mul(0x9e37_79b9).wrapping_add(1));
         let controls = (0..CONTROLS).map(|_| Control::new(&mut rng)).collect();
-        let workers = (0..scenario.workers.len()).map(|_| Labour::new(&mut rng)).collect();
+        let workers = (0..scenario.workers.len()).map(|_| Labour::new(&mut rng, &scenario)).collect();
         let clients = scenario.tenants.iter().map(|_| Client::new(&scenario, &mut rng)).collect();
         let mut this = Self {
             now_ms: 0,
