@@ -46,6 +46,24 @@ fn apart(a: &[u8], b: &[u8], plane: usize) -> u32 {
     sum * 16 / Pictures::SAMPLES as u32
 }
 
+/// The luma of the source's due frames in the tones of the package: each level becomes the mean level that it has
+/// become over the whole film. A change of colour space moves levels, and would look like a fade of its own.
+fn as_shown(source: &Pictures, shown: &Pictures, due: &[usize]) -> Vec<Vec<u8>> {
+    let mut sums = [(0u64, 0u64); 256];
+    for (frame, k) in shown.frames.iter().zip(due) {
+        for (to, from) in frame.iter().zip(&source.frames[*k]).take(Pictures::SAMPLES) {
+            let (sum, count) = &mut sums[usize::from(*from)];
+            *sum += u64::from(*to);
+            *count += 1;
+        }
+    }
+    let tone = |level: u8| {
+        let (sum, count) = sums[usize::from(level)];
+        if count == 0 { level } else { (sum / count) as u8 }
+    };
+    due.iter().map(|k| source.frames[*k][..Pictures::SAMPLES].iter().map(|l| tone(*l)).collect()).collect()
+}
+
 fn compare_pictures(r: &Rendition, source: &Pictures, found: &mut Vec<Finding>) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let joined = scratch.path().join("joined.mp4");
@@ -62,7 +80,8 @@ fn compare_pictures(r: &Rendition, source: &Pictures, found: &mut Vec<Finding>) 
     }
     compare_times(r, source, &shown, &due, found);
     // Sixteenths of a level: a frame may not look more like its neighbour's place than like its own.
-    let distance = |i: usize, k: usize| apart(&shown.frames[i], &source.frames[due[k]], 0);
+    let toned = as_shown(source, &shown, &due);
+    let distance = |i: usize, k: usize| apart(&shown.frames[i], &toned[k], 0);
     let misplaced = (1..due.len().saturating_sub(1)).find(|i| {
         let own = distance(*i, *i);
         own > 64 && own > distance(*i, i - 1).min(distance(*i, i + 1)) + 16
