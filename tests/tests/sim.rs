@@ -25,6 +25,12 @@ const EVERYTHING: &[&str] = &[
     "agent: heard an older term",
     "agent: heartbeat",
     "agent: outcome",
+    "attempt: committed",
+    "attempt: faulted",
+    "attempt: not needed",
+    "attempt: offered",
+    "attempt: second of a straggler",
+    "attempt: vanished",
     "client: asked a standby",
     "client: cancelled",
     "client: deleted",
@@ -61,6 +67,7 @@ const EVERYTHING: &[&str] = &[
     "job: publishing",
     "job: run again",
     "job: running",
+    "lease: alone",
     "lease: offered",
     "net: connected",
     "net: dropped",
@@ -106,6 +113,7 @@ const EVERYTHING: &[&str] = &[
     "worker: left",
     "worker: paused",
     "worker: started",
+    "worker: suspended",
 ];
 
 fn number(name: &str) -> Option<u64> {

@@ -1,8 +1,8 @@
 //! The simulation: the two real machines, and models of everything around them.
 //!
-//! Coordinators ([`control`]), workers ([`labour`]), clients ([`client`]), the network ([`net`]), the state store and
+//! Coordinators ([`control`], [`sessions`], [`tasks`]), workers ([`labour`]), clients ([`client`]), the network ([`net`]), the state store and
 //! object storage ([`store`]) live in one [`world`] of virtual time and one stream of chance, so a seed is a whole
-//! history that can be run again. At every step the [`laws`] are checked: what must be true whatever goes wrong. A
+//! history that can be run again. At every step the [`laws`] are checked (what coordinators let go, by [`watch`]): what must be true whatever goes wrong. A
 //! seed says what goes wrong ([`scenario`]); faults stop at a time, and within half an hour after it every job must
 //! have ended.
 //!
@@ -15,8 +15,11 @@ mod laws;
 mod net;
 mod rng;
 mod scenario;
+mod sessions;
 mod store;
 pub mod tally;
+mod tasks;
+mod watch;
 mod world;
 
 use reelmill_coordinator_core::{Coordinator, CoordinatorConfig, sabotage::Sabotage as ControlBug};

@@ -1,0 +1,146 @@
+//! Laws over what a coordinator lets go: leases, messages, tasks, and how it shares the fleet between tenants.
+
+use super::world::World;
+use reelmill_common::job::JobState;
+use reelmill_common::outcome::Verdict;
+use reelmill_common::session::ToWorker;
+use reelmill_common::{FencingTerm, TenantId};
+use reelmill_coordinator_core::{LeaseOrder, Task, TaskKind, TenantView, WorkKind};
+use std::collections::BTreeSet;
+
+impl World {
+    pub(super) fn is_true_leader(&self, c: usize) -> bool {
+        let control = &self.controls[c];
+        control.term.is_some_and(|t| self.store.leads(c, control.life, t))
+    }
+
+    pub(super) fn law_of_lease(&mut self, c: usize, order: &LeaseOrder) {
+        let record = self.store.job(&order.job).map(|j| (j.state.clone(), j.plan.is_some()));
+        if self.is_true_leader(c) {
+            let encode = order.kind == WorkKind::Encode;
+            let right = match &record {
+                None => false,
+                Some((JobState::Accepted, _)) => false,
+                Some((_, planned)) => !encode || *planned,
+            };
+            if !right {
+                self.laws.breach(format!("{} is leased while {} is {record:?}", order.attempt, order.job));
+            }
+        }
+        let Some((_, spec)) = self.laws.spec(&order.job, order.spec) else {
+            return self.laws.breach(format!("a lease of an unknown spec of {}", order.job));
+        };
+        let Some(conn) = self.controls[c].conns.get(&order.session).and_then(|id| self.conns.get(id)) else {
+            return;
+        };
+        let capability = self.capability(conn.worker).clone();
+        if !capability.meets(spec.needs) {
+            let worker = &capability.worker;
+            self.laws.breach(format!("{worker} was leased what it cannot do: {:?}", spec.needs));
+        }
+        let held = self.controls[c].leases.get(&order.session).map_or(0, BTreeSet::len);
+        if held >= capability.slots as usize {
+            let worker = &capability.worker;
+            self.laws.breach(format!("{worker} has {} slots and was leased {}", capability.slots, held + 1));
+        }
+    }
+
+    pub(super) fn law_of_message(&mut self, c: usize, term: FencingTerm, message: &ToWorker) {
+        match message {
+            ToWorker::Settled { attempt, verdict } => {
+                self.tally.count(match verdict {
+                    Verdict::Won => "settled: won",
+                    Verdict::Lost => "settled: lost",
+                    Verdict::Gone => "settled: gone",
+                });
+                let won = self.laws.is_winner(*attempt);
+                if *verdict == Verdict::Won && !won {
+                    self.laws.breach(format!("{attempt} was told that it won and is not committed"));
+                }
+                if *verdict == Verdict::Lost && won && self.is_true_leader(c) {
+                    self.laws.breach(format!("{attempt} is committed and was told that it lost"));
+                }
+                if *verdict != Verdict::Won {
+                    self.laws.told_over(term, *attempt);
+                }
+            }
+            ToWorker::Revoke { attempt } => {
+                self.tally.count("revoked");
+                self.laws.told_over(term, *attempt);
+            }
+            ToWorker::Granted { attempt, allowed } => {
+                self.tally.count(if *allowed { "grant: allowed" } else { "grant: refused" });
+                if *allowed && self.laws.was_told_over(term, *attempt) {
+                    self.laws.breach(format!("{attempt} may upload after it was told that it is over"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn law_of_task(&mut self, c: usize, task: &Task) {
+        if !self.is_true_leader(c) {
+            return;
+        }
+        let state = self.store.job(&task.job).map(|j| j.state.clone());
+        // a job that was stopped in the same write forgets its task next
+        let stopped = matches!(state, Some(JobState::Cancelled | JobState::Failed(_)));
+        let right = match task.kind {
+            TaskKind::WriteManifests => state == Some(JobState::Publishing),
+            TaskKind::Collect => state == Some(JobState::Collecting),
+            TaskKind::BuildManifests => {
+                stopped || matches!(state, Some(JobState::Planned | JobState::Running))
+            }
+            TaskKind::LoadPlan => stopped || state == Some(JobState::Running),
+            TaskKind::PrepareAnalyse | TaskKind::MakePlan => stopped || state == Some(JobState::Indexing),
+        };
+        if !right {
+            self.laws.breach(format!("{:?} of {} begins while it is {state:?}", task.kind, task.job));
+        }
+        if task.kind == TaskKind::BuildManifests {
+            let chunks = self.laws.film(&task.job).map(|f| f.chunks.clone()).unwrap_or_default();
+            let open = chunks.iter().filter(|s| self.store.commit(&task.job, s.id).is_none()).count();
+            if open > 0 {
+                self.laws.breach(format!("manifests of {} are built with {open} chunks open", task.job));
+            }
+        }
+    }
+
+    /// Start-time fair queueing's bound, over every interval in which two tenants have work that waits.
+    pub(super) fn check_fairness(&mut self, c: usize) {
+        if !self.scenario.fair {
+            return;
+        }
+        let now = self.controls[c].clock.read(self.now_ms);
+        let Some(machine) = &self.controls[c].machine else { return };
+        let waiting: Vec<_> = machine.tenants(now).into_iter().filter(|t| t.ready > 0).collect();
+        let config = self.scenario.config();
+        let slots: u64 = self.scenario.workers.iter().map(|w| u64::from(w.slots)).sum();
+        let largest =
+            self.scenario.films.iter().flat_map(|f| &f.chunks).map(|s| s.cost_ms).max().unwrap_or(0);
+        let largest = largest.max(2_000); // the Index item
+        let since = &mut self.controls[c].fair_since;
+        since.retain(|t, _| waiting.iter().any(|w| w.tenant == *t));
+        let fresh = waiting.iter().any(|w| !since.contains_key(&w.tenant));
+        if fresh {
+            // a tenant joins: one interval over all of them begins
+            *since = waiting.iter().map(|w| (w.tenant.clone(), w.served_ms)).collect();
+        }
+        for a in &waiting {
+            for b in &waiting {
+                let weight = |t: &TenantId| u64::from(config.weights.get(t).copied().unwrap_or(1));
+                let (wa, wb) = (weight(&a.tenant), weight(&b.tenant));
+                let served = |t: &TenantView| t.served_ms - since[&t.tenant];
+                // both sides times wa * wb
+                let apart = (served(a) * wb).abs_diff(served(b) * wa);
+                if apart > (slots + 1) * largest * (wa + wb) {
+                    let what = format!("{} got {}, {} got {}", a.tenant, served(a), b.tenant, served(b));
+                    return self.laws.breach(format!("unfair: {what}, with weights {wa} and {wb}"));
+                }
+            }
+        }
+        if waiting.len() > 1 {
+            self.tally.count("fairness: checked");
+        }
+    }
+}
