@@ -59,7 +59,7 @@ fn as_shown(source: &Pictures, shown: &Pictures, due: &[usize]) -> Vec<Vec<u8>> 
     }
     let tone = |level: u8| {
         let (sum, count) = sums[usize::from(level)];
-        if count == 0 { level } else { (sum / count) as u8 }
+        sum.checked_div(count).map_or(level, |mean| mean as u8)
     };
     due.iter().map(|k| source.frames[*k][..Pictures::SAMPLES].iter().map(|l| tone(*l)).collect()).collect()
 }
