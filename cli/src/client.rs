@@ -69,7 +69,9 @@ impl Client {
             }
             page_token = page.next_page_token;
             if page_token.is_empty() {
-                jobs.sort_by(|a: &JobView, b| (b.submitted_unix_ms, &b.id).cmp(&(a.submitted_unix_ms, &a.id)));
+                jobs.sort_by(|a: &JobView, b| {
+                    (b.submitted_unix_ms, &b.id).cmp(&(a.submitted_unix_ms, &a.id))
+                });
                 return Ok(jobs);
             }
         }
@@ -94,7 +96,10 @@ impl Client {
     }
 
     /// The job, why it is where it is, and what its plan decided.
-    pub(crate) async fn explain(&mut self, id: &JobId) -> Result<(JobView, Vec<String>, Vec<String>), Failure> {
+    pub(crate) async fn explain(
+        &mut self,
+        id: &JobId,
+    ) -> Result<(JobView, Vec<String>, Vec<String>), Failure> {
         let request = wire::ExplainRequest { id: id.to_string() };
         let answer = self.call(refused, async |mut c| c.explain(request.clone()).await).await?;
         Ok((view(answer.job)?, answer.reasons, answer.decisions))
@@ -244,7 +249,9 @@ fn refused_submission(status: &Status) -> Failure {
 
 fn refused(status: &Status) -> Failure {
     let exit = match status.code() {
-        Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition => Exit::Usage,
+        Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition => {
+            Exit::Usage
+        }
         Code::Cancelled => Exit::Cancelled,
         _ => Exit::Unreachable,
     };

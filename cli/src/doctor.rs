@@ -53,7 +53,8 @@ async fn store(url: &str) -> Result<String, BlobError> {
 async fn probe(blobs: &Blobs, name: &str) -> Result<String, BlobError> {
     const CONTENT: &[u8] = b"reelmill doctor: round trip, range, create-only";
     let wrong = |what: &str| BlobError::new(BlobErrorKind::Invalid, what.to_owned());
-    let put = |content: &'static [u8]| blobs.put_create(name, Bytes::from_static(content), PutOptions::default());
+    let put =
+        |content: &'static [u8]| blobs.put_create(name, Bytes::from_static(content), PutOptions::default());
     if !matches!(put(CONTENT).await?, PutOutcome::Created) {
         return Err(wrong("a new name was there already: the listing or another client interferes"));
     }

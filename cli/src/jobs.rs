@@ -87,7 +87,10 @@ async fn explain(one: &OneJob) -> CommandResult {
     let (mut client, id) = open(one)?;
     let (view, reasons, decisions) = client.explain(&id).await?;
     if one.json {
-        println!("{}", json!({ "job_id": id.as_str(), "state": view.state.name(), "reasons": reasons, "decisions": decisions }));
+        println!(
+            "{}",
+            json!({ "job_id": id.as_str(), "state": view.state.name(), "reasons": reasons, "decisions": decisions })
+        );
         return Ok(Exit::Done);
     }
     println!("{}", show::job_text(&view));

@@ -86,7 +86,9 @@ pub(crate) fn absolute(source: &str) -> Result<String, Failure> {
         .map_err(|e| Failure::new(Exit::Input, format!("cannot use {source:?} as a path: {e}")))?;
     match path.into_os_string().into_string() {
         Ok(text) => Ok(text),
-        Err(_) => Err(Failure::new(Exit::Input, format!("the path {source:?} is not valid UTF-8: rename it"))),
+        Err(_) => {
+            Err(Failure::new(Exit::Input, format!("the path {source:?} is not valid UTF-8: rename it")))
+        }
     }
 }
 

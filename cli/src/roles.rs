@@ -4,6 +4,7 @@ use crate::args::{Coordinator, Listen, Serve, Worker};
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::signals::{self, Signals};
 use reelmill_common::ids::WorkerId;
+use reelmill_coordinator::state::StateErrorKind;
 use reelmill_coordinator::{CoordinatorConfig, CoordinatorError, CoordinatorErrorKind, Running};
 use reelmill_worker::{Stop, WorkerConfig, WorkerError};
 use std::path::{Path, PathBuf};
@@ -241,7 +242,9 @@ fn own_name() -> String {
 }
 
 fn coordinator_failure(e: CoordinatorError) -> Failure {
+    let locked = matches!(&e, CoordinatorError::State(s) if s.kind() == StateErrorKind::Locked);
     let exit = match e.kind() {
+        _ if locked => Exit::Usage,
         CoordinatorErrorKind::Usage => Exit::Usage,
         CoordinatorErrorKind::Storage => Exit::Unreachable,
         CoordinatorErrorKind::Internal => Exit::Encoder,

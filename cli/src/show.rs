@@ -99,7 +99,13 @@ pub(crate) fn job_text(view: &JobView) -> String {
         format!("job        {}", view.id),
         format!("source     {}", view.source),
         format!("state      {} (run {})", view.state.name(), view.run.0),
-        format!("done       {}% ({} of {} chunks, {} running)", percent(view), p.chunks_done, p.chunks_total, p.chunks_running),
+        format!(
+            "done       {}% ({} of {} chunks, {} running)",
+            percent(view),
+            p.chunks_done,
+            p.chunks_total,
+            p.chunks_running
+        ),
     ];
     if let JobState::Failed(reason) = &view.state {
         lines.push(format!("reason     {}", reason.message));

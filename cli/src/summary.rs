@@ -121,7 +121,10 @@ fn text(report: &Report, out: &str, wall_ms: u64) -> String {
         ),
     ];
     if t.faults + t.losses > 0 {
-        lines.push(format!("{} attempts failed and {} were lost on the way; all were repeated", t.faults, t.losses));
+        lines.push(format!(
+            "{} attempts failed and {} were lost on the way; all were repeated",
+            t.faults, t.losses
+        ));
     }
     let base = out.trim_end_matches('/');
     lines.push(format!("{base}/master.m3u8\n{base}/manifest.mpd"));
@@ -149,7 +152,9 @@ mod tests {
         }))
         .expect("report");
         let text = text(&report, "out/", 44_000);
-        for part in ["720p", "1280x720", "2108", "audio", "2.0x", "1 attempts failed", "out/master.m3u8", "31.0 MB"] {
+        for part in
+            ["720p", "1280x720", "2108", "audio", "2.0x", "1 attempts failed", "out/master.m3u8", "31.0 MB"]
+        {
             assert!(text.contains(part), "{part} in\n{text}");
         }
     }

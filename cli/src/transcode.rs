@@ -13,8 +13,8 @@ use crate::{jobs, request, roles, summary};
 use reelmill_blob::BlobErrorKind;
 use reelmill_common::Sha256;
 use reelmill_common::ids::{IdempotencyKey, JobId};
-use reelmill_coordinator::CoordinatorConfig;
 use reelmill_common::job::{JobRequest, JobState, JobView};
+use reelmill_coordinator::CoordinatorConfig;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, UNIX_EPOCH};
 
@@ -46,7 +46,10 @@ pub(crate) async fn run(args: Transcode) -> CommandResult {
         summary::print(&end, &place.out, started.elapsed(), args.json).await?;
     }
     if exit == Exit::Encoder || exit == Exit::Unreachable {
-        eprintln!("finished chunks are kept in {}: the same command goes on from there", place.state.display());
+        eprintln!(
+            "finished chunks are kept in {}: the same command goes on from there",
+            place.state.display()
+        );
     }
     jobs::ended(&end)
 }
@@ -140,7 +143,7 @@ struct Place {
     out: String,
     /// State and work files.
     state: PathBuf,
-    /// The package's directory, if this command made it: removed again when nothing came of it.
+    /// The package's directory, if this command made it: removed again when the input is at fault.
     made: Option<PathBuf>,
 }
 
@@ -173,13 +176,12 @@ impl Place {
         if exit == Exit::Usage || (keep && self.has_work()) {
             return;
         }
-        if let Err(e) = std::fs::remove_dir_all(&self.state) {
-            tracing::warn!(directory = %self.state.display(), error = %e, "cannot remove the state directory");
-        }
+        remove(&self.state);
         if exit != Exit::Done
             && let Some(made) = &self.made
         {
-            remove_empty(made);
+            // everything in it is this command's, and no root names it
+            remove(made);
         }
     }
 
@@ -189,15 +191,8 @@ impl Place {
     }
 }
 
-/// Removes `directory` and the directories in it as far as they are empty; files stay.
-fn remove_empty(directory: &Path) {
-    if let Ok(entries) = std::fs::read_dir(directory) {
-        for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
-            remove_empty(&entry.path());
-        }
-    }
-    // fails, as it should, when a file is left
-    if std::fs::remove_dir(directory).is_err() {
-        tracing::debug!(directory = %directory.display(), "not empty: left in place");
+fn remove(directory: &Path) {
+    if let Err(e) = std::fs::remove_dir_all(directory) {
+        eprintln!("reelmill: cannot remove {}: {e}", directory.display());
     }
 }
