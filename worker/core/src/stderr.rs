@@ -171,6 +171,14 @@ pub fn classify(what: &str, ending: &Ending, tail: &Tail) -> Fault {
     Fault { kind, message, detail: tail.text() }
 }
 
+/// The fault of a run that ended well and yet said that it could not write: ffmpeg 5.1 counts a failed trailer as
+/// success.
+pub fn out_of_room(what: &str, tail: &Tail) -> Option<Fault> {
+    let (kind, meaning, signs) = &SIGNS[0];
+    let line = tail.lines.iter().rev().find(|l| signs.iter().any(|s| l.to_lowercase().contains(s)))?;
+    Some(Fault { kind: *kind, message: format!("{what}: {meaning} ({})", plain(line)), detail: tail.text() })
+}
+
 fn exited(what: &str, code: i32, tail: &Tail) -> (FaultKind, String) {
     let lower: Vec<String> = tail.lines.iter().map(|l| l.to_lowercase()).collect();
     let said = |signs: &[&str]| lower.iter().rposition(|l| signs.iter().any(|s| l.contains(s)));
@@ -225,6 +233,15 @@ mod tests {
         ] {
             assert_eq!(redact(line), clean);
         }
+    }
+
+    #[test]
+    fn a_full_disk_is_seen_whatever_the_exit_code() {
+        let full = tail(&["[mp4 @ 0x1] [error] Error writing trailer: No space left on device"]);
+        let fault = out_of_room("encoding chunk 3", &full).expect("a fault");
+        assert_eq!(fault.kind, FaultKind::Storage);
+        assert!(fault.message.starts_with("encoding chunk 3: there is no room"), "{fault}");
+        assert_eq!(out_of_room("encoding chunk 3", &tail(&["[error] something else"])), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use reelmill_worker_core::argv;
 use reelmill_worker_core::argv::timeline::OFFSET_SECONDS;
 use reelmill_worker_core::build;
 use reelmill_worker_core::progress::Update;
+use reelmill_worker_core::stderr::out_of_room;
 use reelmill_worker_core::verify::OutputError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -101,7 +102,10 @@ async fn run(
     let local = source.reader().local_path().map_or(0, |_| ran.cost.read_bytes);
     cost.source_bytes = source.bytes_read() + local;
     metrics::source_bytes(local);
-    Ok(ran.stderr)
+    match out_of_room(what, &fault::tail(&ran.stderr)) {
+        Some(full) => Err(full),
+        None => Ok(ran.stderr),
+    }
 }
 
 fn begin(work: &Work, stderr: &str) -> ChunkReport {
