@@ -73,6 +73,37 @@ impl X264Preset {
     }
 }
 
+/// The colour that a job's pictures are delivered in, limited range: what the SPS and `colr` of its every rung say.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum OutputColour {
+    /// BT.709: sources that say their colour are converted to it.
+    Bt709,
+    /// BT.601 of 525 lines: a source that does not say its colour and is taken for this keeps its pixels.
+    Bt601Line525,
+    /// BT.601 of 625 lines, likewise.
+    Bt601Line625,
+}
+
+impl OutputColour {
+    /// Stable name, used in canonical forms and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bt709 => "BT.709",
+            Self::Bt601Line525 => "BT.601 of 525 lines",
+            Self::Bt601Line625 => "BT.601 of 625 lines",
+        }
+    }
+
+    /// Primaries, transfer and matrix as code points of ISO/IEC 23091-2.
+    pub fn code_points(self) -> [u8; 3] {
+        match self {
+            Self::Bt709 => [1, 1, 1],
+            Self::Bt601Line525 => [6, 6, 6],
+            Self::Bt601Line625 => [5, 6, 5],
+        }
+    }
+}
+
 /// One video rung's encoder settings, complete: equal settings and equal binding give interchangeable segments.
 #[derive(Clone, PartialEq, Eq, Debug, Hash)]
 pub struct VideoSettings {
@@ -106,6 +137,8 @@ pub struct VideoSettings {
     pub threads: u8,
     /// Bytes equal over CPU classes (5-6 % slower).
     pub cpu_independent: bool,
+    /// What the pictures are converted to or, where the source's colour is a guess, only tagged with.
+    pub colour: OutputColour,
 }
 
 impl VideoSettings {
@@ -125,7 +158,8 @@ impl VideoSettings {
             .num(self.lookahead.into())
             .num(self.gop_frames.into())
             .num(self.threads.into())
-            .num(self.cpu_independent.into());
+            .num(self.cpu_independent.into())
+            .text(self.colour.name());
     }
 }
 

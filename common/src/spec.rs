@@ -168,7 +168,8 @@ pub struct PictureRecipe {
     pub rotation: Rotation,
     /// Deinterlace (frames with one output frame each) by this field order.
     pub deinterlace: Option<FieldOrder>,
-    /// The source's colour as decided by rule (no `None` that matters left); converted to BT.709 limited.
+    /// The source's colour as decided by rule (no `None` that matters left); what becomes of it
+    /// is each rung's [`VideoSettings::colour`].
     pub colour: Colour,
 }
 

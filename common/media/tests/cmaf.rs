@@ -17,7 +17,8 @@ const AVCC: &[u8] = &[
 ];
 
 fn video_init(reorder_delay: u32) -> Vec<u8> {
-    let init = VideoInit { width: 64, height: 48, timescale: 24_000, avcc: AVCC, reorder_delay };
+    let init =
+        VideoInit { width: 64, height: 48, timescale: 24_000, avcc: AVCC, colour: [1, 1, 1], reorder_delay };
     init_video(&init).expect("init")
 }
 
@@ -152,7 +153,8 @@ fn each_broken_rule_is_named() {
         segment(&SegmentInput { kind: Kind::Audio, reorder_delay: 0, ..good }),
         Err(CmafError::AudioOrder { .. })
     ));
-    let narrow = VideoInit { width: 0, height: 48, timescale: 1, avcc: AVCC, reorder_delay: 0 };
+    let narrow =
+        VideoInit { width: 0, height: 48, timescale: 1, avcc: AVCC, colour: [1, 1, 1], reorder_delay: 0 };
     assert!(matches!(init_video(&narrow), Err(CmafError::Range { what: "width", .. })));
     let fast = AudioInit { timescale: 96_000, channels: 2, asc: &[1], bit_rate: 0, encoder_delay: 0 };
     assert!(matches!(init_audio(&fast), Err(CmafError::Range { what: "sample rate", .. })));

@@ -50,7 +50,8 @@ fn b_frames_go_through_with_their_times() {
     times.sort_unstable();
     assert_eq!(times, (0..48).map(|n| n * 1001).collect::<Vec<_>>());
 
-    let init = VideoInit { width: 64, height: 48, timescale: 24_000, avcc, reorder_delay: 2002 };
+    let init =
+        VideoInit { width: 64, height: 48, timescale: 24_000, avcc, colour: [1, 1, 1], reorder_delay: 2002 };
     let mut package = init_video(&init).expect("init");
     for (k, gops) in track.samples.chunk_by(|_, b| !b.key).collect::<Vec<_>>().chunks(2).enumerate() {
         let samples: Vec<_> = gops

@@ -3,7 +3,7 @@
 use super::*;
 use crate::hash::Sha256;
 use crate::index::{Colour, Demuxer, Rotation, SourceId};
-use crate::ladder::{AudioMix, AudioSettings, EncoderFamily, VideoSettings, X264Preset};
+use crate::ladder::{AudioMix, AudioSettings, EncoderFamily, OutputColour, VideoSettings, X264Preset};
 use crate::outcome::{AttemptCost, IFrame};
 use crate::spec::{
     AudioChunk, AudioSegment, ExactTime, FrameTable, PictureRecipe, SegmentSpan, VideoChunk, VideoRung,
@@ -27,6 +27,7 @@ fn rung(name: &str, every: u8) -> VideoRung {
         gop_frames: 20,
         threads: 1,
         cpu_independent: false,
+        colour: OutputColour::Bt709,
     };
     VideoRung { folder: name.to_owned(), settings, avcc: vec![1, every], reorder_delay: 2 }
 }

@@ -1,9 +1,10 @@
-//! What happens to the picture before it is scaled: upright, progressive, and from a colour description without
-//! gaps. Decided once for the whole film from the index; the worker only carries it out.
+//! What happens to the picture besides scaling: upright, progressive, from a colour description without gaps to the
+//! one colour of all rungs. Decided once for the whole film from the index; the worker only carries it out.
 
 use crate::ladder::Size;
 use crate::timeline::Timeline;
 use reelmill_common::index::{Colour, FieldOrder, VideoTrack};
+use reelmill_common::ladder::OutputColour;
 use reelmill_common::spec::PictureRecipe;
 use std::cmp::Ordering;
 
@@ -40,8 +41,8 @@ pub(crate) fn recipe(video: &VideoTrack, timeline: &Timeline) -> (PictureRecipe,
         }
     };
     let colour = complete(video, timeline);
-    notes.push(colour_note(video.colour, colour));
-    if matches!(colour.transfer, Some(PQ | HLG)) {
+    notes.push(colour_note(video.colour, colour, output_colour(video, timeline)));
+    if is_hdr(colour) {
         notes.push(
             "picture: high dynamic range, converted to BT.709 without tone mapping: highlights are clipped and the \
              picture may look flat; grade it to SDR first where that matters"
@@ -51,10 +52,32 @@ pub(crate) fn recipe(video: &VideoTrack, timeline: &Timeline) -> (PictureRecipe,
     (PictureRecipe { rotation: video.rotation, deinterlace, colour }, notes)
 }
 
+/// The colour of every rung. A source that does not say its matrix is never converted by a guess: its pixels stay as
+/// they are, and the rungs say what they are taken for. Every other source becomes BT.709.
+pub(crate) fn output_colour(video: &VideoTrack, timeline: &Timeline) -> OutputColour {
+    let used = complete(video, timeline);
+    if told(video.colour.matrix).is_some() || is_hdr(used) {
+        return OutputColour::Bt709;
+    }
+    match (used.matrix, used.primaries) {
+        (Some(BT470BG | SMPTE170M), Some(BT470BG)) => OutputColour::Bt601Line625,
+        (Some(BT470BG | SMPTE170M), _) => OutputColour::Bt601Line525,
+        _ => OutputColour::Bt709,
+    }
+}
+
+fn is_hdr(colour: Colour) -> bool {
+    matches!(colour.transfer, Some(PQ | HLG))
+}
+
+/// A code point that says something: 2 is "unspecified", 3 reserved.
+fn told(code: Option<u8>) -> Option<u8> {
+    code.filter(|code| *code != UNSPECIFIED && *code != 3)
+}
+
 /// Fills the gaps of the colour description. What the file says stays; the rest follows from what it says of the
 /// others, else from the picture's size.
 fn complete(video: &VideoTrack, timeline: &Timeline) -> Colour {
-    let told = |v: Option<u8>| v.filter(|code| *code != UNSPECIFIED && *code != 3);
     // 0 is reserved for primaries and transfer, but means RGB as a matrix
     let primaries = told(video.colour.primaries).filter(|c| *c != 0);
     let transfer = told(video.colour.transfer).filter(|c| *c != 0);
@@ -88,18 +111,26 @@ fn standard_definition(video: &VideoTrack, timeline: &Timeline) -> (u8, u8, u8) 
     if is_625 { (BT470BG, SMPTE170M, BT470BG) } else { (SMPTE170M, SMPTE170M, SMPTE170M) }
 }
 
-fn colour_note(told: Colour, used: Colour) -> String {
+fn colour_note(told: Colour, used: Colour, output: OutputColour) -> String {
     let code = |v: Option<u8>| v.map_or("-".to_owned(), |c| c.to_string());
     let three = |c: Colour| format!("{}/{}/{}", code(c.primaries), code(c.transfer), code(c.matrix));
     let range = if used.full_range == Some(true) { "full" } else { "limited" };
-    if three(told) == three(used) {
-        format!("colour: {} ({range} range) as the file says, converted to BT.709 limited", three(used))
+    let source = if three(told) == three(used) {
+        format!("{} ({range} range) as the file says", three(used))
     } else {
         format!(
-            "colour: the file says {}; taken for {} ({range} range) by its size and rate, converted to BT.709 limited",
+            "the file says {}; taken for {} ({range} range) by its size and rate",
             three(told),
             three(used)
         )
+    };
+    let kept = output != OutputColour::Bt709 || (used.matrix == Some(BT709) && !is_hdr(used));
+    match (kept, used.full_range) {
+        (false, _) => format!("colour: {source}, converted to BT.709 limited"),
+        (true, Some(true)) => {
+            format!("colour: {source}, made limited, otherwise kept as it is and tagged {}", output.name())
+        }
+        (true, _) => format!("colour: {source}, kept as it is and tagged {}", output.name()),
     }
 }
 
@@ -127,6 +158,61 @@ mod tests {
             assert_eq!(colour(640, 360, 25, told), (Some(5), Some(6), Some(5)));
             assert_eq!(colour(640, 360, 10, told), (Some(6), Some(6), Some(6)));
         }
+    }
+
+    /// The colour of the rungs and the sentence about it.
+    fn output(width: u32, height: u32, told: Colour) -> (OutputColour, String) {
+        let mut video = testing::video(width, height, 1000, 40, 50);
+        video.colour = told;
+        let timeline = Timeline::of(&video);
+        let notes = recipe(&video, &timeline).1;
+        let note = notes.into_iter().find(|n| n.starts_with("colour: ")).unwrap();
+        (output_colour(&video, &timeline), note)
+    }
+
+    #[test]
+    fn a_guess_is_tagged_and_never_converted() {
+        use OutputColour::{Bt601Line525, Bt601Line625, Bt709};
+        let says = |primaries, transfer, matrix| Colour { primaries, transfer, matrix, full_range: None };
+        let none = Colour::default();
+        for (width, height, told, expected) in [
+            (720, 480, none, Bt601Line525),
+            (720, 576, none, Bt601Line625),
+            (1280, 720, none, Bt709),
+            (720, 576, says(Some(2), Some(2), Some(2)), Bt601Line625),
+            // primaries without a matrix: the matrix is still a guess, the line system is not
+            (720, 576, says(Some(6), None, None), Bt601Line525),
+            (720, 480, says(Some(5), None, None), Bt601Line625),
+            (720, 480, says(Some(1), None, None), Bt709),
+        ] {
+            let (colour, note) = output(width, height, told);
+            assert_eq!(colour, expected, "{width}x{height} {told:?}");
+            let kept = format!("kept as it is and tagged {}", colour.name());
+            assert!(note.ends_with(&kept), "{note}");
+        }
+        let full = Colour { full_range: Some(true), ..none };
+        let (colour, note) = output(720, 480, full);
+        assert_eq!(colour, Bt601Line525);
+        assert!(note.contains("made limited, otherwise kept as it is"), "{note}");
+    }
+
+    #[test]
+    fn what_says_its_colour_is_converted() {
+        let says = |primaries, transfer, matrix| Colour { primaries, transfer, matrix, full_range: None };
+        for told in [
+            says(Some(6), Some(6), Some(6)),
+            says(None, None, Some(5)),
+            says(None, Some(16), None),
+            says(Some(9), Some(18), Some(9)),
+            says(Some(9), None, None),
+        ] {
+            let (colour, note) = output(720, 576, told);
+            assert_eq!(colour, OutputColour::Bt709, "{told:?}");
+            assert!(note.ends_with("converted to BT.709 limited"), "{note}");
+        }
+        let (colour, note) = output(720, 576, says(Some(1), Some(1), Some(1)));
+        assert_eq!(colour, OutputColour::Bt709);
+        assert!(note.ends_with("as the file says, kept as it is and tagged BT.709"), "{note}");
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn video(out: &mut String, v: &VideoRendition) -> std::fmt::Result {
     )?;
     writeln!(
         out,
-        "  {} {} crf {}.{} max {} kbit/s buffer {} kbit level {} refs {} bframes {} lookahead {} gop {} threads {}{}",
+        "  {} {} crf {}.{} max {} kbit/s buffer {} kbit level {} refs {} bframes {} lookahead {} gop {} threads {}{} {}",
         s.family.name(),
         s.preset.name(),
         s.crf_tenths / 10,
@@ -66,7 +66,8 @@ fn video(out: &mut String, v: &VideoRendition) -> std::fmt::Result {
         s.lookahead,
         s.gop_frames,
         s.threads,
-        if s.cpu_independent { " cpu-independent" } else { "" }
+        if s.cpu_independent { " cpu-independent" } else { "" },
+        s.colour.name()
     )
 }
 

@@ -4,7 +4,7 @@ use crate::common::v1 as pb;
 use crate::wire::{MAX_FRAMES, digest};
 use crate::wire::{WireError, checked, from_deltas, need, present, to_deltas, wire_enum};
 use reelmill_common::index::{Demuxer, FieldOrder, SourceId};
-use reelmill_common::ladder::{EncoderFamily, X264Preset};
+use reelmill_common::ladder::{EncoderFamily, OutputColour, X264Preset};
 use reelmill_common::outcome::FaultKind;
 use reelmill_common::spec::ExactTime;
 use reelmill_common::{AttemptId, FencingTerm, SpecId, TickRange, TickSeq, Ticks, Timebase};
@@ -14,6 +14,7 @@ wire_enum!(pb::Demuxer, Demuxer, {
 });
 wire_enum!(pb::FieldOrder, FieldOrder, { Progressive, TopFirst, BottomFirst, Unknown });
 wire_enum!(pb::EncoderFamily, EncoderFamily, { X264, Nvenc });
+wire_enum!(pb::OutputColour, OutputColour, { Bt709, Bt601Line525, Bt601Line625 });
 wire_enum!(pb::X264Preset, X264Preset, {
     Ultrafast, Superfast, Veryfast, Faster, Fast, Medium, Slow, Slower, Veryslow,
 });

@@ -5,7 +5,9 @@ use crate::wire::{MAX_FEW, WireEnum as _, WireError, bounded, digest, maybe, nar
 use reelmill_common::Fingerprint;
 use reelmill_common::capability::{EncoderProof, Needs};
 use reelmill_common::index::{Colour, Rotation};
-use reelmill_common::ladder::{AudioMix, AudioSettings, EncoderFamily, VideoSettings, X264Preset};
+use reelmill_common::ladder::{
+    AudioMix, AudioSettings, EncoderFamily, OutputColour, VideoSettings, X264Preset,
+};
 
 impl From<&VideoSettings> for pb::VideoSettings {
     fn from(v: &VideoSettings) -> Self {
@@ -25,6 +27,7 @@ impl From<&VideoSettings> for pb::VideoSettings {
             gop_frames: v.gop_frames.into(),
             threads: v.threads.into(),
             cpu_independent: v.cpu_independent,
+            colour: pb::OutputColour::from(v.colour).into(),
         }
     }
 }
@@ -48,6 +51,7 @@ impl TryFrom<pb::VideoSettings> for VideoSettings {
             gop_frames: narrow(v.gop_frames, "gop_frames")?,
             threads: narrow(v.threads, "threads")?,
             cpu_independent: v.cpu_independent,
+            colour: OutputColour::from_wire(v.colour, "colour")?,
         })
     }
 }

@@ -8,7 +8,9 @@ use reelmill_common::index::{
     AudioGap, AudioTrack, Colour, Demuxer, FieldOrder, IgnoredTrack, IndexMethod, KeyFrame, KeyKind,
     Rotation, SourceId, SourceIndex, VideoTrack,
 };
-use reelmill_common::ladder::{AudioMix, AudioSettings, EncoderFamily, VideoSettings, X264Preset};
+use reelmill_common::ladder::{
+    AudioMix, AudioSettings, EncoderFamily, OutputColour, VideoSettings, X264Preset,
+};
 use reelmill_common::outcome::{
     AnalyseReport, AttemptCost, ChunkReport, Fault, FaultKind, FileReport, IFrame, Loudness, Outcome, Report,
     ReportBody,
@@ -76,6 +78,11 @@ fn family() -> impl Strategy<Value = EncoderFamily> {
     prop_oneof![Just(EncoderFamily::X264), Just(EncoderFamily::Nvenc)]
 }
 
+fn output_colour() -> impl Strategy<Value = OutputColour> {
+    use OutputColour::{Bt601Line525, Bt601Line625, Bt709};
+    prop_oneof![Just(Bt709), Just(Bt601Line525), Just(Bt601Line625)]
+}
+
 fn demuxer() -> impl Strategy<Value = Demuxer> {
     (0..Demuxer::ALL.len()).prop_map(|i| Demuxer::ALL[i])
 }
@@ -98,11 +105,12 @@ prop_compose! {
         (level, refs, bframes) in (any::<u8>(), any::<u8>(), any::<u8>()),
         (lookahead, gop_frames, threads) in (any::<u16>(), any::<u16>(), any::<u8>()),
         cpu_independent in any::<bool>(),
+        colour in output_colour(),
     ) -> VideoSettings {
         let preset = X264Preset::ALL[preset];
         VideoSettings {
             family, width, height, every, max_rate_kbps, buffer_kbit, crf_tenths, preset, level, refs, bframes,
-            lookahead, gop_frames, threads, cpu_independent,
+            lookahead, gop_frames, threads, cpu_independent, colour,
         }
     }
 }

@@ -163,6 +163,7 @@ pub(crate) fn video_init(chunk: &VideoChunk, rung: &VideoRung) -> Result<Vec<u8>
         height: rung.settings.height,
         timescale: chunk.out_timebase.den(),
         avcc: &rung.avcc,
+        colour: rung.settings.colour.code_points(),
         reorder_delay: rung.reorder_delay,
     })
     .map_err(|e| refused(&rung.folder, &e))

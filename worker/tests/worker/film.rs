@@ -3,7 +3,9 @@
 use crate::support::{Coordinator, Said, config, start, start_with};
 use reelmill_common::check::check_report;
 use reelmill_common::index::SourceIndex;
-use reelmill_common::ladder::{AudioMix, AudioSettings, EncoderFamily, VideoSettings, X264Preset};
+use reelmill_common::ladder::{
+    AudioMix, AudioSettings, EncoderFamily, OutputColour, VideoSettings, X264Preset,
+};
 use reelmill_common::outcome::{ChunkReport, Fault, FaultKind, Outcome, Report, ReportBody};
 use reelmill_common::spec::{
     AnalyseSpec, AudioChunk, AudioSegment, ChunkMedia, ChunkSpec, ExactTime, FrameTable, IndexSpec,
@@ -50,6 +52,7 @@ pub(crate) fn settings(width: u32, height: u32, every: u8) -> VideoSettings {
         gop_frames: 60,
         threads: 1,
         cpu_independent: false,
+        colour: OutputColour::Bt709,
     }
 }
 

@@ -14,6 +14,8 @@ pub struct VideoInit<'a> {
     pub timescale: u32,
     /// Payload of `avcC`.
     pub avcc: &'a [u8],
+    /// Primaries, transfer and matrix as code points of ISO/IEC 23091-2, limited range; as the SPS says them.
+    pub colour: [u8; 3],
     /// Composition delay in ticks, undone by the edit list; 0 = negative composition offsets, no edit list.
     pub reorder_delay: u32,
 }
@@ -36,7 +38,7 @@ pub struct AudioInit<'a> {
 const TRACK: u32 = 1;
 const UNITY_MATRIX: [u32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
 
-/// Writes a video init segment (BT.709 limited, square pixels).
+/// Writes a video init segment (limited range, square pixels).
 ///
 /// # Errors
 /// [`CmafError::Range`] when a value does not fit.
@@ -53,7 +55,7 @@ pub fn init_video(init: &VideoInit<'_>) -> Result<Vec<u8>, CmafError> {
     };
     Ok(track.write(
         |out| put_full(out, b"vmhd", 0, 1, |out| put_zeros(out, 8)),
-        |out| avc1(out, width, height, init.avcc),
+        |out| avc1(out, (width, height), init),
     ))
 }
 
@@ -208,7 +210,7 @@ impl Track {
 }
 
 /// AVCSampleEntry (ISO/IEC 14496-15, 5.4.2).
-fn avc1(out: &mut Vec<u8>, width: u16, height: u16, avcc: &[u8]) {
+fn avc1(out: &mut Vec<u8>, (width, height): (u16, u16), init: &VideoInit<'_>) {
     put_box(out, b"avc1", |out| {
         put_zeros(out, 6);
         put16(out, 1); // data reference
@@ -222,14 +224,14 @@ fn avc1(out: &mut Vec<u8>, width: u16, height: u16, avcc: &[u8]) {
         put_zeros(out, 32); // compressor name
         put16(out, 0x18);
         put16(out, 0xFFFF);
-        put_box(out, b"avcC", |out| out.extend_from_slice(avcc));
+        put_box(out, b"avcC", |out| out.extend_from_slice(init.avcc));
         put_box(out, b"pasp", |out| {
             put32(out, 1);
             put32(out, 1);
         });
         put_box(out, b"colr", |out| {
             out.extend_from_slice(b"nclx");
-            [1, 1, 1].into_iter().for_each(|v| put16(out, v)); // BT.709 primaries, transfer, matrix
+            init.colour.into_iter().for_each(|v| put16(out, v.into()));
             out.push(0); // limited range
         });
     });

@@ -12,13 +12,14 @@ use crate::PlanError;
 use crate::framemap::holds_long;
 use crate::grid::segment_frames;
 use crate::limits::{self, LIMITS};
+use crate::picture;
 use crate::rate::Rate;
 use crate::timeline::Timeline;
 use boxes::{HALF_RATE_SHORT, Row, TABLE};
 use reelmill_common::index::SourceIndex;
 use reelmill_common::job::JobOptions;
 use reelmill_common::ladder::{
-    CustomRung, EncoderFamily, JobPreset, LadderChoice, VideoSettings, X264Preset,
+    CustomRung, EncoderFamily, JobPreset, LadderChoice, OutputColour, VideoSettings, X264Preset,
 };
 pub(crate) use size::Size;
 use std::collections::BTreeSet;
@@ -119,7 +120,8 @@ pub fn fit(
         ));
         kept.insert(0, own);
     }
-    let maker = Maker { source, timeline: &timeline, may_halve, options };
+    let colour = picture::output_colour(video, &timeline);
+    let maker = Maker { source, timeline: &timeline, may_halve, colour, options };
     let rungs: Vec<_> = kept.iter().map(|w| maker.rung(w)).collect::<Result<_, _>>()?;
     notes.extend(rungs.iter().map(rung_note));
     Ok(FittedLadder { rungs, notes })
@@ -259,6 +261,7 @@ struct Maker<'a> {
     source: Size,
     timeline: &'a Timeline,
     may_halve: bool,
+    colour: OutputColour,
     options: &'a JobOptions,
 }
 
@@ -301,6 +304,7 @@ impl Maker<'_> {
             gop_frames: gop_frames(self.timeline, self.options.segment_ms, every),
             threads: 1,
             cpu_independent: self.options.cpu_independent,
+            colour: self.colour,
         };
         Ok(FittedRung { name: wanted.name.clone(), settings })
     }

@@ -3,7 +3,7 @@
 
 use super::audio::pan;
 use super::timeline::encoder_timebase;
-use super::{Argv, ArgvError, Input, Level, x264};
+use super::{Argv, ArgvError, Input, Level, picture, x264};
 use reelmill_common::Timebase;
 use reelmill_common::ladder::{AudioSettings, EncoderFamily, VideoSettings};
 
@@ -44,9 +44,10 @@ fn configs_graph(tb: Timebase, rungs: &[VideoSettings]) -> String {
     let chain = |(i, s): (usize, &VideoSettings)| {
         format!(
             "color=color=gray:size={}x{}:rate=25,trim=end_frame={FRAMES},format=pix_fmts=yuv420p,\
-             setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709,setsar=sar=1,\
-             settb=expr={tb},setpts=expr=N*{step}[rung{i}]",
-            s.width, s.height
+             {},setsar=sar=1,settb=expr={tb},setpts=expr=N*{step}[rung{i}]",
+            s.width,
+            s.height,
+            picture::tagged(s.colour)
         )
     };
     rungs.iter().enumerate().map(chain).collect::<Vec<_>>().join(";")

@@ -1,12 +1,12 @@
 //! The picture's way from decoder to encoder as filters: deinterlacing and turning at full size, once; then, per
-//! rung, scaling and conversion to BT.709 limited.
+//! rung, scaling and, where the rung's colour is another one than the source's, conversion to it; always limited range.
 //!
 //! Colour by code points of ISO/IEC 23091-2. The input is re-tagged with what the plan decided, so that no version of
 //! ffmpeg decides for itself, and the output is tagged again, so that every encoder sees the same.
 
 use reelmill_common::Timebase;
 use reelmill_common::index::{Colour, FieldOrder, Rotation};
-use reelmill_common::ladder::VideoSettings;
+use reelmill_common::ladder::{OutputColour, VideoSettings};
 use reelmill_common::spec::PictureRecipe;
 
 /// Filters that must see frames before the chunk begins: they have memory, so they come before `trim`.
@@ -41,11 +41,12 @@ pub(super) fn to_rung(colour: Colour, s: &VideoSettings) -> Vec<String> {
     let exact = if s.cpu_independent { "+accurate_rnd+bitexact" } else { "" };
     let size = format!("scale=w={}:h={}:flags=bicubic{exact}", s.width, s.height);
     let mut filters = vec![tag(colour)];
-    match conversion(colour) {
+    match conversion(colour, s.colour) {
         Conversion::Matrix => filters.push(format!(
-            "{size}:in_color_matrix={}:in_range={}:out_color_matrix=bt709:out_range=tv",
+            "{size}:in_color_matrix={}:in_range={}:out_color_matrix={}:out_range=tv",
             matrix_name(colour.matrix),
             range_name(colour.full_range),
+            matrix_name(Some(s.colour.code_points()[2])),
         )),
         Conversion::Primaries => {
             // the colorspace filter takes even sizes only, so it comes after scaling, which keeps the matrix
@@ -66,21 +67,23 @@ pub(super) fn to_rung(colour: Colour, s: &VideoSettings) -> Vec<String> {
     }
     filters.push("format=pix_fmts=yuv420p".to_owned());
     filters.push("setsar=sar=1".to_owned());
-    filters.push("setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709".to_owned());
+    filters.push(tagged(s.colour));
     filters
 }
 
 enum Conversion {
-    /// Matrix and range only; nothing at all for BT.709 limited.
+    /// Matrix and range only; nothing at all where the rung keeps the source's matrix and the source is limited.
     Matrix,
-    /// SD primaries as well.
+    /// SD primaries as well, to BT.709.
     Primaries,
-    /// HDR to SDR.
+    /// HDR to SDR, to BT.709.
     ToneMap,
 }
 
-fn conversion(c: Colour) -> Conversion {
+fn conversion(c: Colour, to: OutputColour) -> Conversion {
     match (c.transfer, c.primaries, c.matrix) {
+        // the plan wants BT.601 only of pictures that are taken for it: no primaries to convert
+        _ if to != OutputColour::Bt709 => Conversion::Matrix,
         // PQ (SMPTE ST 2084) and HLG (ARIB STD-B67)
         (Some(16 | 18), _, _) => Conversion::ToneMap,
         // BT.470 B/G, SMPTE 170M and 240M with a 601 matrix
@@ -148,7 +151,29 @@ fn tag_name(table: &[(u8, &'static str)], code: Option<u8>, or: &'static str) ->
     table.iter().find(|(c, _)| Some(*c) == code).map_or(or, |(_, name)| name)
 }
 
-/// Tags decoded frames with the plan's decision. RGB (matrix 0) keeps its own tag: it cannot be anything else.
+/// What a rung's pictures are, as the plan says it of a source's.
+fn told(colour: OutputColour) -> Colour {
+    let [primaries, transfer, matrix] = colour.code_points().map(Some);
+    Colour { primaries, transfer, matrix, full_range: Some(false) }
+}
+
+/// The tags of a rung's pictures as a filter.
+pub(super) fn tagged(colour: OutputColour) -> String {
+    tag(told(colour))
+}
+
+/// The same as options of an encoder.
+pub(super) fn encoder_tags(colour: OutputColour) -> [(&'static str, &'static str); 4] {
+    let c = told(colour);
+    [
+        ("-color_primaries", tag_name(PRIMARIES, c.primaries, "bt709")),
+        ("-color_trc", tag_name(TRANSFERS, c.transfer, "bt709")),
+        ("-colorspace", tag_name(SPACES, c.matrix, "bt709")),
+        ("-color_range", range_name(c.full_range)),
+    ]
+}
+
+/// Tags frames with the plan's decision. RGB (matrix 0) keeps its own tag: it cannot be anything else.
 fn tag(c: Colour) -> String {
     let mut filter = format!("setparams=range={}", range_name(c.full_range));
     filter.push_str(&format!(":color_primaries={}", tag_name(PRIMARIES, c.primaries, "bt709")));

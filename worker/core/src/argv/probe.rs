@@ -4,7 +4,9 @@
 use super::{Argv, ArgvError, Level, audio, picture, x264};
 use reelmill_common::Timebase;
 use reelmill_common::index::Colour;
-use reelmill_common::ladder::{AudioMix, AudioSettings, EncoderFamily, VideoSettings, X264Preset};
+use reelmill_common::ladder::{
+    AudioMix, AudioSettings, EncoderFamily, OutputColour, VideoSettings, X264Preset,
+};
 use reelmill_common::spec::AAC_FRAME;
 use std::num::NonZeroU32;
 
@@ -66,6 +68,7 @@ fn video_settings(family: EncoderFamily) -> VideoSettings {
         gop_frames: 48,
         threads: 1,
         cpu_independent: false,
+        colour: OutputColour::Bt709,
     }
 }
 

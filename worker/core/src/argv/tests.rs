@@ -5,7 +5,9 @@ use super::*;
 use crate::argv::timeline::{encoder_times, seconds_floor};
 use expect_test::{Expect, expect};
 use reelmill_common::index::{Colour, FieldOrder, Rotation};
-use reelmill_common::ladder::{AudioMix, AudioSettings, EncoderFamily, VideoSettings, X264Preset};
+use reelmill_common::ladder::{
+    AudioMix, AudioSettings, EncoderFamily, OutputColour, VideoSettings, X264Preset,
+};
 use reelmill_common::spec::*;
 use reelmill_common::{SegmentNumber, TickRange, TickSeq, Ticks, Timebase};
 use reelmill_media::scan::Depth;
@@ -50,6 +52,7 @@ fn settings(width: u32, height: u32, every: u8) -> VideoSettings {
         gop_frames: 48 / u16::from(every),
         threads: 1,
         cpu_independent: false,
+        colour: OutputColour::Bt709,
     }
 }
 

@@ -1,6 +1,6 @@
 //! libx264's options for one rung: everything that decides bytes is said, so that no default of a build matters.
 
-use super::Argv;
+use super::{Argv, picture};
 use reelmill_common::ladder::VideoSettings;
 
 /// Encoder options of a rung. IDRs are forced at the frames whose times `force` lists.
@@ -16,9 +16,11 @@ pub(super) fn options(a: &mut Argv, s: &VideoSettings, force: &str) {
         .pair("-refs", s.refs)
         .pair("-bf", s.bframes)
         .pair("-threads", s.threads)
-        .words(&["-thread_type", "frame", "-a53cc", "0", "-forced-idr", "1", "-flags:v", "+bitexact+cgop"])
-        .words(&["-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709"])
-        .words(&["-color_range", "tv", "-chroma_sample_location", "left"])
+        .words(&["-thread_type", "frame", "-a53cc", "0", "-forced-idr", "1", "-flags:v", "+bitexact+cgop"]);
+    for (option, name) in picture::encoder_tags(s.colour) {
+        a.pair(option, name);
+    }
+    a.words(&["-chroma_sample_location", "left"])
         .pair("-x264-params", private(s))
         .pair("-force_key_frames", force);
 }

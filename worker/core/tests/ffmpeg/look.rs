@@ -1,8 +1,9 @@
 //! What the picture looks like: turned upright, deinterlaced without a seam, colours converted, every pixel format.
 
-use crate::run::{Film, binaries, bind, encode, outputs, run, rung, words};
+use crate::run::{Film, binaries, bind, encode, outputs, pictures, run, rung, words};
 use crate::{BARS, X264, chunks_meet_with, dir};
 use reelmill_common::index::{Colour, Demuxer, FieldOrder, Rotation};
+use reelmill_common::ladder::OutputColour;
 use reelmill_worker_core::argv::video;
 use std::path::Path;
 
@@ -73,6 +74,75 @@ fn colours_are_those_of_bt709() {
             let (y, u, v) = (p[32 * 64 + 32], p[4096 + 16 * 32 + 16], p[5120 + 16 * 32 + 16]);
             // red in BT.709 limited (ITU-R BT.709, section 3)
             assert!(near(y, 63) && near(u, 102) && near(v, 240), "{program}: {tag}: {y} {u} {v}");
+        }
+    }
+}
+
+/// Hashes of a film's pictures, scaled as a rung is and not touched otherwise.
+fn scaled(program: &str, film: &Film, width: u32, height: u32) -> Vec<String> {
+    let mut argv = words("-nostdin -v error -i");
+    argv.push(film.path.to_string_lossy().into_owned());
+    argv.extend(words("-map 0:v:0 -fps_mode passthrough -f framemd5 -vf"));
+    argv.push(format!("scale=w={width}:h={height}:flags=bicubic,format=yuv420p"));
+    argv.push("-".to_owned());
+    let out = String::from_utf8(run(program, &argv).stdout).unwrap();
+    let hash = |l: &str| l.rsplit(',').next().unwrap().trim().to_owned();
+    out.lines().filter(|l| !l.starts_with('#')).map(hash).collect()
+}
+
+/// Matrix, transfer and primaries by the SPS alone: the stream is taken out of its container.
+fn sps_colour(dir: &Path, path: &Path) -> String {
+    let bare = dir.join("bare.h264");
+    let mut argv = words("-nostdin -v error -y -i");
+    argv.push(path.to_string_lossy().into_owned());
+    argv.extend(words("-c copy -f h264"));
+    argv.push(bare.to_string_lossy().into_owned());
+    run("ffmpeg", &argv);
+    let mut argv =
+        words("-v error -of csv=p=0 -show_entries stream=color_space,color_transfer,color_primaries");
+    argv.push(bare.to_string_lossy().into_owned());
+    String::from_utf8(run("ffprobe", &argv).stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_guessed_colour_is_tagged_and_its_pixels_are_kept() {
+    let dir = dir();
+    let source = "testsrc2=size=854x480:rate=25:duration=0.4,format=yuv420p";
+    let mut film = Film::make(dir.path(), "a.mp4", source, &format!("{X264} keyint=20"), Demuxer::Mov);
+    let kinds = [
+        ([6, 6, 6], OutputColour::Bt601Line525, true),
+        ([5, 6, 5], OutputColour::Bt601Line625, true),
+        // the same pixels from a film that says so
+        ([6, 6, 6], OutputColour::Bt709, false),
+    ];
+    for program in binaries() {
+        for (taken_for, colour, kept) in kinds {
+            let [primaries, transfer, matrix] = taken_for.map(Some);
+            film.colour = Colour { primaries, transfer, matrix, full_range: Some(false) };
+            let mut rungs = [rung("look", 640, 360, 1)];
+            rungs[0].settings.colour = colour;
+            bind(&program, dir.path(), film.timebase, &mut rungs);
+            let chunk = film.chunk(0, 10, 10, &rungs);
+            let argv = video::encode(&chunk, &film.input(), &outputs(dir.path(), "argv", 1)).unwrap();
+            assert_eq!(argv.iter().all(|a| !a.contains("colorspace=ispace")), kept, "{argv:?}");
+            let made = encode(&program, dir.path(), &chunk, &film.input());
+            let bytes: Vec<u8> = made[0].iter().flat_map(|f| f.bytes.clone()).collect();
+            let codes = colour.code_points();
+            let colr = [b"colrnclx".as_slice(), &codes.map(|c| [0, c]).concat(), &[0]].concat();
+            assert!(bytes.windows(colr.len()).any(|w| w == colr), "{program}: colr of {colour:?}");
+            let path = dir.path().join("rung.mp4");
+            std::fs::write(&path, bytes).unwrap();
+            let said = match colour {
+                OutputColour::Bt709 => "bt709,bt709,bt709",
+                OutputColour::Bt601Line525 => "smpte170m,smpte170m,smpte170m",
+                OutputColour::Bt601Line625 => "bt470bg,smpte170m,bt470bg",
+            };
+            assert_eq!(sps_colour(dir.path(), &path), said, "{program}: SPS of {colour:?}");
+            let shown = pictures(&program, &chunk, &film.input(), 0);
+            let hashes: Vec<String> = shown.into_iter().map(|(_, hash)| hash).collect();
+            let plain = scaled(&program, &film, 640, 360);
+            assert_eq!(plain.len(), 10);
+            assert_eq!(hashes == plain, kept, "{program}: {colour:?} from {taken_for:?}");
         }
     }
 }

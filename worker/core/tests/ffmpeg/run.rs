@@ -1,7 +1,7 @@
 //! Runs real ffmpeg binaries on small films: made ones, and those of the corpus.
 
 use reelmill_common::index::{Colour, Demuxer, Rotation, SourceId};
-use reelmill_common::ladder::{EncoderFamily, VideoSettings, X264Preset};
+use reelmill_common::ladder::{EncoderFamily, OutputColour, VideoSettings, X264Preset};
 use reelmill_common::outcome::{AttemptCost, ChunkReport};
 use reelmill_common::spec::{
     ChunkMedia, ChunkSpec, FrameTable, PictureRecipe, SegmentSpan, VideoChunk, VideoRung,
@@ -164,6 +164,7 @@ pub(crate) fn rung(name: &str, width: u32, height: u32, every: u8) -> VideoRung 
         gop_frames: 50,
         threads: 1,
         cpu_independent: false,
+        colour: OutputColour::Bt709,
     };
     VideoRung { folder: format!("{name}-0123456789"), settings, avcc: Vec::new(), reorder_delay: 0 }
 }
