@@ -7,7 +7,8 @@
 //! ```
 
 use crate::work::{SpecRef, WorkKind};
-use reelmill_common::{AttemptId, Millis, SpecId};
+use reelmill_common::capability::Needs;
+use reelmill_common::{AttemptId, Millis, Sha256, SpecId};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +21,11 @@ pub(crate) struct Rank {
     cost_ms: Reverse<u64>,
     number: u32,
     pub(crate) spec: SpecId,
+}
+
+impl Rank {
+    /// Behind every rank.
+    const LAST: Self = Self { cost_ms: Reverse(0), number: u32::MAX, spec: SpecId(Sha256([u8::MAX; 32])) };
 }
 
 /// One spec.
@@ -45,7 +51,9 @@ impl Chunk {
 pub(crate) struct Chunks {
     pub(crate) kind: WorkKind,
     chunks: BTreeMap<SpecId, Chunk>,
-    ready: BTreeSet<Rank>,
+    /// Open specs nobody works on, by what they need.
+    ready: BTreeMap<Needs, BTreeSet<Rank>>,
+    ready_len: usize,
     open: usize,
     /// Predicted slot-milliseconds: of all, and of what is committed.
     pub(crate) cost_ms: u64,
@@ -58,18 +66,21 @@ impl Chunks {
         let mut this = Self {
             kind,
             chunks: BTreeMap::new(),
-            ready: BTreeSet::new(),
+            ready: BTreeMap::new(),
+            ready_len: 0,
             open: 0,
             cost_ms: 0,
             committed_cost_ms: 0,
         };
         for (number, spec) in (0u32..).zip(specs) {
             let chunk = Chunk { spec: *spec, number, live: vec![], committed: false, ready_since: now };
-            this.ready.insert(chunk.rank());
-            if this.chunks.insert(spec.id, chunk).is_none() {
-                this.open += 1;
-                this.cost_ms += spec.cost_ms;
+            if this.chunks.contains_key(&spec.id) {
+                continue;
             }
+            this.put_ready(spec.needs, chunk.rank());
+            this.chunks.insert(spec.id, chunk);
+            this.open += 1;
+            this.cost_ms += spec.cost_ms;
         }
         this
     }
@@ -89,17 +100,31 @@ impl Chunks {
 
     /// Open specs nobody works on.
     pub(crate) fn ready_len(&self) -> usize {
-        self.ready.len()
+        self.ready_len
     }
 
     /// Open specs nobody works on, in the order in which they should be offered.
     pub(crate) fn ready(&self) -> impl Iterator<Item = &Chunk> {
-        self.ready.iter().filter_map(|rank| self.chunks.get(&rank.spec))
+        self.ready_but(const { &BTreeSet::new() })
+    }
+
+    /// As [`Chunks::ready`], without those that need one of these.
+    pub(crate) fn ready_but<'a>(
+        &'a self,
+        without: &BTreeSet<Needs>,
+    ) -> impl Iterator<Item = &'a Chunk> + use<'a> {
+        let kinds = self.ready.iter().filter(|(needs, _)| !without.contains(needs));
+        let mut kinds: Vec<_> = kinds.map(|(_, ranks)| ranks.iter()).collect();
+        let first = |ranks: &std::collections::btree_set::Iter<'a, Rank>| {
+            ranks.clone().next().copied().unwrap_or(Rank::LAST)
+        };
+        std::iter::from_fn(move || kinds.iter_mut().min_by_key(|ranks| first(ranks))?.next())
+            .filter_map(|rank| self.chunks.get(&rank.spec))
     }
 
     /// Specs with a live attempt.
     pub(crate) fn taken_len(&self) -> usize {
-        self.open - self.ready.len()
+        self.open - self.ready_len
     }
 
     /// May an attempt of this spec begin, or be adopted?
@@ -112,7 +137,8 @@ impl Chunks {
         if let Some(c) = self.chunks.get_mut(&spec) {
             debug_assert!(!c.committed && c.live.len() < LIVE_MAX, "a chunk has at most two live attempts");
             c.live.push(attempt);
-            self.ready.remove(&c.rank());
+            let (needs, rank) = (c.spec.needs, c.rank());
+            self.remove_ready(needs, rank);
         }
     }
 
@@ -122,7 +148,8 @@ impl Chunks {
             c.live.retain(|a| *a != attempt);
             if c.live.is_empty() && !c.committed {
                 c.ready_since = now;
-                self.ready.insert(c.rank());
+                let (needs, rank) = (c.spec.needs, c.rank());
+                self.put_ready(needs, rank);
             }
         }
     }
@@ -136,16 +163,29 @@ impl Chunks {
         c.committed = true;
         self.open -= 1;
         self.committed_cost_ms += c.spec.cost_ms;
-        self.ready.remove(&c.rank());
-        std::mem::take(&mut c.live)
+        let rivals = std::mem::take(&mut c.live);
+        let (needs, rank) = (c.spec.needs, c.rank());
+        self.remove_ready(needs, rank);
+        rivals
+    }
+
+    fn put_ready(&mut self, needs: Needs, rank: Rank) {
+        self.ready_len += usize::from(self.ready.entry(needs).or_default().insert(rank));
+    }
+
+    fn remove_ready(&mut self, needs: Needs, rank: Rank) {
+        let Some(ranks) = self.ready.get_mut(&needs) else { return };
+        self.ready_len -= usize::from(ranks.remove(&rank));
+        if ranks.is_empty() {
+            self.ready.remove(&needs);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reelmill_common::capability::Needs;
-    use reelmill_common::{FencingTerm, Sha256};
+    use reelmill_common::FencingTerm;
 
     fn spec(n: u8, cost_ms: u64) -> SpecRef {
         SpecRef { id: SpecId(Sha256([n; 32])), cost_ms, needs: Needs { family: None, memory_mib: 1 } }

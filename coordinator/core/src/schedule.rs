@@ -2,17 +2,19 @@
 //!
 //! A pass gives every free slot the next chunk by policy, until slots or fitting chunks run out:
 //! the tenant by fair queueing, its job by priority and age, the chunk by length, the worker by [`Fit`]. At most
-//! [`WINDOW_PER_SLOT`] candidates a slot are looked at, so a pass costs as much as the fleet, not the backlog.
+//! [`WINDOW_PER_SLOT`] candidates a slot are looked at, so a pass costs as much as the fleet, not the backlog; work
+//! of a kind that no free worker can do is set aside as one, however much of it there is.
 //! What a pass leaves is explained by the views, from the same rules.
 
 use crate::attempt::{Attempt, Phase};
-use crate::chunks::LIVE_MAX;
+use crate::chunks::{Chunks, LIVE_MAX};
 use crate::effect::{Count, Effect, LeaseOrder};
 use crate::job::Job;
 use crate::leader::Leader;
 use crate::turn::{Turn, sabotaged};
 use crate::work::{SpecRef, WorkKind};
 use crate::worker::Worker;
+use reelmill_common::capability::Needs;
 use reelmill_common::{AttemptId, JobId, Millis, TenantId, WorkerId};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,36 +47,44 @@ struct Candidate {
     ready_since: Millis,
 }
 
-/// What is free in this pass.
+/// Workers with free slots.
 type Free = BTreeMap<WorkerId, u32>;
+
+/// What is left in a pass; all of it only shrinks, but `hopeless`, which only grows.
+struct Pass {
+    free: Free,
+    /// Candidates that may still be looked at.
+    window: usize,
+    /// Needs that none of the free workers meets.
+    hopeless: BTreeSet<Needs>,
+}
 
 impl Leader {
     /// One pass.
     pub(crate) fn schedule(&mut self, turn: &mut Turn<'_>) {
-        let mut free: Free = self
-            .workers
-            .iter()
-            .map(|(id, w)| (id.clone(), w.free_slots(turn.now, turn.config)))
-            .filter(|(_, slots)| *slots > 0)
-            .collect();
-        let mut window = WINDOW_PER_SLOT * self.slots() as usize;
+        let free = self.workers.iter().map(|(id, w)| (id.clone(), w.free_slots(turn.now, turn.config)));
+        let mut pass = Pass {
+            free: free.filter(|(_, slots)| *slots > 0).collect(),
+            window: WINDOW_PER_SLOT * self.slots() as usize,
+            hopeless: BTreeSet::new(),
+        };
         let mut passed_over = BTreeSet::new();
-        while !free.is_empty() && window > 0 {
+        while !pass.free.is_empty() && pass.window > 0 {
             let Some(tenant) = self.next_tenant(turn, &passed_over) else { break };
-            match self.first_fit(turn, &tenant, &mut free, &mut window) {
+            match self.first_fit(turn, &tenant, &mut pass) {
                 Some((candidate, worker)) => {
                     let weight = turn.config.weights.get(&tenant).copied().unwrap_or(1);
                     self.fair.charge(&tenant, candidate.spec.cost_ms, weight);
                     self.offer(turn, candidate, &worker, false);
-                    self.refresh(turn, &mut free, &worker);
+                    self.refresh(turn, &mut pass.free, &worker);
                 }
                 None => {
                     passed_over.insert(tenant);
                 }
             }
         }
-        if turn.speculate && window > 0 && !free.is_empty() {
-            self.speculate(turn, &mut free);
+        if turn.speculate && pass.window > 0 && !pass.free.is_empty() {
+            self.speculate(turn, &mut pass.free);
         }
     }
 
@@ -94,32 +104,58 @@ impl Leader {
         waiting.min_by_key(|t| (self.fair.start_tag(t), *t)).cloned()
     }
 
-    /// The first of a tenant's ready chunks for which a worker is free. A chunk that must run alone and finds no
-    /// idle worker keeps one from new work until it is idle.
+    /// The first of a tenant's ready chunks for which a worker is free.
     fn first_fit(
         &self,
         turn: &Turn<'_>,
         tenant: &TenantId,
-        free: &mut Free,
-        window: &mut usize,
+        pass: &mut Pass,
     ) -> Option<(Candidate, WorkerId)> {
         for (_, id) in self.ready.get(tenant)? {
             let job = self.jobs.get(id).filter(|j| j.hold_until <= turn.now);
             let Some((job, work)) = job.and_then(|j| Some((j, j.work.as_ref()?))) else { continue };
-            for chunk in work.ready() {
-                if *window == 0 {
+            // a kind of work that turns out hopeless is left out of a fresh look at the job
+            loop {
+                let hopeless = pass.hopeless.len();
+                if let Some(fit) = self.first_fit_of(turn, job, work, pass) {
+                    return Some(fit);
+                }
+                if pass.hopeless.len() == hopeless {
+                    break;
+                }
+            }
+        }
+        None
+    }
+
+    /// As [`Leader::first_fit`], within a job; stops early when it learns that a kind of work is hopeless. A chunk
+    /// that must run alone and finds no idle worker keeps one from new work until it is idle.
+    fn first_fit_of(
+        &self,
+        turn: &Turn<'_>,
+        job: &Job,
+        work: &Chunks,
+        pass: &mut Pass,
+    ) -> Option<(Candidate, WorkerId)> {
+        for chunk in work.ready_but(&pass.hopeless) {
+            if pass.window == 0 {
+                return None;
+            }
+            pass.window -= 1;
+            let Some(worker) = self.best_worker(turn, job, chunk.spec, &[], &pass.free) else {
+                if job.failed_on(chunk.spec.id).is_empty() {
+                    pass.hopeless.insert(chunk.spec.needs);
                     return None;
                 }
-                *window -= 1;
-                let Some(worker) = self.best_worker(turn, job, chunk.spec, &[], free) else { continue };
-                let idle = self.workers.get(&worker).is_some_and(|w| w.held.is_empty());
-                if job.runs_alone(chunk.spec.id) && !idle {
-                    free.remove(&worker);
-                    continue;
-                }
-                let (spec, kind, ready_since) = (chunk.spec, work.kind, chunk.ready_since);
-                return Some((Candidate { job: id.clone(), spec, kind, ready_since }, worker));
+                continue;
+            };
+            let idle = self.workers.get(&worker).is_some_and(|w| w.held.is_empty());
+            if job.runs_alone(chunk.spec.id) && !idle {
+                pass.free.remove(&worker);
+                continue;
             }
+            let (spec, kind, ready_since) = (chunk.spec, work.kind, chunk.ready_since);
+            return Some((Candidate { job: job.id().clone(), spec, kind, ready_since }, worker));
         }
         None
     }
@@ -249,7 +285,7 @@ impl Leader {
 
 impl Job {
     /// Would this worker make other bytes than those the job has so far? A preference only: nothing waits for it.
-    fn prefers_other(&self, worker: &Worker, needs: reelmill_common::capability::Needs) -> bool {
+    fn prefers_other(&self, worker: &Worker, needs: Needs) -> bool {
         self.fingerprint.is_some_and(|mine| {
             !worker
                 .capability

@@ -65,6 +65,17 @@ fn work_goes_where_it_can_be_done() {
 }
 
 #[test]
+fn work_that_nobody_can_do_does_not_stand_in_the_way() {
+    let mut rig = Rig::new();
+    let nvenc = Needs { family: Some(EncoderFamily::Nvenc), memory_mib: 100 };
+    let hopeless: Vec<SpecRef> = (10..90).map(|n| SpecRef { needs: nvenc, ..spec(n, 900) }).collect();
+    let mixed: Vec<SpecRef> = hopeless.iter().copied().chain([spec(2, 50)]).collect();
+    rig.planned(&[("a", "t", 9, &hopeless), ("b", "t", 5, &mixed), ("c", "t", 0, &[spec(1, 50)])]);
+    rig.worker("w", 2);
+    assert_eq!(order(&mut rig), named(&[("b", 2), ("c", 1)]));
+}
+
+#[test]
 fn a_job_that_waits_says_why() {
     let mut rig = Rig::new();
     rig.planned(&[("a", "t", 0, &[spec(1, 100)]), ("b", "t", 7, &[spec(2, 100), spec(3, 100)])]);
