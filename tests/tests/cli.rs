@@ -2,9 +2,13 @@
 //! against a running server.
 
 use reelmill_tests::film::{Film, PLAIN};
+use reelmill_tests::judge::judge;
+use reelmill_tests::package::Package;
 use reelmill_tests::reelmill::{self, Server};
 use reelmill_tests::tool::{self, Done};
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const SHORT: Film = Film { name: "short", frames: 96, ..PLAIN };
@@ -100,6 +104,64 @@ fn a_film_through_transcode_reports_as_json() {
     for root in ["master.m3u8", "manifest.mpd", "report.json"] {
         assert!(names.iter().any(|n| n == root), "{root} is not in {names:?}");
     }
+}
+
+/// Every media file of a package by its path within, with its content.
+fn media(out: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for folder in std::fs::read_dir(out).expect("package").map(|e| e.expect("entry").path()) {
+        let Ok(files) = std::fs::read_dir(&folder) else { continue };
+        for file in files.map(|e| e.expect("entry").path()) {
+            if file.extension().is_some_and(|e| e == "m4s" || e == "mp4") {
+                found.insert(
+                    file.strip_prefix(out).expect("within").to_owned(),
+                    std::fs::read(&file).expect("reads"),
+                );
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_second_run_cut_otherwise_takes_over_the_first_ones_segments() {
+    let dir = tempfile::tempdir().expect("scratch");
+    let film = Film { name: "again", ..PLAIN };
+    let made = film.make(dir.path()).expect("film");
+    let out = dir.path().join("out");
+    let transcode = |chunk: &str| {
+        reelmill::transcode(&made.path, &out, &["--preset", "speed", "--chunk", chunk, "--json"])
+            .expect("runs")
+    };
+    let roots = || ["master.m3u8", "manifest.mpd"].map(|root| std::fs::read(out.join(root)).expect(root));
+    let done = transcode("4s");
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    let (first, old) = (media(&out), roots());
+
+    // Whoever reads meanwhile gets the old package or the new one, and every file that either of them names.
+    let (done, seen) = std::thread::scope(|scope| {
+        let second = scope.spawn(|| transcode("8s"));
+        let mut seen = BTreeSet::new();
+        while !second.is_finished() {
+            seen.extend(roots());
+            Package::load(&out).expect("a whole package at any time");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        (second.join().expect("joins"), seen)
+    });
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    let new = roots();
+    assert!(seen.iter().all(|text| old.contains(text) || new.contains(text)), "a root of neither package");
+    assert!(seen.contains(&old[0]), "the old package is there until the new one is");
+
+    let second = media(&out);
+    assert_eq!(first.keys().collect::<Vec<_>>(), second.keys().collect::<Vec<_>>(), "the same files");
+    assert!(first == second, "a file that is there is never overwritten");
+    let found = judge(&out, &film.expected()).expect("judged");
+    assert!(found.is_empty(), "{}", found.iter().map(|f| format!("{f}\n")).collect::<String>());
+    // In a chunk of two segments the second one comes out otherwise than in a chunk of its own.
+    let report = std::fs::read_to_string(out.join("report.json")).expect("report.json");
+    assert!(report.contains("they were adopted"), "{report}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use reelmill_proto::stored;
 use std::path::Path;
 
 /// Indexes the film and binds the two rungs.
-async fn bound(coordinator: &Coordinator, film: &Path, out: &Path) -> (SourceIndex, Vec<Vec<u8>>) {
+pub(crate) async fn bound(coordinator: &Coordinator, film: &Path, out: &Path) -> (SourceIndex, Vec<Vec<u8>>) {
     let report = done(index(coordinator, film, out).await);
     let index = stored::decode_index(&object(&report, out)).unwrap();
     let analyse = AnalyseSpec {

@@ -6,4 +6,5 @@ mod adopt;
 mod doctor;
 mod film;
 mod kill;
+mod scan;
 mod support;
