@@ -2,11 +2,12 @@
 //! it ran is not.
 //!
 //! ```text
+//! Decided --the lease leaves--> Offered
 //! Offered --named in Hello or Heartbeat--> Running --Grant--> Uploading --Outcome--> (Reported) --> Won
 //!    |                                        |                   |                       `--> Lost(Why)
 //!    `----------------------------------------+-------------------'------------------------> Lost(Why)
 //! ```
-//! `Won` is the commit. `Reported` is a moment: the verdict is decided in the same step, and told when it is durable.
+//! A lease that waits for a write is `Decided`; any live phase may end as `Lost`. `Won` is the commit. `Reported` is a moment: the verdict is decided in the same step, and told when it is durable.
 
 use crate::event::SessionId;
 use crate::work::{SpecRef, WorkKind};
@@ -15,6 +16,8 @@ use reelmill_common::{JobId, Millis, WorkerId};
 /// How far a live attempt is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Phase {
+    /// The lease waits for what must be durable before it.
+    Decided,
     /// The lease was sent; nothing was heard of it.
     Offered,
     /// Its worker has named it.
@@ -64,13 +67,22 @@ pub(crate) struct Attempt {
 impl Attempt {
     /// Has its lease run out?
     pub(crate) fn is_expired(&self, now: Millis, ttl_ms: u64) -> bool {
-        now.since(self.renewed_at) > ttl_ms
+        self.phase != Phase::Decided && now.since(self.renewed_at) > ttl_ms
     }
 
     /// Its worker has named it.
     pub(crate) fn is_known(&mut self) {
-        if self.phase == Phase::Offered {
+        if matches!(self.phase, Phase::Decided | Phase::Offered) {
             self.phase = Phase::Running;
+        }
+    }
+
+    /// Its lease has left.
+    pub(crate) fn is_offered(&mut self, now: Millis) {
+        if self.phase == Phase::Decided {
+            self.phase = Phase::Offered;
+            self.offered_at = now;
+            self.renewed_at = now;
         }
     }
 

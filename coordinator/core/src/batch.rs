@@ -71,9 +71,9 @@ impl Outbox {
         self.next()
     }
 
-    /// The batch in flight is durable: gives its changes back.
-    pub(crate) fn acknowledged(&mut self) -> Vec<Op> {
-        self.in_flight.take().map(|(b, _)| b.ops).unwrap_or_default()
+    /// The batch in flight is durable and its effects are performed: gives both back.
+    pub(crate) fn acknowledged(&mut self) -> (Vec<Op>, Vec<Effect>) {
+        self.in_flight.take().map(|(b, then)| (b.ops, then)).unwrap_or_default()
     }
 
     /// The fate of the batch in flight is unknown: the very same again, a little later.
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!((first.writes.ops.len(), first.then.len()), (2, 1));
         let meanwhile = out.step(vec![transaction(0..0, 2), transaction(2..3, 3)], false);
         assert_eq!(meanwhile, Step::default(), "neither writes nor effects leave");
-        assert_eq!(out.acknowledged().len(), 2);
+        assert_eq!(out.acknowledged().0.len(), 2);
         let second = out.step(vec![], false);
         assert_eq!(second.then, vec![changed(2), changed(3)]);
         assert_eq!((second.writes.id, second.writes.term), (BatchId(2), FencingTerm(7)));

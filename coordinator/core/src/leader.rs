@@ -115,7 +115,9 @@ impl Leader {
     /// The changes of a batch are durable.
     pub(crate) fn acknowledged(&mut self, turn: &mut Turn<'_>) {
         let mut changed = BTreeSet::new();
-        for op in self.outbox.acknowledged() {
+        let (ops, performed) = self.outbox.acknowledged();
+        self.performed(turn.now, &performed);
+        for op in ops {
             let Op::Put(record) = op else { continue };
             match record {
                 Record::Job(r) => {
@@ -136,6 +138,17 @@ impl Leader {
         }
         for job in changed {
             turn.then(Effect::JobChanged(job));
+        }
+    }
+
+    /// Effects have left: the leases among them begin to run.
+    pub(crate) fn performed(&mut self, now: Millis, effects: &[Effect]) {
+        for effect in effects {
+            if let Effect::Lease(order) = effect
+                && let Some(attempt) = self.attempts.get_mut(&order.attempt)
+            {
+                attempt.is_offered(now);
+            }
         }
     }
 
@@ -295,6 +308,7 @@ impl Leader {
             let phase = attempt.phase;
             let alive = self.workers.get(&worker).is_some_and(|w| turn.now.since(w.heard) <= ttl_ms);
             match (alive, phase) {
+                (_, Phase::Decided) => {}
                 (true, Phase::Offered) => self.revoke(turn, id, Why::NeverArrived),
                 (true, Phase::Running | Phase::Uploading) => {
                     self.revoke(turn, id, Why::Forgotten);

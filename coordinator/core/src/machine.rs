@@ -180,5 +180,9 @@ fn finish(mut turn: Turn<'_>, leader: &mut Leader) -> Step {
         leader.schedule(&mut turn);
     }
     let early = sabotaged!(turn.config, EffectBeforeWrite);
-    leader.outbox.step(turn.done, early)
+    let step = leader.outbox.step(turn.done, early);
+    if step.writes.is_empty() {
+        leader.performed(turn.now, &step.then);
+    }
+    step
 }

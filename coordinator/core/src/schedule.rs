@@ -220,7 +220,7 @@ impl Leader {
                 kind,
                 worker: to.clone(),
                 session,
-                phase: Phase::Offered,
+                phase: Phase::Decided,
                 offered_at: turn.now,
                 renewed_at: turn.now,
                 progress: (0, 0),

@@ -87,7 +87,8 @@ impl Leader {
         };
         let missing: Vec<AttemptId> = worker.held.iter().filter(|a| !named(a)).copied().collect();
         for attempt in missing {
-            if rebooted {
+            let left = self.attempts.get(&attempt).is_some_and(|a| a.phase != Phase::Decided);
+            if rebooted && left {
                 self.vanished(turn, attempt);
             } else {
                 self.end_attempt(turn, attempt, Why::NeverArrived);

@@ -173,6 +173,20 @@ fn a_worker_that_comes_back_keeps_what_it_names_and_loses_what_never_arrived() {
 }
 
 #[test]
+fn a_lease_that_has_not_left_is_not_lost_with_its_worker() {
+    let mut rig = Rig::new();
+    rig.worker("w", 1);
+    rig.answers = false;
+    rig.submit_as("j", "t", None, 1, 0);
+    rig.tick(60_000);
+    rig.connect(rig.hello("w", "b2", 1));
+    rig.answers = true;
+    rig.answer();
+    assert_eq!(rig.machine.faults(&job("j")).count(), 0);
+    assert_eq!(rig.leases().len(), 1, "to a session that is gone");
+}
+
+#[test]
 fn a_new_leader_goes_on_wherever_a_job_stands() {
     let mut rig = Rig::new();
     let (_, leases) = rig.running();
