@@ -143,6 +143,8 @@ struct Place {
     out: String,
     /// State and work files.
     state: PathBuf,
+    /// The state's directory was not there before this command.
+    is_new: bool,
     /// The package's directory, if this command made it: removed again when the input is at fault.
     made: Option<PathBuf>,
 }
@@ -157,23 +159,26 @@ impl Place {
         if out.contains("://") && !out.starts_with("file://") {
             let name = format!("reelmill-{}", Sha256::of(out.as_bytes()).short(16));
             let state = std::env::temp_dir().join(name);
+            let is_new = !state.exists();
             std::fs::create_dir_all(&state).map_err(|e| refused(&state, e))?;
-            return Ok(Self { out: out.to_owned(), state, made: None });
+            return Ok(Self { out: out.to_owned(), state, is_new, made: None });
         }
         let out = request::absolute(out.strip_prefix("file://").unwrap_or(out))?;
         let directory = PathBuf::from(&out);
         let made = (!directory.exists()).then(|| directory.clone());
         let state = directory.join(STATE);
+        let is_new = !state.exists();
         std::fs::create_dir_all(&state).map_err(|e| refused(&directory, e))?;
-        Ok(Self { out, state, made })
+        Ok(Self { out, state, is_new, made })
     }
 
     /// Tidies up after the command: nothing of its own stays after success or when the input is at fault; what a
-    /// later run can go on from stays otherwise. A directory somebody else is at work in is never touched (`prepare`
-    /// succeeded, but the store's lock was refused: that is [`Exit::Usage`]).
+    /// later run can go on from stays otherwise. State that was there before is not touched after a usage error: the
+    /// store's lock may have been refused, because another command is at work in it.
     fn leave(&self, exit: Exit) {
         let keep = matches!(exit, Exit::Encoder | Exit::Unreachable | Exit::Interrupted);
-        if exit == Exit::Usage || (keep && self.has_work()) {
+        let foreign = exit == Exit::Usage && !self.is_new;
+        if foreign || (keep && self.has_work()) {
             return;
         }
         remove(&self.state);

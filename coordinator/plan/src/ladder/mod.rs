@@ -155,6 +155,14 @@ fn rung_note(rung: &FittedRung) -> String {
     )
 }
 
+/// Is the choice one that [`fit`] can use, whatever the source? For refusing a job before it is accepted.
+///
+/// # Errors
+/// Unknown, doubled or missing rungs, unusable values in a ladder file.
+pub fn check(choice: &LadderChoice) -> Result<(), PlanError> {
+    wanted(choice).map(drop)
+}
+
 /// The wanted boxes, largest first; never empty.
 fn wanted(choice: &LadderChoice) -> Result<Vec<Wanted>, PlanError> {
     let mut wanted = match choice {

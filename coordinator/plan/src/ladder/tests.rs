@@ -91,6 +91,9 @@ fn wrong_ladders_are_refused_with_what_to_do() {
     assert!(unknown.contains("1081p") && unknown.contains("720p"), "{unknown}");
     assert_eq!(refuse(named(&["720p", "720p"])), PlanError::DuplicateRung { name: "720p".to_owned() });
     assert_eq!(refuse(named(&[])), PlanError::EmptyLadder);
+    // the same without a source
+    assert_eq!(check(&named(&[])), Err(PlanError::EmptyLadder));
+    assert_eq!(check(&LadderChoice::Default), Ok(()));
     let rung =
         |name: &str, long, short| CustomRung { name: name.to_owned(), long, short, ..CustomRung::default() };
     for bad in [
