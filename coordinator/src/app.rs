@@ -20,6 +20,7 @@ use crate::telemetry;
 use reelmill_blob::Stores;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -160,7 +161,8 @@ fn both<T: StateStore + Leadership + 'static>(state: T) -> (Arc<dyn StateStore>,
 async fn open_places(config: &CoordinatorConfig, stores: Stores) -> Result<Places, CoordinatorError> {
     let places = Places::open(stores, &config.work_root(), &config.publish_root())?;
     for root in places.roots() {
-        let swept = root.sweep().await?;
+        // workers write there while their coordinator starts again: a file of theirs is not half-written for longer
+        let swept = root.sweep(Duration::from_millis(config.machine.store_timeout_ms)).await?;
         if swept > 0 {
             tracing::info!(root = root.root(), files = swept, "removed what a crash had left half-written");
         }

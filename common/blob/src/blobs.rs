@@ -11,10 +11,12 @@ use object_store::{
     Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload,
 };
 use reelmill_common::Sha256;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A root in an object store; names are relative to it. Cloning is cheap.
 #[derive(Clone)]
@@ -277,13 +279,27 @@ impl Blobs {
             .await
     }
 
-    /// Removes what a crash left half-written below a local root and says how many files that were. Only at start-up,
-    /// before anybody writes there.
-    pub async fn sweep(&self) -> Result<u64, BlobError> {
+    /// Removes what a crash left half-written below a local root and says how many files that were. Others may be
+    /// writing there: `idle` is how long a write that lives can go without a byte.
+    pub async fn sweep(&self, idle: Duration) -> Result<u64, BlobError> {
+        self.swept(move |directory| local::sweep(directory, idle)).await
+    }
+
+    /// Removes what crashes left half-written under these names, and says how many files that were. For names that are
+    /// there: whoever still writes one of them writes it in vain.
+    pub async fn sweep_names(&self, names: BTreeSet<String>) -> Result<u64, BlobError> {
+        self.swept(move |directory| local::sweep_names(directory, &names)).await
+    }
+
+    /// Sweeps a local root; other stores leave nothing behind that could be seen.
+    async fn swept(
+        &self,
+        sweep: impl FnOnce(&std::path::Path) -> Result<u64, BlobError> + Send + 'static,
+    ) -> Result<u64, BlobError> {
         let Some(directory) = self.directory.clone() else {
             return Ok(0);
         };
-        match tokio::task::spawn_blocking(move || local::sweep(&directory)).await {
+        match tokio::task::spawn_blocking(move || sweep(&directory)).await {
             Ok(swept) => swept,
             Err(error) => {
                 Err(BlobError::new(BlobErrorKind::Unavailable, format!("the sweep was stopped: {error}")))

@@ -5,9 +5,11 @@
 
 use crate::error::{BlobError, BlobErrorKind};
 use object_store::local::LocalFileSystem;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A store rooted at a directory that is there. Written files and the directories they are in are synced.
 pub(crate) fn open(directory: &Path) -> Result<LocalFileSystem, BlobError> {
@@ -39,9 +41,9 @@ pub(crate) fn create_directory(directory: &Path) -> Result<(), BlobError> {
     Ok(())
 }
 
-/// Removes staging files below `directory` and returns how many there were. Only while nobody writes there: one that is
-/// being written looks the same.
-pub(crate) fn sweep(directory: &Path) -> Result<u64, BlobError> {
+/// Removes staging files below `directory` that nobody has written to for `idle`, and returns how many there were. One
+/// that is being written looks the same but for its age.
+pub(crate) fn sweep(directory: &Path, idle: Duration) -> Result<u64, BlobError> {
     let mut removed = 0;
     let mut open = vec![directory.to_path_buf()];
     while let Some(directory) = open.pop() {
@@ -54,8 +56,47 @@ pub(crate) fn sweep(directory: &Path) -> Result<u64, BlobError> {
             if kind.is_dir() {
                 open.push(entry.path());
             } else if kind.is_file() && is_staging(&entry.file_name().to_string_lossy()) {
-                fs::remove_file(entry.path()).map_err(failed)?;
-                removed += 1;
+                removed += u64::from(remove_idle(&entry.path(), idle).map_err(failed)?);
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// Removes a file that nobody has written to for `idle` (if that is zero: whenever it was); one that is gone was somebody
+/// else's to remove.
+fn remove_idle(path: &Path, idle: Duration) -> io::Result<bool> {
+    let gone =
+        |error: io::Error| if error.kind() == io::ErrorKind::NotFound { Ok(false) } else { Err(error) };
+    let written = match fs::symlink_metadata(path).and_then(|meta| meta.modified()) {
+        Ok(written) => written,
+        Err(error) => return gone(error),
+    };
+    if !idle.is_zero() && !written.elapsed().is_ok_and(|age| age >= idle) {
+        return Ok(false);
+    }
+    fs::remove_file(path).map(|()| true).or_else(gone)
+}
+
+/// Removes the staging files of `names` (relative to `directory`), whatever their age, and returns how many there were.
+pub(crate) fn sweep_names(directory: &Path, names: &BTreeSet<String>) -> Result<u64, BlobError> {
+    let folders: BTreeSet<PathBuf> =
+        names.iter().filter_map(|name| Some(directory.join(name).parent()?.to_path_buf())).collect();
+    let mut removed = 0;
+    for folder in folders {
+        let shown = folder.display().to_string();
+        let failed = |error: io::Error| BlobError::from_io(error, "sweep", &shown);
+        let entries = match fs::read_dir(&folder) {
+            // nothing was ever written there
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
+            let path = entry.map_err(failed)?.path();
+            let name = path.strip_prefix(directory).ok().and_then(Path::to_str).unwrap_or_default();
+            let is_theirs = is_staging(name) && name.split_once('#').is_some_and(|(n, _)| names.contains(n));
+            if is_theirs {
+                removed += u64::from(remove_idle(&path, Duration::ZERO).map_err(failed)?);
             }
         }
     }

@@ -67,7 +67,8 @@ async fn is_replaced(package: &Blobs, root: &ManifestRef) -> Result<bool, TaskEr
     }
 }
 
-fn media_names(loaded: &LoadedPlan) -> Vec<String> {
+/// Every media file of a plan.
+pub(super) fn media_names(loaded: &LoadedPlan) -> Vec<String> {
     let plan = &loaded.plan;
     let segments = u32::try_from(plan.grid.len().saturating_sub(1)).unwrap_or(u32::MAX);
     let video = plan.video.iter().flat_map(|r| {

@@ -6,6 +6,7 @@
 //! A package may be written over an older one in the same directory: media folders are named by settings and source, so
 //! the old one plays until its roots are replaced. Its files that the new roots do not name stay.
 
+use super::collect::media_names;
 use super::package::{self, Package};
 use super::{Context, Order, report};
 use crate::catalog::{internal, storage};
@@ -50,6 +51,7 @@ async fn write(
     package: &Package,
     place: &JobPlace,
 ) -> Result<(), TaskError> {
+    sweep(context, package, place).await?;
     let commits = encode_commits(&package.commits);
     put(context, &place.work, COMMITS, commits, PutOptions::default()).await?;
     let json = report::render(order, package)?;
@@ -62,6 +64,21 @@ async fn write(
     stream::iter(playlists.into_iter().map(one)).buffer_unordered(WRITES).try_collect::<()>().await?;
     for root in roots {
         one(root).await?;
+    }
+    Ok(())
+}
+
+/// Attempts and leaders that were killed leave the files they were writing beside the ones that count.
+async fn sweep(context: &Context, package: &Package, place: &JobPlace) -> Result<(), TaskError> {
+    let manifests = package.manifests.iter().map(|m| m.name.clone());
+    let names = media_names(&package.plan).into_iter().chain(manifests).chain([REPORT.to_owned()]).collect();
+    let swept = context.switch.around("sweep", place.package.sweep_names(names)).await.map_err(storage)?;
+    if swept > 0 {
+        tracing::info!(
+            root = place.package.root(),
+            files = swept,
+            "removed what crashes had left half-written"
+        );
     }
     Ok(())
 }
