@@ -95,7 +95,8 @@ async fn version(program: &Path) -> Result<String, ToolError> {
         dir: std::env::temp_dir(),
         limits: process::small_limits(),
     };
-    let mut said = Collect::new(64 * 1024, 15_000);
+    // as long as for the probe: the first start of a program on a busy machine has to read it from the disk
+    let mut said = Collect::new(64 * 1024, 60_000);
     process::run(&launch, &mut said, &CancellationToken::new())
         .await
         .map_err(|error| ToolError::Broken { path: program.to_owned(), error })?;
