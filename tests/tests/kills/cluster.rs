@@ -1,0 +1,215 @@
+//! A coordinator and a worker as processes that die and come again.
+
+use crate::bench::Bench;
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use reelmill_tests::{reelmill, tool};
+use serde_json::Value;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+/// How long anything may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A process; killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts it; what it says goes to the end of `log`.
+    pub(crate) fn start(mut command: Command, log: &Path) -> Result<Self> {
+        let file = std::fs::File::options().create(true).append(true).open(log)?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        Ok(Self { child: command.spawn()?, log: log.to_owned() })
+    }
+
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// A power cut.
+    pub(crate) fn cut(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?)
+    }
+
+    /// Does something while the process stands still.
+    pub(crate) fn while_stopped<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.signal(Signal::SIGSTOP)?;
+        let stat = format!("/proc/{}/stat", self.child.id());
+        tool::wait_until("the process stands still", PATIENCE, || {
+            let text = std::fs::read_to_string(&stat).ok()?;
+            let state = text.rsplit_once(')')?.1.trim_start().chars().next()?;
+            (state == 'T').then_some(())
+        })?;
+        let result = work();
+        self.signal(Signal::SIGCONT)?;
+        result
+    }
+
+    /// Asks it to leave and waits for that.
+    pub(crate) fn leave(&mut self) -> Result<ExitStatus> {
+        if self.child.try_wait()?.is_none() {
+            self.signal(Signal::SIGTERM)?;
+        }
+        let child = &mut self.child;
+        tool::wait_until("the process leaves", PATIENCE, || child.try_wait().transpose())
+            .with_context(|| self.log.display().to_string())?
+            .map_err(Into::into)
+    }
+
+    /// The end of what it said.
+    pub(crate) fn said(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let tail: Vec<&str> =
+            text.lines().rev().filter(|l| !l.contains("reelmill_effects")).take(12).collect();
+        tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Nothing to do when it has ended already.
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// A job as `/api/jobs` shows it.
+pub(crate) struct Job {
+    pub(crate) state: String,
+    pub(crate) text: String,
+}
+
+/// Where a run's coordinator is and what it runs in.
+pub(crate) struct Place<'a> {
+    pub(crate) bench: &'a Bench,
+    pub(crate) data: PathBuf,
+    pub(crate) log: PathBuf,
+    grpc: String,
+    http: String,
+}
+
+impl<'a> Place<'a> {
+    pub(crate) fn new(bench: &'a Bench, room: &str) -> Result<Self> {
+        let (data, log) = bench.room(room)?;
+        let (grpc, http) = (format!("127.0.0.1:{}", port()?), format!("127.0.0.1:{}", port()?));
+        Ok(Self { bench, data, log, grpc, http })
+    }
+
+    fn process(&self, role: &str, arguments: &[&str], switch: Option<&str>) -> Result<Process> {
+        let mut command =
+            self.bench.command(&[role, "--log-json", "--log", "info,reelmill_effects=debug"])?;
+        command.args(arguments).env("REELMILL_COORDINATOR", format!("http://{}", self.grpc));
+        if let Some(switch) = switch {
+            command.env("REELMILL_ABORT_AT_EFFECT", switch);
+        }
+        Process::start(command, &self.said(role))
+    }
+
+    /// Where a role's words go.
+    pub(crate) fn said(&self, role: &str) -> PathBuf {
+        self.data.with_file_name(format!("{role}.log"))
+    }
+
+    fn data(&self) -> Result<&str> {
+        self.data.to_str().context("UTF-8")
+    }
+
+    /// Starts a coordinator with short leases.
+    pub(crate) fn coordinator(&self, switch: Option<&str>) -> Result<Process> {
+        let data = self.data()?;
+        let listen = ["--data", data, "--grpc", &self.grpc, "--http", &self.http, "--lease-ttl", "3s"];
+        self.process("coordinator", &listen, switch)
+    }
+
+    /// Starts coordinator and worker in one process.
+    pub(crate) fn serve(&self) -> Result<Process> {
+        let data = self.data()?;
+        let listen = ["--data", data, "--grpc", &self.grpc, "--http", &self.http, "--lease-ttl", "3s"];
+        self.process("serve", &[&listen[..], &["--workers", "2"]].concat(), None)
+    }
+
+    /// Starts the worker; it always has the same name.
+    pub(crate) fn worker(&self, switch: Option<&str>) -> Result<Process> {
+        let scratch = self.data.with_file_name("scratch");
+        std::fs::create_dir_all(&scratch)?;
+        let scratch = scratch.to_str().context("UTF-8")?;
+        self.process("worker", &["--scratch", scratch, "--slots", "2", "--name", "w1"], switch)
+    }
+
+    /// Waits until the coordinator leads; false if it ended first.
+    pub(crate) fn leads(&self, process: &mut Process) -> Result<bool> {
+        let led = tool::wait_until("the coordinator leads", PATIENCE, || {
+            if process.ended().ok().flatten().is_some() {
+                return Some(false);
+            }
+            reelmill::get(&self.http, "/readyz").ok().filter(|r| r.0 == 200).map(|_| true)
+        });
+        led.with_context(|| process.said())
+    }
+
+    /// Submits the film under a key; `None` when the coordinator does not answer.
+    pub(crate) fn submit(&self, key: &str, preset: &str) -> Result<Option<String>> {
+        let mut command = self.bench.command(&["submit", "--json", "--idempotency-key", key])?;
+        command.arg(&self.bench.film).args(self.bench.encoding(preset));
+        command.env("REELMILL_COORDINATOR", format!("http://{}", self.grpc));
+        let done = tool::run(&mut command, PATIENCE)?;
+        match done.code() {
+            0 => {
+                let line: Value = serde_json::from_str(done.text().lines().next().context("a line")?)?;
+                Ok(Some(line["job_id"].as_str().context("job_id")?.to_owned()))
+            }
+            5 => Ok(None),
+            code => bail!("submit ended with {code}: {}", done.stderr),
+        }
+    }
+
+    /// The jobs, oldest first; `None` when the coordinator does not answer.
+    pub(crate) fn jobs(&self) -> Result<Option<Vec<Job>>> {
+        let Ok((200, body)) = reelmill::get(&self.http, "/api/jobs") else { return Ok(None) };
+        let page: Value = serde_json::from_str(&body)?;
+        let text = |v: &Value| v.as_str().map(str::to_owned).context("a text");
+        let jobs = page["jobs"].as_array().context("jobs")?;
+        let one = |j: &Value| Ok(Job { state: text(&j["state"])?, text: j.to_string() });
+        jobs.iter().map(one).collect::<Result<_>>().map(Some)
+    }
+
+    /// Are there `count` jobs, all published? An error when one ended in another way.
+    pub(crate) fn published(&self, count: usize) -> Result<bool> {
+        let Some(jobs) = self.jobs()? else { return Ok(false) };
+        for job in &jobs {
+            ensure!(!["failed", "cancelled"].contains(&job.state.as_str()), "{}", job.text);
+        }
+        Ok(jobs.len() == count && jobs.iter().all(|j| j.state == "published"))
+    }
+
+    /// Where a job's package lies.
+    pub(crate) fn package(&self, job: &str) -> PathBuf {
+        self.data.join("publish/local").join(job)
+    }
+}
+
+/// A free port below those that outgoing connections are given: it has to be free again after a kill.
+fn port() -> Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = 20_000 + (std::process::id() % 100) as u16 * 100;
+    for _ in 0..1_000 {
+        let port = base + NEXT.fetch_add(1, Ordering::Relaxed) % 1_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port from {base} on")
+}
