@@ -6,7 +6,9 @@ use std::fmt;
 
 /// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {text:?} is not valid: use 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter or digit")]
+#[error(
+    "{what} {text:?} is not valid: use 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter or digit"
+)]
 pub struct InvalidName {
     /// Which kind of name it should have been.
     pub what: &'static str,

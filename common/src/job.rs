@@ -115,7 +115,10 @@ impl JobState {
 
     /// Will it not change without somebody asking?
     pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::Published | Self::Failed(_) | Self::Cancelled | Self::Collecting | Self::Collected)
+        matches!(
+            self,
+            Self::Published | Self::Failed(_) | Self::Cancelled | Self::Collecting | Self::Collected
+        )
     }
 
     /// The exit code of whoever waits for the job (0, 3, 4, 5 or 6), once it is terminal.

@@ -21,8 +21,8 @@ pub mod time;
 
 pub use hash::Sha256;
 pub use ids::{
-    AttemptId, BootId, FencingTerm, Fingerprint, IdempotencyKey, InvalidName, JobId, RunNo, SegmentNumber, SpecId, TenantId,
-    WorkerId,
+    AttemptId, BootId, FencingTerm, Fingerprint, IdempotencyKey, InvalidName, JobId, RunNo, SegmentNumber,
+    SpecId, TenantId, WorkerId,
 };
 pub use keys::ObjectKey;
 pub use time::{Millis, TickRange, TickSeq, Ticks, Timebase};

@@ -186,9 +186,7 @@ impl TickSeq {
     /// The `i`-th time.
     pub fn get(&self, i: usize) -> Option<i64> {
         match self {
-            Self::Regular { first, step, count } => {
-                (i < *count as usize).then(|| first + step * i as i64)
-            }
+            Self::Regular { first, step, count } => (i < *count as usize).then(|| first + step * i as i64),
             Self::Listed(v) => v.get(i).copied(),
         }
     }

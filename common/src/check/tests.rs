@@ -82,7 +82,8 @@ fn a_true_report_passes() {
 
 #[test]
 fn each_untruth_is_named() {
-    let cases: [(&str, fn(&mut ChunkReport)); 11] = [
+    type Lie = fn(&mut ChunkReport);
+    let cases: [(&str, Lie); 11] = [
         ("expected 21 frames", |r| r.units[0] = 20),
         ("expected 10 frames", |r| r.units[1] = 11),
         ("2 renditions", |r| {
