@@ -212,7 +212,7 @@ impl<'a> Run<'a> {
 
     /// Takes the job to Published and both processes down; a kill may still come on the way down. Gives the job and the
     /// time it took.
-    fn to_the_end(&mut self) -> Result<(String, Duration)> {
+    fn run_to_end(&mut self) -> Result<(String, Duration)> {
         let job = self.begin()?;
         let done = tool::wait_until("the job is published", PATIENCE, || match self.look() {
             Ok(false) => None,
@@ -281,7 +281,7 @@ pub(crate) fn effects_of(command: &mut Command) -> Result<BTreeMap<String, Vec<S
 pub(crate) fn undisturbed(bench: &Bench) -> Reference {
     let run = || -> Result<Reference> {
         let mut run = Run::new(Place::new(bench, "undisturbed")?, None)?;
-        let (job, wall) = run.to_the_end()?;
+        let (job, wall) = run.run_to_end()?;
         let told = |side: Side| -> Result<(Side, Vec<String>)> {
             let log = std::fs::read_to_string(run.place.said(side.role()))?;
             Ok((side, effects(&log)?.remove(side.role()).context("effects are told")?))
@@ -356,7 +356,7 @@ fn one(bench: &Bench, reference: &Reference, kill: Kill) -> Result<Tally> {
     let room =
         format!("{}-{:?}", kill.side.role(), kill.at).replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     let mut run = Run::new(Place::new(bench, &room)?, Some(kill))?;
-    let (job, _) = run.to_the_end()?;
+    let (job, _) = run.run_to_end()?;
     let kills: Vec<Found> = run.found.take().into_iter().collect();
     let tally = Tally::of(reference, &run.place.package(&job), &run.place.log, &kills)?;
     // a soak has hundreds of these

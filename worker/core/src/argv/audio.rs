@@ -74,9 +74,8 @@ fn graph(chunk: &AudioChunk) -> Result<String, ArgvError> {
     let (mut filters, layout) = (vec![pan(s)], layout(s.channels));
     // two steps, because `first_pts` counts samples of the rate that comes in: first resampled, then anchored
     filters.push(format!("aresample={rate}:osf=fltp:ochl={layout}"));
-    filters.push(format!(
-        "aresample={rate}:osf=fltp:ochl={layout}:async=1:min_hard_comp=0.1:first_pts={zero}"
-    ));
+    filters
+        .push(format!("aresample={rate}:osf=fltp:ochl={layout}:async=1:min_hard_comp=0.1:first_pts={zero}"));
     filters.push(format!("apad=whole_len={}", chunk.total_samples));
     filters.push(format!("atrim=start_sample={}:end_sample={}", range.start_sample, range.end_sample));
     filters.push(format!("asetpts=expr=N+{}", OFFSET_SECONDS * i64::from(s.sample_rate)));
