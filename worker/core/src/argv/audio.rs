@@ -72,10 +72,12 @@ fn graph(chunk: &AudioChunk) -> Result<String, ArgvError> {
     let range = encoded_range(chunk);
     let zero = chunk.zero.timebase.rescale(chunk.zero.ticks, Timebase::hz(rate)).0;
     let (mut filters, layout) = (vec![pan(s)], layout(s.channels));
-    // two steps, because `first_pts` counts samples of the rate that comes in: first resampled, then anchored
+    // two steps, because `first_pts` counts samples of the rate that comes in: first resampled, then anchored; the
+    // smallest step that is anchored lies below one sample, or sound within a millisecond of zero stays where it is
     filters.push(format!("aresample={rate}:osf=fltp:ochl={layout}"));
-    filters
-        .push(format!("aresample={rate}:osf=fltp:ochl={layout}:async=1:min_hard_comp=0.1:first_pts={zero}"));
+    filters.push(format!(
+        "aresample={rate}:osf=fltp:ochl={layout}:async=1:min_comp=0.000001:min_hard_comp=0.1:first_pts={zero}"
+    ));
     filters.push(format!("apad=whole_len={}", chunk.total_samples));
     filters.push(format!("atrim=start_sample={}:end_sample={}", range.start_sample, range.end_sample));
     filters.push(format!("asetpts=expr=N+{}", OFFSET_SECONDS * i64::from(s.sample_rate)));

@@ -376,7 +376,7 @@ fn a_whole_audio_track_with_loudness() {
             -noautorotate
             -i file:/films/a.mp4
             -filter_complex_threads 2
-            -filter_complex [0:1]aformat=sample_fmts=fltp, pan=stereo|c0=c0|c1=c1, aresample=48000:osf=fltp:ochl=stereo, aresample=48000:osf=fltp:ochl=stereo:async=1:min_hard_comp=0.1:first_pts=2002, apad=whole_len=480000, atrim=start_sample=0:end_sample=480000, asetpts=expr=N+480000, asplit[sound][meter];
+            -filter_complex [0:1]aformat=sample_fmts=fltp, pan=stereo|c0=c0|c1=c1, aresample=48000:osf=fltp:ochl=stereo, aresample=48000:osf=fltp:ochl=stereo:async=1:min_comp=0.000001:min_hard_comp=0.1:first_pts=2002, apad=whole_len=480000, atrim=start_sample=0:end_sample=480000, asetpts=expr=N+480000, asplit[sound][meter];
               [meter]ebur128=peak=true:framelog=verbose, anullsink
             -map [sound]
             -c:a aac
@@ -418,7 +418,7 @@ fn a_range_of_a_downmix() {
             -noautorotate
             -i file:/films/a.mp4
             -filter_complex_threads 2
-            -filter_complex [0:1]aformat=sample_fmts=fltp, pan=stereo|c0=1.0000*c0+0.7071*c2+0.7071*c4|c1=1.0000*c1+0.7071*c2+0.7071*c5, aresample=48000:osf=fltp:ochl=stereo, aresample=48000:osf=fltp:ochl=stereo:async=1:min_hard_comp=0.1:first_pts=2002, apad=whole_len=480000, atrim=start_sample=86016:end_sample=208896, asetpts=expr=N+480000[sound]
+            -filter_complex [0:1]aformat=sample_fmts=fltp, pan=stereo|c0=1.0000*c0+0.7071*c2+0.7071*c4|c1=1.0000*c1+0.7071*c2+0.7071*c5, aresample=48000:osf=fltp:ochl=stereo, aresample=48000:osf=fltp:ochl=stereo:async=1:min_comp=0.000001:min_hard_comp=0.1:first_pts=2002, apad=whole_len=480000, atrim=start_sample=86016:end_sample=208896, asetpts=expr=N+480000[sound]
             -map [sound]
             -c:a aac
             -profile:a aac_low

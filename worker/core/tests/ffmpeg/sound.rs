@@ -95,6 +95,23 @@ fn sound_begins_at_zero_to_the_sample() {
 }
 
 #[test]
+fn sound_less_than_a_millisecond_from_zero_is_anchored_too() {
+    let dir = dir();
+    let total = 100_000;
+    for program in binaries() {
+        for samples in [24i64, -24, 1] {
+            let input = click(dir.path(), "a.wav", 60_000, "-c:a pcm_s16le", Demuxer::Wav);
+            let mut chunk = chunk(total, (0, packets(total)), 0);
+            let grid = Timebase::new(1, 48_000).unwrap();
+            chunk.zero = ExactTime { ticks: Ticks(samples), timebase: grid };
+            let (files, _) = encode(&program, dir.path(), &chunk, &input);
+            let at = loudest(dir.path(), &files).0 as i64;
+            assert_eq!(at, 60_000 - samples, "{program}: zero at sample {samples}");
+        }
+    }
+}
+
+#[test]
 fn another_sample_rate_is_anchored_at_zero_as_well() {
     let dir = dir();
     let total = 100_000;
