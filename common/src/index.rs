@@ -240,6 +240,19 @@ pub struct AudioTrack {
     pub end: Ticks,
     /// Real gaps: missing packets, to be filled with silence once, in the plan.
     pub gaps: Vec<AudioGap>,
+    /// Where packets lie on the track's own count of samples; `None` when that cannot be told from their times.
+    pub grid: Option<SampleGrid>,
+}
+
+/// Where samples lie in a track whose packets follow each other without a hole: every packet begins a multiple of
+/// `step` samples after `origin`, as its time says to less than a quarter step (with a step of 1: exactly). So the
+/// place of a sample is known from its packet's time, wherever decoding began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct SampleGrid {
+    /// Presentation time of the first packet, in samples: the middle of what all rounded times allow.
+    pub origin: i64,
+    /// Samples in a packet; 1 where times count samples.
+    pub step: u32,
 }
 
 /// A hole in an audio track.

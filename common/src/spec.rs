@@ -5,7 +5,7 @@
 
 use crate::hash::Canonical;
 use crate::ids::{SegmentNumber, SpecId};
-use crate::index::{Colour, Demuxer, FieldOrder, Rotation, SourceId};
+use crate::index::{Colour, Demuxer, FieldOrder, Rotation, SampleGrid, SourceId};
 use crate::ladder::{AudioSettings, VideoSettings};
 use crate::time::{TickRange, TickSeq, Ticks, Timebase};
 
@@ -72,6 +72,9 @@ pub struct AnalyseSpec {
     pub rungs: Vec<VideoSettings>,
     /// Audio streams with their mix, whose peak is wanted.
     pub downmixes: Vec<(u32, AudioSettings)>,
+    /// Short ranges of sound, each with segments whose first packets are where two ranges of the rendition might
+    /// meet: wanted is the first at which they can.
+    pub joins: Vec<AudioChunk>,
 }
 
 impl AnalyseSpec {
@@ -87,6 +90,8 @@ impl AnalyseSpec {
             c.num((*stream).into());
             settings.canonical(&mut c);
         }
+        c.num(self.joins.len() as u64);
+        self.joins.iter().for_each(|j| j.canonical(&mut c));
         SpecId(c.digest())
     }
 }
@@ -212,6 +217,18 @@ pub struct AudioChunk {
     pub asc: Vec<u8>,
     /// Measure EBU R128 loudness on the way.
     pub measure_loudness: bool,
+    /// How one range among several finds its samples; `None` for the one continuous encode of a rendition, which is
+    /// decoded from the source's start and anchored by its times.
+    pub range: Option<AudioRange>,
+}
+
+/// How a range of a rendition finds its samples without decoding all sound before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct AudioRange {
+    /// Where to begin decoding: `-ss` to this presentation time, or from the start of the source.
+    pub seek: Option<Ticks>,
+    /// Where decoded samples lie. The track has the sample rate of the rendition.
+    pub grid: SampleGrid,
 }
 
 /// An exact time: `ticks` of `timebase`.
@@ -236,6 +253,11 @@ pub struct AudioSegment {
 
 /// Samples in one AAC-LC packet, and the encoder delay signalled by the edit list (ISO/IEC 14496-3; media.md 4).
 pub const AAC_FRAME: u64 = 1024;
+
+/// Packets encoded before a range of sound and thrown away. The window decision is settled after a few; the rate
+/// control takes longer to be where one continuous encode would be. Over ten joins in three films the noise-to-mask
+/// behind a join was up to 2.2 dB worse after 16 packets (though better on the mean), 0.7 after 128, 0.2 after 256.
+pub const AUDIO_PRE_ROLL: u64 = 256;
 
 impl ChunkSpec {
     /// Hash of the canonical form.
@@ -327,5 +349,9 @@ impl AudioChunk {
             c.num(s.number.0.into()).num(s.first_packet).num(s.end_packet);
         }
         c.blob(&self.asc).num(self.measure_loudness.into());
+        if let Some(r) = &self.range {
+            c.text("range").num(r.seek.is_some().into()).int(r.seek.unwrap_or_default().0);
+            c.int(r.grid.origin).num(r.grid.step.into());
+        }
     }
 }

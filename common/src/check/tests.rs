@@ -131,6 +131,7 @@ fn a_chunk_without_segment_one_has_no_init() {
         segments: vec![segment(2, 100, 200), segment(3, 200, 300)],
         asc: vec![0x11, 0x90],
         measure_loudness: false,
+        range: None,
     };
     let spec = ChunkSpec {
         source: SourceId(Sha256::of(b"x")),

@@ -53,6 +53,7 @@ pub(crate) fn index(location: &str) -> SourceIndex {
         first: Ticks(0),
         end: Ticks(i64::from(SECONDS) * 48_000),
         gaps: Vec::new(),
+        grid: None,
     };
     SourceIndex {
         source: SourceId(Sha256::of(name.as_bytes())),
@@ -72,6 +73,7 @@ pub(crate) fn analysis(spec: &AnalyseSpec) -> AnalyseReport {
     AnalyseReport {
         avcc: spec.rungs.iter().map(|r| avcc(r.level)).collect(),
         peaks: spec.downmixes.iter().map(|_| 10_000).collect(),
+        joins: spec.joins.iter().map(|j| j.segments[0].first_packet).collect(),
     }
 }
 

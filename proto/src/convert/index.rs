@@ -157,6 +157,7 @@ impl From<&AudioTrack> for pb::AudioTrack {
             first: v.first.0,
             end: v.end.0,
             gaps: v.gaps.iter().map(|g| pb::AudioGap { at: g.at.0, until: g.until.0 }).collect(),
+            grid: v.grid.map(Into::into),
         }
     }
 }
@@ -178,6 +179,7 @@ impl TryFrom<pb::AudioTrack> for AudioTrack {
             first: Ticks(v.first),
             end: Ticks(v.end),
             gaps: many(v.gaps, MAX_FRAMES, "gaps")?,
+            grid: v.grid.map(TryInto::try_into).transpose()?,
         })
     }
 }

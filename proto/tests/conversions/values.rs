@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use reelmill_common::capability::{Capability, EncoderProof, Needs};
 use reelmill_common::index::{
     AudioGap, AudioTrack, Colour, Demuxer, FieldOrder, IgnoredTrack, IndexMethod, KeyFrame, KeyKind,
-    Rotation, SourceId, SourceIndex, VideoTrack,
+    Rotation, SampleGrid, SourceId, SourceIndex, VideoTrack,
 };
 use reelmill_common::ladder::{
     AudioMix, AudioSettings, EncoderFamily, OutputColour, VideoSettings, X264Preset,
@@ -17,8 +17,8 @@ use reelmill_common::outcome::{
 };
 use reelmill_common::plan::{AudioRendition, Plan, PlanReport, PlannedChunk, VideoRendition};
 use reelmill_common::spec::{
-    AnalyseSpec, AudioChunk, AudioSegment, ChunkMedia, ChunkSpec, ExactTime, FrameTable, IndexSpec,
-    PictureRecipe, SegmentSpan, VideoChunk, VideoRung, WorkItem,
+    AnalyseSpec, AudioChunk, AudioRange, AudioSegment, ChunkMedia, ChunkSpec, ExactTime, FrameTable,
+    IndexSpec, PictureRecipe, SegmentSpan, VideoChunk, VideoRung, WorkItem,
 };
 use reelmill_common::{
     AttemptId, FencingTerm, Fingerprint, JobId, ObjectKey, SegmentNumber, Sha256, SpecId, TickRange, TickSeq,
@@ -190,6 +190,10 @@ prop_compose! {
     }
 }
 
+fn sample_grid() -> impl Strategy<Value = SampleGrid> {
+    any::<(i64, u32)>().prop_map(|(origin, step)| SampleGrid { origin, step })
+}
+
 prop_compose! {
     fn audio_chunk()(
         (number, stream, timebase, zero) in (any::<u32>(), any::<u32>(), timebase(), exact_time()),
@@ -199,9 +203,11 @@ prop_compose! {
         segments in audio_segments(),
         asc in any::<Vec<u8>>(),
         measure_loudness in any::<bool>(),
+        range in of((of(ticks()), sample_grid()).prop_map(|(seek, grid)| AudioRange { seek, grid })),
     ) -> AudioChunk {
         AudioChunk {
             number, stream, timebase, zero, folder, settings, total_samples, packets, segments, asc, measure_loudness,
+            range,
         }
     }
 }
@@ -221,8 +227,9 @@ prop_compose! {
         source in sha(), demuxer in demuxer(), encode_timebase in timebase(),
         rungs in vec(video_settings(), 0..3),
         downmixes in vec((any::<u32>(), audio_settings()), 0..3),
+        joins in vec(audio_chunk(), 0..3),
     ) -> AnalyseSpec {
-        AnalyseSpec { source: SourceId(source), demuxer, encode_timebase, rungs, downmixes }
+        AnalyseSpec { source: SourceId(source), demuxer, encode_timebase, rungs, downmixes, joins }
     }
 }
 
@@ -323,9 +330,11 @@ prop_compose! {
         is_default in any::<bool>(),
         (first, end) in (ticks(), ticks()),
         gaps in vec((ticks(), ticks()).prop_map(|(at, until)| AudioGap { at, until }), 0..3),
+        grid in of(sample_grid()),
     ) -> AudioTrack {
         AudioTrack {
             stream, codec, timebase, sample_rate, channels, layout, language, title, is_default, first, end, gaps,
+            grid,
         }
     }
 }
@@ -402,7 +411,8 @@ prop_compose! {
 }
 
 pub(crate) fn analysis() -> impl Strategy<Value = AnalyseReport> {
-    (any::<Vec<Vec<u8>>>(), any::<Vec<u32>>()).prop_map(|(avcc, peaks)| AnalyseReport { avcc, peaks })
+    (any::<Vec<Vec<u8>>>(), any::<Vec<u32>>(), any::<Vec<u64>>())
+        .prop_map(|(avcc, peaks, joins)| AnalyseReport { avcc, peaks, joins })
 }
 
 pub(crate) fn fault() -> impl Strategy<Value = Fault> {

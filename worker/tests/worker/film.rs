@@ -124,6 +124,7 @@ pub(crate) fn whole_sound(index: &SourceIndex) -> WorkItem {
         ],
         asc: ASC.to_vec(),
         measure_loudness: true,
+        range: None,
     };
     WorkItem::Encode(ChunkSpec {
         source: index.source,
@@ -200,6 +201,7 @@ async fn two_chunks(ffmpeg: Option<PathBuf>) {
         encode_timebase: video.timebase,
         rungs,
         downmixes: vec![(index.audio[0].stream, sound())],
+        joins: Vec::new(),
     };
     let attempt = coordinator.lease(WorkItem::Analyse(analyse), &film, &out);
     let report = done(coordinator.outcome(attempt).await);

@@ -9,7 +9,8 @@ use crate::nal;
 use bytes::Bytes;
 use reelmill_common::hash::{Canonical, Sha256};
 use reelmill_common::index::{
-    AudioTrack, Demuxer, IgnoredTrack, IndexMethod, KeyFrame, KeyKind, SourceId, SourceIndex, VideoTrack,
+    AudioTrack, Demuxer, IgnoredTrack, IndexMethod, KeyFrame, KeyKind, SampleGrid, SourceId, SourceIndex,
+    VideoTrack,
 };
 use reelmill_common::time::{TickSeq, Ticks, Timebase};
 use std::num::NonZeroU32;
@@ -272,5 +273,18 @@ fn audio(
         first: Ticks(first),
         end: Ticks(end),
         gaps: Vec::new(),
+        grid: grid(media, entry, first),
     })
+}
+
+/// Times count samples when the timescale is the sample rate and all packets but the last are equally long: then it
+/// is the codec's frame, and no muxer rounded them.
+fn grid(media: &Media, entry: &AudioEntry, first: i64) -> Option<SampleGrid> {
+    let runs: Vec<(u32, u32)> = media.table.durations.iter().copied().filter(|(n, _)| *n > 0).collect();
+    let even = match runs.as_slice() {
+        [_] => true,
+        [(_, usual), (1, last)] => last <= usual,
+        _ => false,
+    };
+    (media.timescale == entry.sample_rate && even).then_some(SampleGrid { origin: first, step: 1 })
 }

@@ -8,8 +8,8 @@
 
 use reelmill_common::Sha256;
 use reelmill_common::index::{
-    AudioGap, AudioTrack, Colour, Demuxer, FieldOrder, IndexMethod, KeyFrame, KeyKind, Rotation, SourceId,
-    SourceIndex, VideoTrack,
+    AudioGap, AudioTrack, Colour, Demuxer, FieldOrder, IndexMethod, KeyFrame, KeyKind, Rotation, SampleGrid,
+    SourceId, SourceIndex, VideoTrack,
 };
 use reelmill_common::time::{TickSeq, Ticks, Timebase};
 
@@ -61,6 +61,7 @@ pub(crate) fn audio(stream: u32, channels: u16, rate: u32, end: i64) -> AudioTra
         first: Ticks(0),
         end: Ticks(end),
         gaps: Vec::new(),
+        grid: Some(SampleGrid { origin: 0, step: 1 }),
     }
 }
 

@@ -4,7 +4,7 @@
 use super::*;
 use crate::argv::timeline::{encoder_times, seconds_floor};
 use expect_test::{Expect, expect};
-use reelmill_common::index::{Colour, FieldOrder, Rotation};
+use reelmill_common::index::{Colour, FieldOrder, Rotation, SampleGrid};
 use reelmill_common::ladder::{
     AudioMix, AudioSettings, EncoderFamily, OutputColour, VideoSettings, X264Preset,
 };
@@ -351,6 +351,7 @@ fn audio_chunk(packets: (u64, u64), mix: AudioMix) -> AudioChunk {
         }],
         asc: vec![0x11, 0x90, 0x56, 0xe5, 0x00],
         measure_loudness: false,
+        range: None,
     }
 }
 
@@ -400,8 +401,12 @@ fn a_whole_audio_track_with_loudness() {
 fn a_range_of_a_downmix() {
     let mix =
         AudioMix::Matrix(vec![vec![10_000, 0, 7_071, 0, 7_071, 0], vec![0, 10_000, 7_071, 0, 0, 7_071]]);
+    let mut c = audio_chunk((300, 400), mix);
+    c.timebase = Timebase::new(1, 1_000).unwrap();
+    let grid = SampleGrid { origin: -1_008, step: 1_024 };
+    c.range = Some(AudioRange { seek: Some(Ticks(-3_020)), grid });
     check(
-        audio::encode(&audio_chunk((100, 200), mix), &local(), "/scratch/a.mp4"),
+        audio::encode(&c, &local(), "/scratch/a.mp4"),
         expect![[r#"
             -nostdin
             -hide_banner
@@ -416,9 +421,12 @@ fn a_range_of_a_downmix() {
             -max_pixels 35651584
             -threads 2
             -noautorotate
+            -seek_timestamp 1
+            -noaccurate_seek
+            -ss -3.020000
             -i file:/films/a.mp4
             -filter_complex_threads 2
-            -filter_complex [0:1]aformat=sample_fmts=fltp, pan=stereo|c0=1.0000*c0+0.7071*c2+0.7071*c4|c1=1.0000*c1+0.7071*c2+0.7071*c5, aresample=48000:osf=fltp:ochl=stereo, aresample=48000:osf=fltp:ochl=stereo:async=1:min_hard_comp=0.1:first_pts=2002, apad=whole_len=480000, atrim=start_sample=86016:end_sample=208896, asetpts=expr=N+480000[sound]
+            -filter_complex [0:1]asettb=expr=1/48000, asetpts=expr=round((PTS-(-1008))/1024)*1024+(-1008), atrim=start_pts=47058:end_pts=415698, aformat=sample_fmts=fltp, pan=stereo|c0=1.0000*c0+0.7071*c2+0.7071*c4|c1=1.0000*c1+0.7071*c2+0.7071*c5, aresample=48000:osf=fltp:ochl=stereo:async=1:min_comp=0.000001:min_hard_comp=0.01, asetpts=expr=PTS-(47058)+480000[sound]
             -map [sound]
             -c:a aac
             -profile:a aac_low

@@ -12,9 +12,9 @@ use std::path::Path;
 
 /// AAC-LC, 48 kHz, stereo (ISO/IEC 14496-3): object type 2, frequency index 3, two channels; then the sync extension
 /// with which ffmpeg says that there is no SBR.
-const ASC_STEREO_48K: [u8; 5] = [0x11, 0x90, 0x56, 0xe5, 0x00];
+pub(crate) const ASC_STEREO_48K: [u8; 5] = [0x11, 0x90, 0x56, 0xe5, 0x00];
 
-fn settings(mix: AudioMix) -> AudioSettings {
+pub(crate) fn settings(mix: AudioMix) -> AudioSettings {
     AudioSettings { sample_rate: 48_000, channels: 2, bit_rate_kbps: 128, mix }
 }
 
@@ -33,10 +33,11 @@ fn chunk(total: u64, packets: (u64, u64), zero_ms: i64) -> AudioChunk {
         segments: vec![segment],
         asc: ASC_STEREO_48K.to_vec(),
         measure_loudness: false,
+        range: None,
     }
 }
 
-fn packets(total: u64) -> u64 {
+pub(crate) fn packets(total: u64) -> u64 {
     (total + AAC_FRAME).div_ceil(AAC_FRAME)
 }
 
