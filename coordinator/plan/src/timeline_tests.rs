@@ -1,3 +1,5 @@
+//! Tests of the timeline: snapping to a standard rate, the film's zero and its end.
+
 use super::*;
 use crate::framemap::{FrameMap, MapNeeds};
 use crate::grid::line_ticks;

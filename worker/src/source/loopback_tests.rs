@@ -1,3 +1,5 @@
+//! Tests of the loopback reader: ranges, refusals, a source that changes while it is read.
+
 use super::super::Sources;
 use super::*;
 use reelmill_blob::{PutOptions, PutOutcome, Stores};

@@ -1,3 +1,5 @@
+//! Tests of the sound's plan: mixes, languages, groups, and where packets are cut.
+
 use super::*;
 use crate::testing;
 use proptest::prelude::*;

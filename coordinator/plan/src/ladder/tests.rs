@@ -1,3 +1,5 @@
+//! Tests of the ladder: the table, what fits a source, and what is refused.
+
 use super::*;
 use crate::testing;
 use reelmill_common::index::Rotation;

@@ -1,3 +1,5 @@
+//! Tests of measured rates: peak windows of RFC 8216, and the least DASH bandwidth that never underflows.
+
 use super::super::tracks::{Kind, Track};
 use super::*;
 use crate::audio;
