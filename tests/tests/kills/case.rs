@@ -384,11 +384,11 @@ fn let_work(
 ) -> Result<bool> {
     let mut since = None;
     let mut look = || -> Result<Option<bool>> {
-        if process.ended()?.is_some() {
-            bail!("it ended: {}", process.said());
-        }
         if is_done()? {
             return Ok(Some(true));
+        }
+        if process.ended()?.is_some() {
+            bail!("it ended: {}", process.said());
         }
         if since.is_none() && encodes::noted(log)?.len() > before.len() {
             since = Some(Instant::now());
@@ -408,7 +408,7 @@ pub(crate) fn serve_with_kills(bench: &Bench, reference: &Reference, count: usiz
         let job = place.submit(KEY, PRESET)?.context("it answers")?;
         for _ in 0..count {
             let before = encodes::noted(&place.log)?;
-            let longer = Duration::from_millis(dice.roll(1_000));
+            let longer = dice.part_of(reference.wall, count);
             if let_work(&mut process, &place.log, &before, longer, || place.published(1))? {
                 break;
             }
@@ -447,7 +447,7 @@ pub(crate) fn transcode_with_kills(bench: &Bench, reference: &Reference, count: 
         let mut process = start()?;
         for _ in 0..count {
             let before = encodes::noted(&log)?;
-            let longer = Duration::from_millis(dice.roll(1_000));
+            let longer = dice.part_of(reference.wall, count);
             let is_done = || Ok(out.join("master.m3u8").exists());
             if let_work(&mut process, &log, &before, longer, is_done)? {
                 break;

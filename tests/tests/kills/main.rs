@@ -42,6 +42,13 @@ impl Dice {
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % below
     }
+
+    /// A time to let a process work before the next of `count` kills, so that together they take at most half of what
+    /// the whole work takes: on a fast machine, too, there is something left to kill.
+    fn part_of(&mut self, whole: Duration, count: usize) -> Duration {
+        let most = whole.as_millis() as u64 / (2 * count as u64);
+        Duration::from_millis(self.roll(most.max(1)))
+    }
 }
 
 /// Every effect before and after; or one of each kind: of every other kind the first one before, of the rest the middle
