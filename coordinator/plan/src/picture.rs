@@ -44,8 +44,8 @@ pub(crate) fn recipe(video: &VideoTrack, timeline: &Timeline) -> (PictureRecipe,
     notes.push(colour_note(video.colour, colour, output_colour(video, timeline)));
     if is_hdr(colour) {
         notes.push(
-            "picture: high dynamic range, converted to BT.709 without tone mapping: highlights are clipped and the \
-             picture may look flat; grade it to SDR first where that matters"
+            "picture: high dynamic range, tone-mapped to BT.709 by one fixed curve (Hable, peak 10) for every film; \
+             the SDR picture is not graded"
                 .to_owned(),
         );
     }
