@@ -30,7 +30,7 @@ exec "$ffmpeg" -nostdin -v error -y -i "$source" -filter_complex "$filter" "${ar
   -c:v libx264 -preset "$preset" -profile:v high -refs 3 -bf 3 -g 48 -flags:v +cgop -a53cc 0 -forced-idr 1 \
   -force_key_frames "expr:gte(t,n_forced*2)" -fps_mode passthrough \
   -color_primaries bt709 -color_trc bt709 -colorspace bt709 -color_range tv \
-  -x264-params "cabac=1:8x8dct=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1:rc-lookahead=48" \
+  -x264-params "cabac=1:8x8dct=1:open-gop=0:scenecut=0:b-pyramid=normal:weightp=1:aq-mode=1" \
   -map 0:a:0? -c:a aac -b:a 128k -ac 2 -ar 48000 \
   -f dash -seg_duration 4 -use_template 1 -use_timeline 1 -hls_playlist 1 \
   -init_seg_name 'v$RepresentationID$-init.mp4' -media_seg_name 'v$RepresentationID$-$Number%06d$.m4s' \
