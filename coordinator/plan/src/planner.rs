@@ -10,7 +10,7 @@ use crate::grid::{self, GopRule, Grid};
 use crate::ladder::{FittedLadder, gop_frames_full_rate};
 use crate::limits::{self, LIMITS};
 use crate::timeline::{Timeline, place};
-use crate::{PlanError, cost, picture, words};
+use crate::{PlanError, cost, picture, tail, words};
 use reelmill_common::capability::Needs;
 use reelmill_common::hash::Canonical;
 use reelmill_common::index::{SourceId, SourceIndex, VideoTrack};
@@ -268,21 +268,24 @@ impl Film<'_> {
             None => Target::Slots(slots),
         };
         let cuts = cutter.cut(target);
-        let threads = encoder_threads(slots, cuts.len() as u64);
-        let rungs: Vec<_> = renditions.iter().map(|r| rung(r, threads)).collect();
-        let memory_mib = cost::video_memory_mib(self.video, rungs.iter().map(|r| &r.settings));
+        let costs: Vec<u64> = cuts.iter().map(|c| c.cost_ms).collect();
+        let threads = tail::threads(&costs, slots);
         let family = renditions.first().map(|r| r.settings.family);
-        let planned = |(number, cut): (usize, &Cut)| PlannedChunk {
-            spec: ChunkSpec {
-                source: self.index.source,
-                demuxer: self.index.demuxer,
-                media: ChunkMedia::Video(self.chunk(number as u32, *cut, &cutter, rungs.clone())),
-            },
-            cost_ms: cut.cost_ms,
-            needs: Needs { family, memory_mib },
+        let planned = |(number, (cut, threads)): (usize, (&Cut, &u8))| {
+            let rungs: Vec<_> = renditions.iter().map(|r| rung(r, *threads)).collect();
+            let memory_mib = cost::video_memory_mib(self.video, rungs.iter().map(|r| &r.settings));
+            PlannedChunk {
+                spec: ChunkSpec {
+                    source: self.index.source,
+                    demuxer: self.index.demuxer,
+                    media: ChunkMedia::Video(self.chunk(number as u32, *cut, &cutter, rungs)),
+                },
+                cost_ms: cut.cost_ms,
+                needs: Needs { family, memory_mib },
+            }
         };
-        let note = words::cuts(input, &cuts, threads);
-        (cuts.iter().enumerate().map(planned).collect(), note)
+        let note = words::cuts(input, &cuts, &threads);
+        (cuts.iter().zip(&threads).enumerate().map(planned).collect(), note)
     }
 
     fn chunk(&self, number: u32, cut: Cut, cutter: &Cutter<'_>, rungs: Vec<VideoRung>) -> VideoChunk {
@@ -333,11 +336,6 @@ impl Film<'_> {
             output: TickSeq::from_sorted(self.map.times[output.0..output.1].to_vec()),
         }
     }
-}
-
-/// One thread per encoder while there are chunks for every slot; the slots that would idle otherwise are shared out.
-fn encoder_threads(slots: u64, chunks: u64) -> u8 {
-    (slots / chunks.max(1)).clamp(1, 8) as u8
 }
 
 fn rung(rendition: &VideoRendition, threads: u8) -> VideoRung {
