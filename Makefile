@@ -13,7 +13,8 @@ setup: ## install what is missing: ffmpeg, protoc, browser, test tools
 	scripts/setup
 
 web: ## fetch hls.js for the built-in player page (needs npm; the build does without)
-	@if [ -f coordinator/web/package.json ]; then scripts/npm-install coordinator/web; fi
+	@if command -v npm >/dev/null; then scripts/npm-install coordinator/web; \
+	else echo "no npm: the player page will name the package's addresses and play nothing itself"; fi
 
 build: ## debug build of everything
 	cargo build --workspace --all-targets
@@ -21,7 +22,7 @@ build: ## debug build of everything
 release: web ## optimised build of the one binary
 	cargo build --release -p reelmill
 
-demo: ## transcode SRC=film.mp4 (or a made film), check the package, say how to watch it
+demo: ## hand SRC=film.mp4 (or a made film) to a server, check the package, say where it plays
 	scripts/setup --run
 	$(MAKE) --no-print-directory release
 	scripts/demo "$(SRC)"

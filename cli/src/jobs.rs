@@ -5,6 +5,7 @@ use crate::client::Client;
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::request::job_id;
 use crate::show::{self, Live};
+use crate::summary;
 use reelmill_common::ids::JobId;
 use reelmill_common::job::{JobState, JobView};
 use serde_json::json;
@@ -58,6 +59,9 @@ pub(crate) async fn watch(client: &mut Client, id: &JobId, json: bool) -> Comman
     live.finish();
     if !json {
         println!("{}", show::job_text(&end));
+        if end.state == JobState::Published {
+            summary::table_if_readable(&end).await;
+        }
     }
     ended(&end)
 }

@@ -1,5 +1,5 @@
-//! The table at the end of `transcode`: rungs, rates, frames, wall time, speed, CPU, read from the package's own
-//! `report.json` so that nothing is said that is not written down.
+//! The table at the end of `transcode` and of a watched job: rungs, rates, frames, wall time, speed, CPU, read from the
+//! package's own `report.json` so that nothing is said that is not written down.
 
 use crate::exit::{Exit, Failure};
 use crate::show::{realtime, short_duration, table};
@@ -81,6 +81,17 @@ pub(crate) async fn print(view: &JobView, out: &str, wall: Duration, json: bool)
     let report: Report = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
     println!("{}", text(&report, out, wall_ms));
     Ok(())
+}
+
+/// The same table for a job of a running coordinator, where this machine can read the package (a directory, or a store
+/// it has access to). Elsewhere there is nothing to say: the package's address was printed before.
+pub(crate) async fn table_if_readable(view: &JobView) {
+    let Some(package) = &view.package else { return };
+    let Ok(blobs) = Stores::default().open(package) else { return };
+    let Ok((bytes, _)) = blobs.get("report.json").await else { return };
+    if let Ok(report) = serde_json::from_slice::<Report>(&bytes) {
+        println!("\n{}", text(&report, package, view.progress.elapsed_ms));
+    }
 }
 
 fn text(report: &Report, out: &str, wall_ms: u64) -> String {
