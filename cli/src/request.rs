@@ -11,32 +11,36 @@ use std::time::Duration;
 
 /// Builds the request for `source`.
 pub(crate) fn build(source: &str, encoding: &Encoding) -> Result<JobRequest, Failure> {
+    let ladder = ladder(encoding.ladder.as_deref())?;
+    let options = options(encoding)?;
+    reelmill_coordinator::check_wish(&ladder, &options).map_err(|e| usage(e.to_string()))?;
     Ok(JobRequest {
         tenant: TenantId::local(),
         source: absolute(source)?,
-        ladder: ladder(encoding.ladder.as_deref())?,
-        options: JobOptions {
-            preset: JobPreset::parse(&encoding.preset).ok_or_else(|| {
-                usage(format!(
-                    "unknown preset {:?}: use speed, balanced, quality or an x264 preset (ultrafast to veryslow)",
-                    encoding.preset
-                ))
-            })?,
-            segment_ms: millis("--segment", encoding.segment.into(), 1_000..=30_000)?,
-            chunk_ms: encoding
-                .chunk
-                .map(|c| millis("--chunk", c.into(), 1_000..=24 * 3_600_000))
-                .transpose()?,
-            segments: match encoding.segments.as_str() {
-                "source" => SegmentAlignment::Source,
-                _ => SegmentAlignment::Grid,
-            },
-            output: None,
-            cpu_independent: encoding.cpu_independent,
-        },
+        ladder,
+        options,
         labels: BTreeMap::new(),
         priority: 0,
         idempotency_key: None,
+    })
+}
+
+fn options(encoding: &Encoding) -> Result<JobOptions, Failure> {
+    Ok(JobOptions {
+        preset: JobPreset::parse(&encoding.preset).ok_or_else(|| {
+            usage(format!(
+                "unknown preset {:?}: use speed, balanced, quality or an x264 preset (ultrafast to veryslow)",
+                encoding.preset
+            ))
+        })?,
+        segment_ms: millis("--segment", encoding.segment.into())?,
+        chunk_ms: encoding.chunk.map(|c| millis("--chunk", c.into())).transpose()?,
+        segments: match encoding.segments.as_str() {
+            "source" => SegmentAlignment::Source,
+            _ => SegmentAlignment::Grid,
+        },
+        output: None,
+        cpu_independent: encoding.cpu_independent,
     })
 }
 
@@ -104,13 +108,8 @@ fn ladder(text: Option<&str>) -> Result<LadderChoice, Failure> {
         .map_err(|e| usage(format!("the ladder file {text} is wrong: {e}")))
 }
 
-fn millis(flag: &str, value: Duration, allowed: std::ops::RangeInclusive<u32>) -> Result<u32, Failure> {
-    u32::try_from(value.as_millis()).ok().filter(|ms| allowed.contains(ms)).ok_or_else(|| {
-        usage(format!(
-            "{flag} {} is out of range: use {} to {}",
-            humantime::format_duration(value),
-            humantime::format_duration(Duration::from_millis((*allowed.start()).into())),
-            humantime::format_duration(Duration::from_millis((*allowed.end()).into())),
-        ))
-    })
+/// What fits the wire; its range is the plan's to say.
+fn millis(flag: &str, value: Duration) -> Result<u32, Failure> {
+    let text = || format!("{flag} {} is longer than any film", humantime::format_duration(value));
+    u32::try_from(value.as_millis()).map_err(|_| usage(text()))
 }

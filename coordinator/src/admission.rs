@@ -1,12 +1,12 @@
 //! What a submitted job may read and where it may write: the floor under paths and URLs that clients name.
 //!
 //! A path is resolved here, once; from then on the resolved location is the job's source. Nothing is opened but to see
-//! that it can be read.
+//! that it can be read or, for a package's place, that it can be one.
 
 use crate::config::CoordinatorConfig;
-use reelmill_blob::{BlobError, BlobErrorKind, resolve_source};
+use reelmill_blob::{BlobError, BlobErrorKind, Stores, resolve_source};
 use reelmill_common::job::JobRequest;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The rules of this process.
 #[derive(Clone, Debug)]
@@ -14,11 +14,14 @@ pub(crate) struct Admission {
     source_root: Option<PathBuf>,
     stores: Vec<String>,
     is_loopback: bool,
+    open: Stores,
 }
 
 impl Admission {
-    pub(crate) fn new(config: &CoordinatorConfig) -> Self {
+    /// `open` is where packages' places are opened.
+    pub(crate) fn new(config: &CoordinatorConfig, open: Stores) -> Self {
         Self {
+            open,
             source_root: config.source_root.clone(),
             stores: config.stores.clone(),
             is_loopback: config.is_loopback(),
@@ -46,16 +49,20 @@ impl Admission {
         Ok(request)
     }
 
+    /// A place that nothing can be written to is told now, not when everything is encoded.
     fn output(&self, output: &str) -> Result<(), BlobError> {
-        if output.contains("://") && !output.starts_with("file://") {
-            return self.known_store(output);
+        let is_url = output.contains("://");
+        if is_url && !output.starts_with("file://") {
+            self.known_store(output)?;
+        } else if !self.is_loopback {
+            return Err(denied(
+                "a directory for the package can only be named to a coordinator on loopback: leave it out",
+            ));
+        } else if !is_url && !Path::new(output).is_absolute() {
+            let text = format!("the package's directory {output:?} is not an absolute path: begin it with '/'");
+            return Err(BlobError::new(BlobErrorKind::Invalid, text));
         }
-        if self.is_loopback {
-            return Ok(());
-        }
-        Err(denied(
-            "a directory for the package can only be named to a coordinator on loopback: leave it out",
-        ))
+        self.open.open(output).map(drop)
     }
 
     fn known_store(&self, url: &str) -> Result<(), BlobError> {
@@ -99,7 +106,8 @@ mod tests {
     }
 
     fn rules(is_loopback: bool, root: Option<PathBuf>, stores: &[&str]) -> Admission {
-        Admission { source_root: root, stores: stores.iter().map(|s| (*s).to_owned()).collect(), is_loopback }
+        let stores = stores.iter().map(|s| (*s).to_owned()).collect();
+        Admission { source_root: root, stores, is_loopback, open: Stores::default() }
     }
 
     fn kind(rules: &Admission, source: &str, output: Option<&str>) -> Option<BlobErrorKind> {
@@ -142,6 +150,22 @@ mod tests {
         assert_eq!(kind(&open, "s3://films/a.mp4", Some("s3://films/out")), None);
         assert_eq!(kind(&open, "s3://films/a.mp4", Some("s3://other/out")), Some(BlobErrorKind::Permission));
         assert_eq!(kind(&open, "s3://films/a.mp4", Some("/var/www")), Some(BlobErrorKind::Permission));
-        assert_eq!(kind(&rules(true, None, &[]), "s3://films/a.mp4", Some("/var/www")), None);
+        let dir = tempfile::tempdir().unwrap();
+        let inside = dir.path().join("package");
+        assert_eq!(kind(&rules(true, None, &[]), "s3://films/a.mp4", inside.to_str()), None);
+    }
+
+    #[test]
+    fn outputs_that_cannot_be_written_to_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, b"x").unwrap();
+        let below = file.join("package");
+        let local = rules(true, None, &[]);
+        let output = |o: &str| kind(&local, "s3://films/a.mp4", Some(o));
+        assert!(output(below.to_str().unwrap()).is_some());
+        for bad in ["out/film", "", "warp://films/out", "http://host/out"] {
+            assert_eq!(output(bad), Some(BlobErrorKind::Invalid), "{bad:?}");
+        }
     }
 }

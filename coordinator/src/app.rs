@@ -69,7 +69,7 @@ pub async fn start_on(
     let switch = Arc::new(AbortSwitch::from_env()?);
     // recorded from the first event on
     telemetry::recorder();
-    let places = open_places(&config, stores).await?;
+    let places = open_places(&config, stores.clone()).await?;
     let grpc = listen(config.grpc_addr).await?;
     let http = match config.http_addr {
         Some(address) => Some(listen(address).await?),
@@ -93,7 +93,7 @@ pub async fn start_on(
     let shared = Shared {
         driver: handle.clone(),
         catalog: Arc::clone(&catalog),
-        admission: Admission::new(&config),
+        admission: Admission::new(&config, stores),
         sessions_max: config.sessions_max,
         slots_hint: config.slots_hint,
     };

@@ -34,4 +34,6 @@ mod telemetry;
 pub use app::{Components, Running, start, start_on};
 pub use config::{CoordinatorConfig, StateLocation};
 pub use error::{CoordinatorError, CoordinatorErrorKind};
+/// What the coordinator refuses at Submit whatever the source is, for clients that want to say so before they ask.
+pub use reelmill_plan::wish::check as check_wish;
 pub use telemetry::recorder;

@@ -54,6 +54,33 @@ fn wrong_usage_exits_with_2() {
     }
 }
 
+/// Refused before anything is started: the film is not there, and nobody listens.
+#[test]
+fn what_is_out_of_range_exits_with_2_and_says_why() {
+    let dir = tempfile::tempdir().expect("scratch");
+    let out = dir.path().join("out");
+    let wrong = [
+        (["--segment", "25s"], "1000 to 20000"),
+        (["--segment", "500ms"], "1000 to 20000"),
+        (["--chunk", "0s"], "1 or more"),
+        (["--chunk", "100days"], "longer than any film"),
+        (["--preset", "warp"], "balanced"),
+        (["--ladder", "999p"], "1080p"),
+        (["--ladder", "720p,720p"], "twice"),
+    ];
+    for (option, says) in wrong {
+        let out = out.to_str().expect("utf-8");
+        for command in [&["transcode", "no.mp4", "--out", out][..], &["submit", "no.mp4"]] {
+            let done = run(&[command, &option].concat());
+            assert_eq!(done.code(), 2, "{command:?} {option:?}: {}", done.stderr);
+            assert!(done.stderr.contains(says), "{says:?} for {option:?} in {}", done.stderr);
+        }
+    }
+    let labelled = run(&["submit", "no.mp4", "--label", "Team=a"]);
+    assert_eq!(labelled.code(), 2, "{}", labelled.stderr);
+    assert!(!out.exists(), "nothing is left behind");
+}
+
 #[test]
 fn an_unreachable_coordinator_exits_with_5() {
     let nobody = format!("http://127.0.0.1:{}", reelmill::free_port().expect("port"));

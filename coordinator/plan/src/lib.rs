@@ -24,6 +24,7 @@ mod tail;
 #[path = "../tests/films/mod.rs"]
 mod testing;
 mod timeline;
+pub mod wish;
 mod words;
 
 pub use error::PlanError;

@@ -10,7 +10,7 @@ use crate::grid::{self, GopRule, Grid};
 use crate::ladder::{FittedLadder, gop_frames_full_rate};
 use crate::limits::{self, LIMITS};
 use crate::timeline::{Timeline, place};
-use crate::{PlanError, cost, picture, tail, words};
+use crate::{PlanError, cost, picture, tail, wish, words};
 use reelmill_common::capability::Needs;
 use reelmill_common::hash::Canonical;
 use reelmill_common::index::{SourceId, SourceIndex, VideoTrack};
@@ -40,9 +40,6 @@ pub struct PlanInput<'a> {
     /// Slots the cluster had at Submit; 0 counts as 1.
     pub slots_hint: u32,
 }
-
-/// Segment durations a job may ask for, in milliseconds.
-const SEGMENT_MS: std::ops::RangeInclusive<u32> = 1_000..=20_000;
 
 /// Wanted distance of IDRs in milliseconds.
 const GOP_MS: i64 = 2_000;
@@ -76,7 +73,7 @@ pub fn analyse_spec(index: &SourceIndex, ladder: &FittedLadder) -> AnalyseSpec {
 /// Sources beyond the limits, options out of range, and an analysis that does not fit [`analyse_spec`].
 pub fn plan(input: &PlanInput<'_>) -> Result<Plan, PlanError> {
     limits::check(input.index, &LIMITS)?;
-    check_options(input.options)?;
+    wish::check_options(input.options)?;
     let (wishes, audio_notes) = audio::wishes(input.index);
     check_analyses(input, &wishes)?;
     let mut report = PlanReport { decisions: input.index.notes.clone(), ..PlanReport::default() };
@@ -94,24 +91,6 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, PlanError> {
     limits::at_most("segments", plan.grid.len() as u64, LIMITS.segments)?;
     words::summary(&mut plan);
     Ok(plan)
-}
-
-fn check_options(options: &JobOptions) -> Result<(), PlanError> {
-    if !SEGMENT_MS.contains(&options.segment_ms) {
-        return Err(PlanError::BadOption {
-            option: "the segment duration in milliseconds",
-            found: options.segment_ms.into(),
-            allowed: format!("{} to {}", SEGMENT_MS.start(), SEGMENT_MS.end()),
-        });
-    }
-    if options.chunk_ms == Some(0) {
-        return Err(PlanError::BadOption {
-            option: "the chunk duration in milliseconds",
-            found: 0,
-            allowed: "1 or more".to_owned(),
-        });
-    }
-    Ok(())
 }
 
 fn check_analyses(input: &PlanInput<'_>, wishes: &[Wish<'_>]) -> Result<(), PlanError> {

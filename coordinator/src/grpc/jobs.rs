@@ -6,7 +6,7 @@ use crate::driver::Role;
 use crate::status;
 use reelmill_common::{JobId, TenantId};
 use reelmill_coordinator_core::{Answer, Call, LIST_MAX, Refusal, Submission};
-use reelmill_plan::ladder;
+use reelmill_plan::wish;
 use reelmill_proto::jobs::v1 as wire;
 use reelmill_proto::jobs::v1::jobs_server::Jobs;
 use reelmill_proto::{job_request, stored};
@@ -68,7 +68,7 @@ impl JobsService {
         let request = job_request(tenant, job).map_err(|e| status::of_wire(&e))?;
         // of what the client said, not of what it led to: the same words are the same request
         let request_hash = stored::request_hash(&request);
-        ladder::check(&request.ladder).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        wish::check(&request.ladder, &request.options).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let admission = self.shared.admission.clone();
         let admitted = tokio::task::spawn_blocking(move || admission.admit(request)).await;
         let request = match admitted {

@@ -10,4 +10,5 @@ mod film;
 mod http;
 mod jobs;
 mod kills;
+mod refusals;
 mod sessions;
