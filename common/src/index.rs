@@ -135,6 +135,8 @@ pub struct VideoTrack {
     pub bit_depth: Option<u8>,
     /// Colour description.
     pub colour: Colour,
+    /// How bright it says it is.
+    pub light: Light,
     /// Progressive or interlaced.
     pub field_order: FieldOrder,
     /// BCP-47 or ISO 639-2 language, if declared.
@@ -200,6 +202,26 @@ pub struct Colour {
     pub full_range: Option<bool>,
 }
 
+/// How bright a film says it is, in cd/m² rounded down (CTA-861.3, SMPTE ST 2086); `None` when unsaid.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Light {
+    /// Maximum content light level: the brightest pixel of the film.
+    pub max_content: Option<u32>,
+    /// The brightest that the display it was mastered on can show.
+    pub mastering_peak: Option<u32>,
+}
+
+impl Light {
+    /// What `self` says, and where it says nothing, what `other` says.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            max_content: self.max_content.or(other.max_content),
+            mastering_peak: self.mastering_peak.or(other.mastering_peak),
+        }
+    }
+}
+
 /// Field order of the coded pictures.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum FieldOrder {
@@ -240,6 +262,19 @@ pub struct AudioTrack {
     pub end: Ticks,
     /// Real gaps: missing packets, to be filled with silence once, in the plan.
     pub gaps: Vec<AudioGap>,
+    /// Where packets lie on the track's own count of samples; `None` when that cannot be told from their times.
+    pub grid: Option<SampleGrid>,
+}
+
+/// Where samples lie in a track whose packets follow each other without a hole: every packet begins a multiple of
+/// `step` samples after `origin`, as its time says to less than a quarter step (with a step of 1: exactly). So the
+/// place of a sample is known from its packet's time, wherever decoding began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct SampleGrid {
+    /// Presentation time of the first packet, in samples: the middle of what all rounded times allow.
+    pub origin: i64,
+    /// Samples in a packet; 1 where times count samples.
+    pub step: u32,
 }
 
 /// A hole in an audio track.

@@ -5,12 +5,12 @@
 
 use crate::hash::Canonical;
 use crate::ids::{SegmentNumber, SpecId};
-use crate::index::{Colour, Demuxer, FieldOrder, Rotation, SourceId};
+use crate::index::{Colour, Demuxer, FieldOrder, Rotation, SampleGrid, SourceId};
 use crate::ladder::{AudioSettings, VideoSettings};
 use crate::time::{TickRange, TickSeq, Ticks, Timebase};
 
 /// Version of the argv builder and of the segment writer: raised whenever the same spec would give other bytes.
-pub const RECIPE: u32 = 1;
+pub const RECIPE: u32 = 2;
 
 /// What a worker can be leased.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,6 +72,9 @@ pub struct AnalyseSpec {
     pub rungs: Vec<VideoSettings>,
     /// Audio streams with their mix, whose peak is wanted.
     pub downmixes: Vec<(u32, AudioSettings)>,
+    /// Short ranges of sound, each with segments whose first packets are where two ranges of the rendition might
+    /// meet: wanted is the first at which they can.
+    pub joins: Vec<AudioChunk>,
 }
 
 impl AnalyseSpec {
@@ -87,6 +90,8 @@ impl AnalyseSpec {
             c.num((*stream).into());
             settings.canonical(&mut c);
         }
+        c.num(self.joins.len() as u64);
+        self.joins.iter().for_each(|j| j.canonical(&mut c));
         SpecId(c.digest())
     }
 }
@@ -171,6 +176,18 @@ pub struct PictureRecipe {
     /// The source's colour as decided by rule (no `None` that matters left); what becomes of it
     /// is each rung's [`VideoSettings::colour`].
     pub colour: Colour,
+    /// How a high dynamic range becomes a standard one; `None` for a source that has a standard one.
+    pub tone_map: Option<ToneMap>,
+}
+
+/// Parameters of the tone curve, the same for every chunk: nothing is measured on the way, so chunks meet without a
+/// step. Luminances in cd/m².
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct ToneMap {
+    /// What is diffuse white in the source (ITU-R BT.2408: 203).
+    pub white: u32,
+    /// The brightest there is in the film: it becomes full white. Not less than `white`.
+    pub peak: u32,
 }
 
 /// One rendition within a video chunk.
@@ -212,6 +229,18 @@ pub struct AudioChunk {
     pub asc: Vec<u8>,
     /// Measure EBU R128 loudness on the way.
     pub measure_loudness: bool,
+    /// How one range among several finds its samples; `None` for the one continuous encode of a rendition, which is
+    /// decoded from the source's start and anchored by its times.
+    pub range: Option<AudioRange>,
+}
+
+/// How a range of a rendition finds its samples without decoding all sound before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct AudioRange {
+    /// Where to begin decoding: `-ss` to this presentation time, or from the start of the source.
+    pub seek: Option<Ticks>,
+    /// Where decoded samples lie. The track has the sample rate of the rendition.
+    pub grid: SampleGrid,
 }
 
 /// An exact time: `ticks` of `timebase`.
@@ -236,6 +265,11 @@ pub struct AudioSegment {
 
 /// Samples in one AAC-LC packet, and the encoder delay signalled by the edit list (ISO/IEC 14496-3; media.md 4).
 pub const AAC_FRAME: u64 = 1024;
+
+/// Packets encoded before a range of sound and thrown away. The window decision is settled after a few; the rate
+/// control takes longer to be where one continuous encode would be. Over ten joins in three films the noise-to-mask
+/// behind a join was up to 2.2 dB worse after 16 packets (though better on the mean), 0.7 after 128, 0.2 after 256.
+pub const AUDIO_PRE_ROLL: u64 = 256;
 
 impl ChunkSpec {
     /// Hash of the canonical form.
@@ -310,6 +344,10 @@ impl PictureRecipe {
         });
         c.num(code(self.colour.primaries)).num(code(self.colour.transfer)).num(code(self.colour.matrix));
         c.num(self.colour.full_range.map_or(u64::MAX, u64::from));
+        c.num(self.tone_map.is_some().into());
+        if let Some(ToneMap { white, peak }) = self.tone_map {
+            c.num(white.into()).num(peak.into());
+        }
     }
 }
 
@@ -327,5 +365,9 @@ impl AudioChunk {
             c.num(s.number.0.into()).num(s.first_packet).num(s.end_packet);
         }
         c.blob(&self.asc).num(self.measure_loudness.into());
+        if let Some(r) = &self.range {
+            c.text("range").num(r.seek.is_some().into()).int(r.seek.unwrap_or_default().0);
+            c.int(r.grid.origin).num(r.grid.step.into());
+        }
     }
 }

@@ -37,8 +37,12 @@ fn video() -> ChunkSpec {
     let tb = Timebase::new(1, 10).expect("timebase");
     let times = TickSeq::Regular { first: 0, step: 1, count: 21 };
     let span = |n: u32, a: i64, b: i64| SegmentSpan { number: SegmentNumber(n), range: TickRange::new(a, b) };
-    let picture =
-        PictureRecipe { rotation: Rotation::default(), deinterlace: None, colour: Colour::default() };
+    let picture = PictureRecipe {
+        rotation: Rotation::default(),
+        deinterlace: None,
+        colour: Colour::default(),
+        tone_map: None,
+    };
     let chunk = VideoChunk {
         number: 0,
         stream: 0,
@@ -131,6 +135,7 @@ fn a_chunk_without_segment_one_has_no_init() {
         segments: vec![segment(2, 100, 200), segment(3, 200, 300)],
         asc: vec![0x11, 0x90],
         measure_loudness: false,
+        range: None,
     };
     let spec = ChunkSpec {
         source: SourceId(Sha256::of(b"x")),

@@ -3,9 +3,9 @@
 
 use crate::ladder::Size;
 use crate::timeline::Timeline;
-use reelmill_common::index::{Colour, FieldOrder, VideoTrack};
+use reelmill_common::index::{Colour, FieldOrder, Light, VideoTrack};
 use reelmill_common::ladder::OutputColour;
-use reelmill_common::spec::PictureRecipe;
+use reelmill_common::spec::{PictureRecipe, ToneMap};
 use std::cmp::Ordering;
 
 // Code points of ISO/IEC 23091-2.
@@ -42,14 +42,36 @@ pub(crate) fn recipe(video: &VideoTrack, timeline: &Timeline) -> (PictureRecipe,
     };
     let colour = complete(video, timeline);
     notes.push(colour_note(video.colour, colour, output_colour(video, timeline)));
-    if is_hdr(colour) {
-        notes.push(
-            "picture: high dynamic range, tone-mapped to BT.709 by one fixed curve (Hable, peak 10) for every film; \
-             the SDR picture is not graded"
-                .to_owned(),
-        );
-    }
-    (PictureRecipe { rotation: video.rotation, deinterlace, colour }, notes)
+    let tone_map = tone_map(colour, video.light).map(|(curve, why)| {
+        notes.push(format!(
+            "picture: high dynamic range, tone-mapped to BT.709 by one curve for the whole film (Hable; white at {} \
+             cd/m², peak at {} cd/m²: {why}); the SDR picture is not graded",
+            curve.white, curve.peak
+        ));
+        curve
+    });
+    (PictureRecipe { rotation: video.rotation, deinterlace, colour, tone_map }, notes)
+}
+
+/// Diffuse white of HDR pictures in cd/m² (ITU-R BT.2408).
+const HDR_WHITE: u32 = 203;
+/// Peak of HLG's reference display (ITU-R BT.2100), and what PQ films are mastered for most often.
+const USUAL_PEAK: u32 = 1_000;
+/// The most that PQ can say.
+const MOST_PEAK: u32 = 10_000;
+
+/// The tone curve of a high dynamic range and where its peak comes from. HLG is relative to the display, so what a file
+/// says of absolute light does not apply to it.
+fn tone_map(colour: Colour, light: Light) -> Option<(ToneMap, &'static str)> {
+    let (peak, why) = match (colour.transfer, light.max_content, light.mastering_peak) {
+        (Some(HLG), _, _) => (USUAL_PEAK, "the reference display of HLG"),
+        (Some(PQ), Some(content), Some(display)) if display < content => (display, "its mastering display"),
+        (Some(PQ), Some(content), _) => (content, "its maximum content light level"),
+        (Some(PQ), None, Some(display)) => (display, "its mastering display"),
+        (Some(PQ), None, None) => (USUAL_PEAK, "usual, because the file does not say"),
+        _ => return None,
+    };
+    Some((ToneMap { white: HDR_WHITE, peak: peak.clamp(HDR_WHITE, MOST_PEAK) }, why))
 }
 
 /// The colour of every rung. A source that does not say its matrix is never converted by a guess: its pixels stay as
@@ -213,6 +235,32 @@ mod tests {
         let (colour, note) = output(720, 576, says(Some(1), Some(1), Some(1)));
         assert_eq!(colour, OutputColour::Bt709);
         assert!(note.ends_with("as the file says, kept as it is and tagged BT.709"), "{note}");
+    }
+
+    #[test]
+    fn the_tone_curve_is_that_of_the_film() {
+        let curve = |transfer, max_content, mastering_peak| {
+            let mut video = testing::video(1920, 1080, 1000, 40, 50);
+            video.colour = Colour { transfer: Some(transfer), ..Colour::default() };
+            video.light = Light { max_content, mastering_peak };
+            let (recipe, notes) = recipe(&video, &Timeline::of(&video));
+            let note = notes.into_iter().find(|n| n.starts_with("picture: high")).unwrap_or_default();
+            (recipe.tone_map.map(|t| (t.white, t.peak)), note)
+        };
+        for (transfer, content, display, peak, why) in [
+            (PQ, None, None, 1_000, "the file does not say"),
+            (PQ, Some(640), Some(1_000), 640, "its maximum content light level"),
+            (PQ, None, Some(4_000), 4_000, "its mastering display"),
+            (PQ, Some(9_999), Some(4_000), 4_000, "its mastering display"),
+            (PQ, Some(120), None, 203, "its maximum content light level"),
+            (PQ, Some(60_000), None, 10_000, "its maximum content light level"),
+            (HLG, Some(640), Some(4_000), 1_000, "the reference display of HLG"),
+        ] {
+            let (found, note) = curve(transfer, content, display);
+            assert_eq!(found, Some((203, peak)), "{transfer} {content:?} {display:?}");
+            assert!(note.contains(why) && note.contains(&format!("peak at {peak} cd/m²")), "{note}");
+        }
+        assert_eq!(curve(BT709, Some(640), Some(1_000)), (None, String::new()));
     }
 
     #[test]

@@ -133,7 +133,16 @@ fn frames(out: &mut String, f: &FrameTable) -> std::fmt::Result {
 fn audio_chunk(out: &mut String, a: &AudioChunk) -> std::fmt::Result {
     writeln!(out, "chunk a{} stream {} in {}", a.number, a.stream, a.folder)?;
     let loudness = if a.measure_loudness { ", loudness measured" } else { "" };
-    writeln!(out, "  packets [{}, {}), segments {}{loudness}", a.packets.0, a.packets.1, packets(&a.segments))
+    writeln!(
+        out,
+        "  packets [{}, {}), segments {}{loudness}",
+        a.packets.0,
+        a.packets.1,
+        packets(&a.segments)
+    )?;
+    let Some(range) = &a.range else { return Ok(()) };
+    let seek = range.seek.map_or("start".to_owned(), |s| s.0.to_string());
+    writeln!(out, "  decode from {seek}, samples on {} + n * {}", range.grid.origin, range.grid.step)
 }
 
 fn picture(p: &PictureRecipe) -> String {
@@ -141,9 +150,10 @@ fn picture(p: &PictureRecipe) -> String {
     let Colour { primaries, transfer, matrix, full_range } = p.colour;
     let code = |c: Option<u8>| c.map_or("-".to_owned(), |c| c.to_string());
     let range = if full_range == Some(true) { "full" } else { "limited" };
+    let curve = p.tone_map.map_or(String::new(), |t| format!(" tones {} to {}", t.peak, t.white));
     let fields = p.deinterlace.map_or(String::new(), |f| format!(" deinterlace {f:?}"));
     format!(
-        "turns {quarter_turns}{}{fields} colour {}/{}/{} {range}",
+        "turns {quarter_turns}{}{fields} colour {}/{}/{} {range}{curve}",
         if mirrored { " mirrored" } else { "" },
         code(primaries),
         code(transfer),

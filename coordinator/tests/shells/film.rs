@@ -1,8 +1,8 @@
 //! A film that does not exist: its index, and files that look right to every check but a decoder's.
 
 use reelmill_common::index::{
-    AudioTrack, Colour, Demuxer, FieldOrder, IndexMethod, KeyFrame, KeyKind, Rotation, SourceId, SourceIndex,
-    VideoTrack,
+    AudioTrack, Colour, Demuxer, FieldOrder, IndexMethod, KeyFrame, KeyKind, Light, Rotation, SourceId,
+    SourceIndex, VideoTrack,
 };
 use reelmill_common::keys::media_name;
 use reelmill_common::outcome::{AnalyseReport, AttemptCost, ChunkReport, FileReport, IFrame};
@@ -34,6 +34,7 @@ pub(crate) fn index(location: &str) -> SourceIndex {
         rotation: Rotation::default(),
         bit_depth: Some(8),
         colour: Colour::default(),
+        light: Light::default(),
         field_order: FieldOrder::Progressive,
         language: None,
         frames,
@@ -53,6 +54,7 @@ pub(crate) fn index(location: &str) -> SourceIndex {
         first: Ticks(0),
         end: Ticks(i64::from(SECONDS) * 48_000),
         gaps: Vec::new(),
+        grid: None,
     };
     SourceIndex {
         source: SourceId(Sha256::of(name.as_bytes())),
@@ -72,6 +74,7 @@ pub(crate) fn analysis(spec: &AnalyseSpec) -> AnalyseReport {
     AnalyseReport {
         avcc: spec.rungs.iter().map(|r| avcc(r.level)).collect(),
         peaks: spec.downmixes.iter().map(|_| 10_000).collect(),
+        joins: spec.joins.iter().map(|j| j.segments[0].first_packet).collect(),
     }
 }
 

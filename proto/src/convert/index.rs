@@ -9,8 +9,8 @@ use crate::wire::{
 };
 use reelmill_common::Ticks;
 use reelmill_common::index::{
-    AudioGap, AudioTrack, Demuxer, FieldOrder, IgnoredTrack, IndexMethod, KeyFrame, KeyKind, SourceIndex,
-    VideoTrack,
+    AudioGap, AudioTrack, Demuxer, FieldOrder, IgnoredTrack, IndexMethod, KeyFrame, KeyKind, Light,
+    SourceIndex, VideoTrack,
 };
 
 /// Version of the stored form.
@@ -69,6 +69,8 @@ impl From<&VideoTrack> for pb::VideoTrack {
             frames: Some((&v.frames).into()),
             keys: Some(v.keys.as_slice().into()),
             end: v.end.map(|t| t.0),
+            max_content_light: v.light.max_content,
+            mastering_peak: v.light.mastering_peak,
         }
     }
 }
@@ -86,6 +88,7 @@ impl TryFrom<pb::VideoTrack> for VideoTrack {
             rotation: need(v.rotation, "rotation")?,
             bit_depth: v.bit_depth.map(|d| narrow(d, "bit_depth")).transpose()?,
             colour: need(v.colour, "colour")?,
+            light: Light { max_content: v.max_content_light, mastering_peak: v.mastering_peak },
             field_order: FieldOrder::from_wire(v.field_order, "field_order")?,
             language: v.language.map(|t| text(t, "language")).transpose()?,
             frames: need(v.frames, "frames")?,
@@ -157,6 +160,7 @@ impl From<&AudioTrack> for pb::AudioTrack {
             first: v.first.0,
             end: v.end.0,
             gaps: v.gaps.iter().map(|g| pb::AudioGap { at: g.at.0, until: g.until.0 }).collect(),
+            grid: v.grid.map(Into::into),
         }
     }
 }
@@ -178,6 +182,7 @@ impl TryFrom<pb::AudioTrack> for AudioTrack {
             first: Ticks(v.first),
             end: Ticks(v.end),
             gaps: many(v.gaps, MAX_FRAMES, "gaps")?,
+            grid: v.grid.map(TryInto::try_into).transpose()?,
         })
     }
 }

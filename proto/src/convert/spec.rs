@@ -6,10 +6,10 @@ use crate::wire::{
     MAX_FEW, MAX_FRAMES, MAX_PARTS, WireEnum as _, WireError, bounded, config, from_deltas, many, need, one,
     present, text, to_deltas,
 };
-use reelmill_common::index::{Demuxer, FieldOrder};
+use reelmill_common::index::{Demuxer, FieldOrder, SampleGrid};
 use reelmill_common::spec::{
-    AnalyseSpec, AudioChunk, AudioSegment, ChunkMedia, ChunkSpec, FrameTable, IndexSpec, PictureRecipe,
-    SegmentSpan, VideoChunk, VideoRung, WorkItem,
+    AnalyseSpec, AudioChunk, AudioRange, AudioSegment, ChunkMedia, ChunkSpec, FrameTable, IndexSpec,
+    PictureRecipe, SegmentSpan, ToneMap, VideoChunk, VideoRung, WorkItem,
 };
 use reelmill_common::{SegmentNumber, Ticks};
 
@@ -63,6 +63,7 @@ impl From<&AnalyseSpec> for pb::AnalyseSpec {
                 .iter()
                 .map(|(stream, settings)| Downmix { stream: *stream, settings: Some(settings.into()) })
                 .collect(),
+            joins: v.joins.iter().map(Into::into).collect(),
         }
     }
 }
@@ -78,6 +79,7 @@ impl TryFrom<pb::AnalyseSpec> for AnalyseSpec {
             encode_timebase: need(v.encode_timebase, "encode_timebase")?,
             rungs: many(v.rungs, MAX_FEW, "rungs")?,
             downmixes: v.downmixes.into_iter().map(downmix).collect::<Result<_, WireError>>()?,
+            joins: many(v.joins, MAX_PARTS, "joins")?,
         })
     }
 }
@@ -185,6 +187,7 @@ impl From<&PictureRecipe> for pb::PictureRecipe {
             rotation: Some(v.rotation.into()),
             deinterlace: deinterlace.into(),
             colour: Some(v.colour.into()),
+            tone_map: v.tone_map.map(|t| pb::ToneMap { white: t.white, peak: t.peak }),
         }
     }
 }
@@ -196,7 +199,12 @@ impl TryFrom<pb::PictureRecipe> for PictureRecipe {
             Ok(pb::FieldOrder::Unspecified) => None,
             _ => Some(FieldOrder::from_wire(v.deinterlace, "deinterlace")?),
         };
-        Ok(Self { rotation: need(v.rotation, "rotation")?, deinterlace, colour: need(v.colour, "colour")? })
+        Ok(Self {
+            rotation: need(v.rotation, "rotation")?,
+            deinterlace,
+            colour: need(v.colour, "colour")?,
+            tone_map: v.tone_map.map(|t| ToneMap { white: t.white, peak: t.peak }),
+        })
     }
 }
 
@@ -238,6 +246,7 @@ impl From<&AudioChunk> for pb::AudioChunk {
             segments: v.segments.iter().map(Into::into).collect(),
             asc: v.asc.clone(),
             measure_loudness: v.measure_loudness,
+            range: v.range.map(Into::into),
         }
     }
 }
@@ -257,7 +266,34 @@ impl TryFrom<pb::AudioChunk> for AudioChunk {
             segments: many(v.segments, MAX_PARTS, "segments")?,
             asc: config(v.asc, "asc")?,
             measure_loudness: v.measure_loudness,
+            range: v.range.map(TryInto::try_into).transpose()?,
         })
+    }
+}
+
+impl From<AudioRange> for pb::AudioRange {
+    fn from(v: AudioRange) -> Self {
+        Self { seek: v.seek.map(|t| t.0), grid: Some(v.grid.into()) }
+    }
+}
+
+impl TryFrom<pb::AudioRange> for AudioRange {
+    type Error = WireError;
+    fn try_from(v: pb::AudioRange) -> Result<Self, WireError> {
+        Ok(Self { seek: v.seek.map(Ticks), grid: need(v.grid, "grid")? })
+    }
+}
+
+impl From<SampleGrid> for pb::SampleGrid {
+    fn from(v: SampleGrid) -> Self {
+        Self { origin: v.origin, step: v.step }
+    }
+}
+
+impl TryFrom<pb::SampleGrid> for SampleGrid {
+    type Error = WireError;
+    fn try_from(v: pb::SampleGrid) -> Result<Self, WireError> {
+        Ok(Self { origin: v.origin, step: v.step })
     }
 }
 

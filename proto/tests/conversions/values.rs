@@ -5,8 +5,8 @@ use proptest::option::of;
 use proptest::prelude::*;
 use reelmill_common::capability::{Capability, EncoderProof, Needs};
 use reelmill_common::index::{
-    AudioGap, AudioTrack, Colour, Demuxer, FieldOrder, IgnoredTrack, IndexMethod, KeyFrame, KeyKind,
-    Rotation, SourceId, SourceIndex, VideoTrack,
+    AudioGap, AudioTrack, Colour, Demuxer, FieldOrder, IgnoredTrack, IndexMethod, KeyFrame, KeyKind, Light,
+    Rotation, SampleGrid, SourceId, SourceIndex, VideoTrack,
 };
 use reelmill_common::ladder::{
     AudioMix, AudioSettings, EncoderFamily, OutputColour, VideoSettings, X264Preset,
@@ -17,8 +17,8 @@ use reelmill_common::outcome::{
 };
 use reelmill_common::plan::{AudioRendition, Plan, PlanReport, PlannedChunk, VideoRendition};
 use reelmill_common::spec::{
-    AnalyseSpec, AudioChunk, AudioSegment, ChunkMedia, ChunkSpec, ExactTime, FrameTable, IndexSpec,
-    PictureRecipe, SegmentSpan, VideoChunk, VideoRung, WorkItem,
+    AnalyseSpec, AudioChunk, AudioRange, AudioSegment, ChunkMedia, ChunkSpec, ExactTime, FrameTable,
+    IndexSpec, PictureRecipe, SegmentSpan, ToneMap, VideoChunk, VideoRung, WorkItem,
 };
 use reelmill_common::{
     AttemptId, FencingTerm, Fingerprint, JobId, ObjectKey, SegmentNumber, Sha256, SpecId, TickRange, TickSeq,
@@ -159,6 +159,7 @@ prop_compose! {
         (seek, trim) in (of(ticks()), range()),
         (source, copies, output) in (tick_seq(), any::<Option<Vec<u8>>>(), tick_seq()),
         (rotation, deinterlace, colour) in (rotation(), of(field_order()), colour()),
+        tone_map in of(any::<(u32, u32)>()),
         segments in vec((any::<u32>(), range()), 0..4),
         idr in vec(ticks(), 0..5),
         rungs in vec(video_rung(), 0..3),
@@ -167,7 +168,10 @@ prop_compose! {
             number, stream, timebase, seek, trim,
             frames: FrameTable { source, copies, output },
             first_output, out_timebase,
-            picture: PictureRecipe { rotation, deinterlace, colour },
+            picture: PictureRecipe {
+                rotation, deinterlace, colour,
+                tone_map: tone_map.map(|(white, peak)| ToneMap { white, peak }),
+            },
             segments: segments
                 .into_iter()
                 .map(|(n, range)| SegmentSpan { number: SegmentNumber(n), range })
@@ -190,6 +194,10 @@ prop_compose! {
     }
 }
 
+fn sample_grid() -> impl Strategy<Value = SampleGrid> {
+    any::<(i64, u32)>().prop_map(|(origin, step)| SampleGrid { origin, step })
+}
+
 prop_compose! {
     fn audio_chunk()(
         (number, stream, timebase, zero) in (any::<u32>(), any::<u32>(), timebase(), exact_time()),
@@ -199,9 +207,11 @@ prop_compose! {
         segments in audio_segments(),
         asc in any::<Vec<u8>>(),
         measure_loudness in any::<bool>(),
+        range in of((of(ticks()), sample_grid()).prop_map(|(seek, grid)| AudioRange { seek, grid })),
     ) -> AudioChunk {
         AudioChunk {
             number, stream, timebase, zero, folder, settings, total_samples, packets, segments, asc, measure_loudness,
+            range,
         }
     }
 }
@@ -221,8 +231,9 @@ prop_compose! {
         source in sha(), demuxer in demuxer(), encode_timebase in timebase(),
         rungs in vec(video_settings(), 0..3),
         downmixes in vec((any::<u32>(), audio_settings()), 0..3),
+        joins in vec(audio_chunk(), 0..3),
     ) -> AnalyseSpec {
-        AnalyseSpec { source: SourceId(source), demuxer, encode_timebase, rungs, downmixes }
+        AnalyseSpec { source: SourceId(source), demuxer, encode_timebase, rungs, downmixes, joins }
     }
 }
 
@@ -307,10 +318,12 @@ prop_compose! {
         frames in tick_seq(),
         keys in vec(key_frame(), 0..6),
         end in of(ticks()),
+        (max_content, mastering_peak) in any::<(Option<u32>, Option<u32>)>(),
     ) -> VideoTrack {
         VideoTrack {
             stream, codec, timebase, width, height, sar, rotation, bit_depth, colour, field_order, language, frames,
             keys, end,
+            light: Light { max_content, mastering_peak },
         }
     }
 }
@@ -323,9 +336,11 @@ prop_compose! {
         is_default in any::<bool>(),
         (first, end) in (ticks(), ticks()),
         gaps in vec((ticks(), ticks()).prop_map(|(at, until)| AudioGap { at, until }), 0..3),
+        grid in of(sample_grid()),
     ) -> AudioTrack {
         AudioTrack {
             stream, codec, timebase, sample_rate, channels, layout, language, title, is_default, first, end, gaps,
+            grid,
         }
     }
 }
@@ -402,7 +417,8 @@ prop_compose! {
 }
 
 pub(crate) fn analysis() -> impl Strategy<Value = AnalyseReport> {
-    (any::<Vec<Vec<u8>>>(), any::<Vec<u32>>()).prop_map(|(avcc, peaks)| AnalyseReport { avcc, peaks })
+    (any::<Vec<Vec<u8>>>(), any::<Vec<u32>>(), any::<Vec<u64>>())
+        .prop_map(|(avcc, peaks, joins)| AnalyseReport { avcc, peaks, joins })
 }
 
 pub(crate) fn fault() -> impl Strategy<Value = Fault> {

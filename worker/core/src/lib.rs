@@ -9,6 +9,7 @@ pub mod agent;
 pub mod argv;
 pub mod build;
 pub mod progress;
+pub mod rate;
 pub mod sandbox;
 pub mod stderr;
 pub mod verify;

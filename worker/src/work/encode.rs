@@ -6,6 +6,7 @@ use crate::scratch::AttemptDir;
 use crate::source::Source;
 use crate::{fault, metrics};
 use reelmill_common::index::Demuxer;
+use reelmill_common::ladder::VideoSettings;
 use reelmill_common::outcome::{AttemptCost, ChunkReport, Fault, FaultKind};
 use reelmill_common::session::NamedFile;
 use reelmill_common::spec::{AAC_FRAME, AudioChunk, VideoChunk};
@@ -13,6 +14,7 @@ use reelmill_worker_core::argv;
 use reelmill_worker_core::argv::timeline::OFFSET_SECONDS;
 use reelmill_worker_core::build;
 use reelmill_worker_core::progress::Update;
+use reelmill_worker_core::rate::{self, Measured};
 use reelmill_worker_core::stderr::out_of_room;
 use reelmill_worker_core::verify::OutputError;
 use std::path::{Path, PathBuf};
@@ -20,7 +22,8 @@ use std::sync::Arc;
 
 type Files = Vec<(NamedFile, PathBuf)>;
 
-/// Encodes a video chunk at all its rungs.
+/// Encodes a video chunk at all its rungs; again, with a lower cap, those that overshot theirs
+/// ([`reelmill_worker_core::rate`]).
 pub(super) async fn video(
     work: &Work,
     demuxer: Demuxer,
@@ -28,27 +31,79 @@ pub(super) async fn video(
     source: &Source,
     cost: &mut AttemptCost,
 ) -> Result<(ChunkReport, Files), Fault> {
-    let names: Vec<String> = (0..chunk.rungs.len()).map(|i| format!("rung-{i}.mp4")).collect();
-    let outputs: Vec<String> = names.iter().map(|n| work.scratch_path(n)).collect();
+    let chunk = Arc::new(chunk.clone());
+    let mut rungs: Vec<Option<Capped>> = chunk.rungs.iter().map(|_| None).collect();
+    let mut due: Vec<(usize, VideoSettings)> =
+        chunk.rungs.iter().map(|r| r.settings.clone()).enumerate().collect();
+    let mut report = begin(work, "");
+    report.encoder = chunk.rungs.first().and_then(|r| work.proof(r.settings.family));
+    for encode in 1..=rate::MOST_ENCODES {
+        let stderr = pictures(work, demuxer, &chunk, &due, source, cost).await?;
+        report.notes.extend(fault::tail(&stderr).complaints());
+        let mut again = Vec::new();
+        for (rung, used) in due {
+            let part = Part::Picture(Arc::clone(&chunk), rung);
+            let made = read_back(&work.dir, file_name(rung), part).await?;
+            let measured = rate::measure(&chunk, made.files.iter().map(|(_, _, file)| file));
+            let wanted = &chunk.rungs[rung].settings;
+            if encode < rate::MOST_ENCODES {
+                again.extend(measured.next(wanted, &used).map(|settings| (rung, settings)));
+            }
+            Capped::add(&mut rungs[rung], made, measured, used.max_rate_kbps);
+        }
+        due = again;
+        if due.is_empty() {
+            break;
+        }
+    }
+    metrics::encoded(chunk.frames.output.len() as u64, cost.encode_ms);
+    let mut files = Vec::new();
+    for (capped, spec) in rungs.into_iter().flatten().zip(&chunk.rungs) {
+        report.notes.extend(rate::note(&spec.folder, &spec.settings, &capped.encodes));
+        add(&mut report, &mut files, capped.rung);
+    }
+    Ok((report, files))
+}
+
+/// A rung with what each of its encodes measured, and with which cap.
+struct Capped {
+    rung: Rung,
+    encodes: Vec<(u32, Measured)>,
+}
+
+impl Capped {
+    /// A later encode replaces the files of the one before: their names are the same.
+    fn add(slot: &mut Option<Self>, rung: Rung, measured: Measured, cap_kbps: u32) {
+        let mut encodes = slot.take().map_or(Vec::new(), |before| before.encodes);
+        encodes.push((cap_kbps, measured));
+        *slot = Some(Self { rung, encodes });
+    }
+}
+
+/// ffmpeg's own file of a rung.
+fn file_name(rung: usize) -> String {
+    format!("rung-{rung}.mp4")
+}
+
+/// One ffmpeg for the rungs that are due, each with its settings; what it said.
+async fn pictures(
+    work: &Work,
+    demuxer: Demuxer,
+    chunk: &VideoChunk,
+    due: &[(usize, VideoSettings)],
+    source: &Source,
+    cost: &mut AttemptCost,
+) -> Result<String, Fault> {
+    let outputs: Vec<String> = due.iter().map(|(rung, _)| work.scratch_path(&file_name(*rung))).collect();
     let served = source.for_ffmpeg(demuxer, work.lease.decoder_threads).await?;
-    let args = argv::video::encode(chunk, &served.input, &outputs).map_err(|e| fault::of_argv(&e))?;
+    let args = argv::video::encode(&rate::with_only(chunk, due), &served.input, &outputs)
+        .map_err(|e| fault::of_argv(&e))?;
     let total = chunk.frames.output.len() as u64;
-    let every = chunk.rungs.first().map_or(1, |r| u64::from(r.settings.every));
+    let every = due.first().map_or(1, |(_, settings)| u64::from(settings.every));
     let tell = |u: Update| (work.progress)((u.frames * every).min(total), total);
     let mut watch = Encoding::new(work, source, tell);
     let what = format!("encoding video chunk {}", chunk.number);
-    let stderr = run(work, &what, args, &mut watch, source, cost).await?;
-    metrics::encoded(total, cost.encode_ms);
-
-    let mut report = begin(work, &stderr);
-    report.encoder = chunk.rungs.first().and_then(|r| work.proof(r.settings.family));
-    let mut files = Vec::new();
-    let chunk = Arc::new(chunk.clone());
-    for (rung, name) in names.into_iter().enumerate() {
-        let part = Part::Picture(Arc::clone(&chunk), rung);
-        add(&mut report, &mut files, read_back(&work.dir, name, part).await?);
-    }
-    Ok((report, files))
+    run(work, &what, args, &mut watch, source, cost).await
 }
 
 /// Encodes an audio chunk.
@@ -100,7 +155,7 @@ async fn run(
     cost.cpu_ms += ran.cost.cpu_ms;
     cost.encode_ms += ran.wall_ms;
     let local = source.reader().local_path().map_or(0, |_| ran.cost.read_bytes);
-    cost.source_bytes = source.bytes_read() + local;
+    cost.source_bytes += local;
     metrics::source_bytes(local);
     match out_of_room(what, &fault::tail(&ran.stderr)) {
         Some(full) => Err(full),

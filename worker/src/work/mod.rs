@@ -128,6 +128,8 @@ impl Work {
                         encode::audio(&self, spec.demuxer, chunk, &source, &mut cost).await?
                     }
                 };
+                // what was read here, or served to ffmpeg; a local file that it read itself was counted run by run
+                cost.source_bytes += source.bytes_read();
                 cost.wall_ms = self.shop.clock.now().since(began);
                 let (mut report, files) = made;
                 report.cost = cost;

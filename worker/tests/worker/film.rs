@@ -93,7 +93,12 @@ pub(crate) fn half(index: &SourceIndex, avcc: &[Vec<u8>], number: u32) -> WorkIt
         },
         first_output: from as u64,
         out_timebase: Timebase::new(1, 30_000).unwrap(),
-        picture: PictureRecipe { rotation: video.rotation, deinterlace: None, colour: video.colour },
+        picture: PictureRecipe {
+            rotation: video.rotation,
+            deinterlace: None,
+            colour: video.colour,
+            tone_map: None,
+        },
         segments: vec![segment],
         idr: vec![Ticks(start)],
         rungs: vec![rung(0, "180p-0", settings(320, 180, 1)), rung(1, "90p-0", settings(160, 90, 2))],
@@ -124,6 +129,7 @@ pub(crate) fn whole_sound(index: &SourceIndex) -> WorkItem {
         ],
         asc: ASC.to_vec(),
         measure_loudness: true,
+        range: None,
     };
     WorkItem::Encode(ChunkSpec {
         source: index.source,
@@ -200,6 +206,7 @@ async fn two_chunks(ffmpeg: Option<PathBuf>) {
         encode_timebase: video.timebase,
         rungs,
         downmixes: vec![(index.audio[0].stream, sound())],
+        joins: Vec::new(),
     };
     let attempt = coordinator.lease(WorkItem::Analyse(analyse), &film, &out);
     let report = done(coordinator.outcome(attempt).await);

@@ -9,7 +9,8 @@ use crate::nal;
 use bytes::Bytes;
 use reelmill_common::hash::{Canonical, Sha256};
 use reelmill_common::index::{
-    AudioTrack, Demuxer, IgnoredTrack, IndexMethod, KeyFrame, KeyKind, SourceId, SourceIndex, VideoTrack,
+    AudioTrack, Demuxer, IgnoredTrack, IndexMethod, KeyFrame, KeyKind, SampleGrid, SourceId, SourceIndex,
+    VideoTrack,
 };
 use reelmill_common::time::{TickSeq, Ticks, Timebase};
 use std::num::NonZeroU32;
@@ -88,6 +89,10 @@ impl Draft {
             Access::H264(record) => (record, false),
             Access::Hevc(record) => (record, true),
         };
+        // the messages of the first are the film's: a later one would only repeat them
+        if let Some(first) = looked.first() {
+            video.light = video.light.or(nal::sei::light(first, record.length_size, hevc));
+        }
         let seen: Vec<(usize, Option<KeyKind>)> = self
             .peeks
             .iter()
@@ -187,6 +192,7 @@ fn video(
         rotation: media.rotation,
         bit_depth: entry.bit_depth,
         colour: entry.colour,
+        light: entry.light,
         field_order: entry.field_order,
         language: media.language.clone(),
         frames: TickSeq::from_sorted(times),
@@ -272,5 +278,18 @@ fn audio(
         first: Ticks(first),
         end: Ticks(end),
         gaps: Vec::new(),
+        grid: grid(media, entry, first),
     })
+}
+
+/// Times count samples when the timescale is the sample rate and all packets but the last are equally long: then it
+/// is the codec's frame, and no muxer rounded them.
+fn grid(media: &Media, entry: &AudioEntry, first: i64) -> Option<SampleGrid> {
+    let runs: Vec<(u32, u32)> = media.table.durations.iter().copied().filter(|(n, _)| *n > 0).collect();
+    let even = match runs.as_slice() {
+        [_] => true,
+        [(_, usual), (1, last)] => last <= usual,
+        _ => false,
+    };
+    (media.timescale == entry.sample_rate && even).then_some(SampleGrid { origin: first, step: 1 })
 }

@@ -5,8 +5,8 @@
 use crate::boxes::{Found, child, children, fourcc, need};
 use crate::error::IndexError;
 use crate::fragments::audio_specific_config;
-use crate::nal::{Record, UNSPECIFIED, h264, hevc};
-use reelmill_common::index::{Colour, FieldOrder};
+use crate::nal::{Record, UNSPECIFIED, h264, hevc, sei};
+use reelmill_common::index::{Colour, FieldOrder, Light};
 
 /// A sample entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,6 +38,8 @@ pub(super) struct VideoEntry {
     pub(super) pasp: Option<(u32, u32)>,
     pub(super) bit_depth: Option<u8>,
     pub(super) colour: Colour,
+    /// From `mdcv` and `clli`.
+    pub(super) light: Light,
     pub(super) field_order: FieldOrder,
 }
 
@@ -92,6 +94,7 @@ pub(super) fn video(stsd: &[u8]) -> Result<Entry> {
         pasp,
         bit_depth,
         colour: container_colour(inner)?,
+        light: container_light(inner)?,
         field_order: FieldOrder::Progressive,
     };
     if let Access::H264(record) | Access::Hevc(record) = &access {
@@ -176,6 +179,12 @@ fn container_colour(inner: &[u8]) -> Result<Colour> {
         }
     }
     Ok(colour)
+}
+
+fn container_light(inner: &[u8]) -> Result<Light> {
+    let display = child(inner, b"mdcv").map_err(odd)?.map(|f| sei::mastering_display(f.body));
+    let content = child(inner, b"clli").map_err(odd)?.map(|f| sei::content_light(f.body));
+    Ok(content.unwrap_or_default().or(display.unwrap_or_default()))
 }
 
 /// QuickTime's `fiel`: number of fields and their order.

@@ -4,6 +4,7 @@
 
 pub(crate) mod h264;
 pub(crate) mod hevc;
+pub(crate) mod sei;
 
 use reelmill_common::index::{Colour, KeyKind};
 

@@ -31,7 +31,7 @@ pub const STREAM_ENTRIES: &str = "stream=index,codec_name,codec_type,profile,wid
 pix_fmt,color_range,color_space,color_transfer,color_primaries,field_order,has_b_frames,time_base,start_pts,\
 duration_ts,bits_per_raw_sample,sample_rate,channels,channel_layout,initial_padding:\
 stream_disposition=default,attached_pic,timed_thumbnails,still_image:stream_tags=language,title:\
-stream_side_data=side_data_type,displaymatrix,rotation:format=format_name,start_time,duration,size";
+stream_side_data=side_data_type,displaymatrix,rotation,max_luminance,max_content:format=format_name,start_time,duration,size";
 
 /// ffprobe's arguments, to be followed by the demuxer (`-f` or `-format_whitelist`), the protocol whitelist and
 /// `-i <url>`.

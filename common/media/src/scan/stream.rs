@@ -2,7 +2,7 @@
 
 use super::line::{Line, unescape};
 use crate::orient;
-use reelmill_common::index::{Colour, FieldOrder, Rotation};
+use reelmill_common::index::{Colour, FieldOrder, Light, Rotation};
 use reelmill_common::time::Timebase;
 
 /// A stream.
@@ -20,6 +20,7 @@ pub(super) struct Stream {
     pub(super) rotation: Option<Rotation>,
     pub(super) bit_depth: Option<u8>,
     pub(super) colour: Colour,
+    pub(super) light: Light,
     pub(super) field_order: FieldOrder,
     pub(super) reorders: bool,
     pub(super) sample_rate: u32,
@@ -48,6 +49,7 @@ impl Stream {
             rotation: line.get("displaymatrix").map_or(Some(Rotation::default()), matrix),
             bit_depth: line.int("bits_per_raw_sample").filter(|d| *d > 0).or_else(|| depth(pix_fmt)),
             colour: colour(line, pix_fmt),
+            light: light(line),
             field_order: field_order(line.get("field_order")),
             reorders: line.int::<u32>("has_b_frames").is_some_and(|n| n > 0),
             sample_rate: line.int("sample_rate").unwrap_or_default(),
@@ -163,6 +165,13 @@ fn colour(line: &Line<'_>, pix_fmt: &str) -> Colour {
     }
 }
 
+/// Side data of the stream: cd/m² as a fraction, and as a whole number.
+fn light(line: &Line<'_>) -> Light {
+    let fraction = line.get("max_luminance").and_then(|v| v.split_once('/'));
+    let peak = fraction.and_then(|(n, d)| n.parse::<u32>().ok()?.checked_div(d.parse().ok()?));
+    Light { max_content: line.int("max_content").filter(|l| *l > 0), mastering_peak: peak.filter(|l| *l > 0) }
+}
+
 /// ffprobe's names: the first letter is the field coded first, the second the one shown first.
 fn field_order(name: Option<&str>) -> FieldOrder {
     match name {
@@ -194,6 +203,20 @@ mod tests {
         let want =
             Colour { primaries: Some(9), transfer: Some(18), matrix: Some(9), full_range: Some(false) };
         assert_eq!(s.colour, want);
+    }
+
+    #[test]
+    fn how_bright_it_is_is_read_from_side_data() {
+        let of = |side_data: &str| {
+            let text = format!("stream|index=0|codec_type=video|{side_data}");
+            Stream::parse(&Line::parse(&text)).expect("stream").light
+        };
+        let both = "side_data|side_data_type=Content light level metadata|max_content=1100|side_data|\
+                    side_data_type=Mastering display metadata|max_luminance=10000000/10000";
+        assert_eq!(of(both), Light { max_content: Some(1_100), mastering_peak: Some(1_000) });
+        assert_eq!(of("max_content=0|max_luminance=0/1"), Light::default());
+        assert_eq!(of("max_luminance=1000/0"), Light::default());
+        assert_eq!(of("pix_fmt=yuv420p"), Light::default());
     }
 
     #[test]

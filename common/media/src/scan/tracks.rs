@@ -4,7 +4,7 @@ use super::Depth;
 use super::stream::Stream;
 use crate::error::IndexError;
 use crate::limits::{Limits, check};
-use reelmill_common::index::{AudioGap, AudioTrack, FieldOrder, KeyFrame, KeyKind, VideoTrack};
+use reelmill_common::index::{AudioGap, AudioTrack, FieldOrder, KeyFrame, KeyKind, SampleGrid, VideoTrack};
 use reelmill_common::time::{TickSeq, Ticks, Timebase};
 use std::num::NonZeroU32;
 
@@ -69,6 +69,7 @@ pub(super) fn video(stream: &Stream, depth: Depth, units: &[Unit], limits: &Limi
         rotation: stream.rotation.unwrap_or_default(),
         bit_depth: stream.bit_depth,
         colour: stream.colour,
+        light: stream.light,
         field_order: field_order(stream, depth, units),
         language: stream.language.clone(),
         frames: TickSeq::from_sorted(times),
@@ -207,8 +208,39 @@ pub(super) fn audio(stream: &Stream, units: &[Unit], limits: &Limits) -> Result<
         is_default: stream.is_default,
         first: Ticks(first),
         end: Ticks(end),
+        grid: grid(units, timebase, stream.sample_rate).filter(|_| gaps.is_empty()),
         gaps,
     }))
+}
+
+/// Packets of equal length whose times are their count, exactly or rounded to less than a quarter of one.
+///
+/// The length is taken from the whole track, so that times which run away from the count are seen.
+fn grid(units: &[Unit], timebase: Timebase, sample_rate: u32) -> Option<SampleGrid> {
+    let shown = units.iter().filter(|u| !u.discard);
+    let times: Vec<i128> = shown.map(|u| u.pts.map(i128::from)).collect::<Option<_>>()?;
+    let (first, last) = (*times.first()?, *times.last()?);
+    let count = i128::try_from(times.len()).ok()? - 1;
+    // a tick is `tick / unit` samples
+    let (tick, unit) = (i128::from(timebase.num()) * i128::from(sample_rate), i128::from(timebase.den()));
+    if count < 1 || sample_rate == 0 || last <= first {
+        return None;
+    }
+    let step = ((last - first) * tick + count * unit / 2) / (count * unit);
+    // how far each is from the count, in samples times `unit`
+    let off = |(n, t): (usize, &i128)| t * tick - n as i128 * step * unit;
+    let (least, most) = times
+        .iter()
+        .enumerate()
+        .map(off)
+        .fold((i128::MAX, i128::MIN), |(least, most), o| (least.min(o), most.max(o)));
+    // rounded to nearest, up or down: never more than a tick apart
+    let even = step > 1 && most - least <= tick.max(unit) && (most - least) * 2 < step * unit;
+    let origin = (least + most + unit).div_euclid(2 * unit);
+    // times that count samples need no grid; and a demuxer of plain samples makes its packets anew at each seek
+    let step = if tick == unit && most == least { 1 } else { step };
+    let (origin, step) = (i64::try_from(origin).ok()?, u32::try_from(step).ok()?);
+    even.then_some(SampleGrid { origin, step })
 }
 
 fn check_seconds(first: i64, last: i64, timebase: Timebase, limits: &Limits) -> Result<()> {

@@ -8,8 +8,8 @@
 
 use reelmill_common::Sha256;
 use reelmill_common::index::{
-    AudioGap, AudioTrack, Colour, Demuxer, FieldOrder, IndexMethod, KeyFrame, KeyKind, Rotation, SourceId,
-    SourceIndex, VideoTrack,
+    AudioGap, AudioTrack, Colour, Demuxer, FieldOrder, IndexMethod, KeyFrame, KeyKind, Light, Rotation,
+    SampleGrid, SourceId, SourceIndex, VideoTrack,
 };
 use reelmill_common::time::{TickSeq, Ticks, Timebase};
 
@@ -33,6 +33,7 @@ pub(crate) fn timed(width: u32, height: u32, den: u32, frames: TickSeq) -> Video
         rotation: Rotation::default(),
         bit_depth: Some(8),
         colour: Colour { primaries: Some(1), transfer: Some(1), matrix: Some(1), full_range: Some(false) },
+        light: Light::default(),
         field_order: FieldOrder::Progressive,
         language: None,
         end: frames.last().map(|last| Ticks(last + gap)),
@@ -61,6 +62,7 @@ pub(crate) fn audio(stream: u32, channels: u16, rate: u32, end: i64) -> AudioTra
         first: Ticks(0),
         end: Ticks(end),
         gaps: Vec::new(),
+        grid: Some(SampleGrid { origin: 0, step: 1 }),
     }
 }
 

@@ -7,7 +7,7 @@
 use reelmill_common::Timebase;
 use reelmill_common::index::{Colour, FieldOrder, Rotation};
 use reelmill_common::ladder::{OutputColour, VideoSettings};
-use reelmill_common::spec::PictureRecipe;
+use reelmill_common::spec::{PictureRecipe, ToneMap};
 
 /// Filters that must see frames before the chunk begins: they have memory, so they come before `trim`.
 /// Empty when nothing is to be done.
@@ -37,11 +37,12 @@ pub(super) fn upright(rotation: Rotation) -> Vec<String> {
 }
 
 /// From the decoded picture to what a rung's encoder takes.
-pub(super) fn to_rung(colour: Colour, s: &VideoSettings) -> Vec<String> {
+pub(super) fn to_rung(picture: &PictureRecipe, s: &VideoSettings) -> Vec<String> {
+    let colour = picture.colour;
     let exact = if s.cpu_independent { "+accurate_rnd+bitexact" } else { "" };
     let size = format!("scale=w={}:h={}:flags=bicubic{exact}", s.width, s.height);
     let mut filters = vec![tag(colour)];
-    match conversion(colour, s.colour) {
+    match conversion(picture, s.colour) {
         Conversion::Matrix => filters.push(format!(
             "{size}:in_color_matrix={}:in_range={}:out_color_matrix={}:out_range=tv",
             matrix_name(colour.matrix),
@@ -63,7 +64,7 @@ pub(super) fn to_rung(colour: Colour, s: &VideoSettings) -> Vec<String> {
                 if colour.primaries == Some(5) { "gamma28" } else { "smpte170m" },
             ));
         }
-        Conversion::ToneMap => filters.extend(tone_map(colour, &size)),
+        Conversion::ToneMap(curve) => filters.extend(tone_map(colour, curve, &size)),
     }
     filters.push("format=pix_fmts=yuv420p".to_owned());
     filters.push("setsar=sar=1".to_owned());
@@ -77,23 +78,26 @@ enum Conversion {
     /// SD primaries as well, to BT.709.
     Primaries,
     /// HDR to SDR, to BT.709.
-    ToneMap,
+    ToneMap(ToneMap),
 }
 
-fn conversion(c: Colour, to: OutputColour) -> Conversion {
-    match (c.transfer, c.primaries, c.matrix) {
+fn conversion(picture: &PictureRecipe, to: OutputColour) -> Conversion {
+    match (picture.tone_map, picture.colour.primaries, picture.colour.matrix) {
         // the plan wants BT.601 only of pictures that are taken for it: no primaries to convert
         _ if to != OutputColour::Bt709 => Conversion::Matrix,
-        // PQ (SMPTE ST 2084) and HLG (ARIB STD-B67)
-        (Some(16 | 18), _, _) => Conversion::ToneMap,
+        (Some(curve), _, _) => Conversion::ToneMap(curve),
         // BT.470 B/G, SMPTE 170M and 240M with a 601 matrix
         (_, Some(5..=7), Some(5 | 6)) => Conversion::Primaries,
         _ => Conversion::Matrix,
     }
 }
 
-/// PQ or HLG to BT.709 with fixed parameters: nothing is measured, so that chunks meet without a step.
-fn tone_map(c: Colour, size: &str) -> Vec<String> {
+/// PQ (SMPTE ST 2084) or HLG (ARIB STD-B67) to BT.709 with the plan's parameters. ffmpeg would take the peak from each
+/// frame's side data, where there is any, and differently by version; a stated one holds for every frame. In linear
+/// light 1 is the plan's white, so the peak is a multiple of it.
+fn tone_map(c: Colour, curve: ToneMap, size: &str) -> Vec<String> {
+    let white = curve.white.max(1);
+    let peak = u64::from(curve.peak) * 10_000 / u64::from(white);
     let transfer = if c.transfer == Some(18) { "arib-std-b67" } else { "smpte2084" };
     let range = if c.full_range == Some(true) { "full" } else { "limited" };
     vec![
@@ -103,11 +107,11 @@ fn tone_map(c: Colour, size: &str) -> Vec<String> {
         ),
         "format=pix_fmts=yuv420p10le".to_owned(),
         format!(
-            "zscale=tin={transfer}:min=2020_ncl:pin=2020:rangein={range}:t=linear:m=gbr:r=full:npl=203:agamma=0"
+            "zscale=tin={transfer}:min=2020_ncl:pin=2020:rangein={range}:t=linear:m=gbr:r=full:npl={white}:agamma=0"
         ),
         "format=pix_fmts=gbrpf32le".to_owned(),
         "zscale=pin=2020:p=709:tin=linear:t=linear".to_owned(),
-        "tonemap=tonemap=hable:desat=0:peak=10".to_owned(),
+        format!("tonemap=tonemap=hable:desat=0:peak={}.{:04}", peak / 10_000, peak % 10_000),
         "zscale=tin=linear:t=709:m=709:p=709:r=limited".to_owned(),
     ]
 }

@@ -3,11 +3,11 @@
 
 use super::{Argv, ArgvError, Level, audio, picture, x264};
 use reelmill_common::Timebase;
-use reelmill_common::index::Colour;
+use reelmill_common::index::{Colour, Rotation};
 use reelmill_common::ladder::{
     AudioMix, AudioSettings, EncoderFamily, OutputColour, VideoSettings, X264Preset,
 };
-use reelmill_common::spec::AAC_FRAME;
+use reelmill_common::spec::{AAC_FRAME, PictureRecipe};
 use std::num::NonZeroU32;
 
 /// Frames of the clip.
@@ -27,7 +27,12 @@ pub fn clip(family: EncoderFamily, video: &str, audio_path: &str) -> Result<Vec<
     }
     let (v, s) = (video_settings(family), audio_settings());
     let tb = Timebase::hz(NonZeroU32::new(FRAMES * 1_000).unwrap_or(NonZeroU32::MIN));
-    let bt601 = Colour { primaries: Some(6), transfer: Some(6), matrix: Some(6), full_range: Some(false) };
+    let bt601 = PictureRecipe {
+        rotation: Rotation::default(),
+        deinterlace: None,
+        colour: Colour { primaries: Some(6), transfer: Some(6), matrix: Some(6), full_range: Some(false) },
+        tone_map: None,
+    };
     let mut a = Argv::ffmpeg(Level::Warning);
     a.pair(
         "-filter_complex",
@@ -36,7 +41,7 @@ pub fn clip(family: EncoderFamily, video: &str, audio_path: &str) -> Result<Vec<
              sine=frequency=997:sample_rate=44100:duration=1:beep_factor=4,{},\
              aresample={}:osf=fltp:ochl=stereo:async=1:min_hard_comp=0.1:first_pts=0,\
              asetnsamples=n={AAC_FRAME}:pad=0[sound]",
-            picture::to_rung(bt601, &v).join(","),
+            picture::to_rung(&bt601, &v).join(","),
             audio::pan(&s),
             s.sample_rate
         ),

@@ -4,7 +4,7 @@
 use super::*;
 use crate::argv::timeline::{encoder_times, seconds_floor};
 use expect_test::{Expect, expect};
-use reelmill_common::index::{Colour, FieldOrder, Rotation};
+use reelmill_common::index::{Colour, FieldOrder, Rotation, SampleGrid};
 use reelmill_common::ladder::{
     AudioMix, AudioSettings, EncoderFamily, OutputColour, VideoSettings, X264Preset,
 };
@@ -74,7 +74,12 @@ fn video_chunk() -> VideoChunk {
         frames: FrameTable { source: times.clone(), copies: None, output: times },
         first_output: 97,
         out_timebase: Timebase::new(1, 24_000).unwrap(),
-        picture: PictureRecipe { rotation: Rotation::default(), deinterlace: None, colour: bt709 },
+        picture: PictureRecipe {
+            rotation: Rotation::default(),
+            deinterlace: None,
+            colour: bt709,
+            tone_map: None,
+        },
         segments: vec![SegmentSpan { number: SegmentNumber(2), range: TickRange::new(97_097, 145_145) }],
         idr: vec![Ticks(97_097), Ticks(121_121)],
         rungs: vec![rung(1280, 720, 1), rung(640, 360, 2)],
@@ -201,6 +206,7 @@ fn an_interlaced_turned_sd_film_over_the_loopback_reader() {
         rotation: Rotation { quarter_turns: 1, mirrored: true },
         deinterlace: Some(FieldOrder::TopFirst),
         colour: Colour { primaries: Some(6), transfer: Some(6), matrix: Some(6), full_range: Some(false) },
+        tone_map: None,
     };
     check(
         video::encode(&c, &loopback(), &paths(1)),
@@ -266,6 +272,7 @@ fn an_hdr_film_with_held_and_dropped_frames() {
     c.rungs.truncate(1);
     c.picture.colour =
         Colour { primaries: Some(9), transfer: Some(16), matrix: Some(9), full_range: Some(false) };
+    c.picture.tone_map = Some(ToneMap { white: 203, peak: 4_000 });
     let mut copies = vec![1; 48];
     (copies[5], copies[9]) = (0, 3);
     let shown = |i: usize| 97_097 + 1_001 * i as i64;
@@ -295,7 +302,7 @@ fn an_hdr_film_with_held_and_dropped_frames() {
         -i file:/films/a.mp4
         -filter_complex_threads 2
         -filter_complex [0:0]trim=start_pts=97097:end_pts=145145, select=expr='if(lt(n, 5), 1, if(lt(n, 6), 0, 1))', settb=expr=1/24000, setpts=expr=PTS+142903, loop=loop=2:size=1:start=9, setpts=expr='if(lt(N, 10), if(lt(N, 1), 240000, if(lt(N, 9), PREV_OUTPTS+PTS-PREV_INPTS, 249309)), if(lt(N, 11), 249609, if(lt(N, 12), 250010, PREV_OUTPTS+PTS-PREV_INPTS)))'[full0];
-          [full0]setparams=range=tv:color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc, scale=w=1280:h=720:flags=bicubic:in_color_matrix=bt2020:in_range=tv:out_color_matrix=bt2020:out_range=tv, format=pix_fmts=yuv420p10le, zscale=tin=smpte2084:min=2020_ncl:pin=2020:rangein=limited:t=linear:m=gbr:r=full:npl=203:agamma=0, format=pix_fmts=gbrpf32le, zscale=pin=2020:p=709:tin=linear:t=linear, tonemap=tonemap=hable:desat=0:peak=10, zscale=tin=linear:t=709:m=709:p=709:r=limited, format=pix_fmts=yuv420p, setsar=sar=1, setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709[rung0]
+          [full0]setparams=range=tv:color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc, scale=w=1280:h=720:flags=bicubic:in_color_matrix=bt2020:in_range=tv:out_color_matrix=bt2020:out_range=tv, format=pix_fmts=yuv420p10le, zscale=tin=smpte2084:min=2020_ncl:pin=2020:rangein=limited:t=linear:m=gbr:r=full:npl=203:agamma=0, format=pix_fmts=gbrpf32le, zscale=pin=2020:p=709:tin=linear:t=linear, tonemap=tonemap=hable:desat=0:peak=19.7044, zscale=tin=linear:t=709:m=709:p=709:r=limited, format=pix_fmts=yuv420p, setsar=sar=1, setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709[rung0]
         -map [rung0]
         -c:v libx264
         -preset medium
@@ -351,6 +358,7 @@ fn audio_chunk(packets: (u64, u64), mix: AudioMix) -> AudioChunk {
         }],
         asc: vec![0x11, 0x90, 0x56, 0xe5, 0x00],
         measure_loudness: false,
+        range: None,
     }
 }
 
@@ -400,8 +408,12 @@ fn a_whole_audio_track_with_loudness() {
 fn a_range_of_a_downmix() {
     let mix =
         AudioMix::Matrix(vec![vec![10_000, 0, 7_071, 0, 7_071, 0], vec![0, 10_000, 7_071, 0, 0, 7_071]]);
+    let mut c = audio_chunk((300, 400), mix);
+    c.timebase = Timebase::new(1, 1_000).unwrap();
+    let grid = SampleGrid { origin: -1_008, step: 1_024 };
+    c.range = Some(AudioRange { seek: Some(Ticks(-3_020)), grid });
     check(
-        audio::encode(&audio_chunk((100, 200), mix), &local(), "/scratch/a.mp4"),
+        audio::encode(&c, &local(), "/scratch/a.mp4"),
         expect![[r#"
             -nostdin
             -hide_banner
@@ -416,9 +428,12 @@ fn a_range_of_a_downmix() {
             -max_pixels 35651584
             -threads 2
             -noautorotate
+            -seek_timestamp 1
+            -noaccurate_seek
+            -ss -3.020000
             -i file:/films/a.mp4
             -filter_complex_threads 2
-            -filter_complex [0:1]aformat=sample_fmts=fltp, pan=stereo|c0=1.0000*c0+0.7071*c2+0.7071*c4|c1=1.0000*c1+0.7071*c2+0.7071*c5, aresample=48000:osf=fltp:ochl=stereo, aresample=48000:osf=fltp:ochl=stereo:async=1:min_comp=0.000001:min_hard_comp=0.1:first_pts=2002, apad=whole_len=480000, atrim=start_sample=86016:end_sample=208896, asetpts=expr=N+480000[sound]
+            -filter_complex [0:1]asettb=expr=1/48000, asetpts=expr=round((PTS-(-1008))/1024)*1024+(-1008), atrim=start_pts=47058:end_pts=415698, aformat=sample_fmts=fltp, pan=stereo|c0=1.0000*c0+0.7071*c2+0.7071*c4|c1=1.0000*c1+0.7071*c2+0.7071*c5, aresample=48000:osf=fltp:ochl=stereo:async=1:min_comp=0.000001:min_hard_comp=0.01, asetpts=expr=PTS-(47058)+480000[sound]
             -map [sound]
             -c:a aac
             -profile:a aac_low
@@ -451,8 +466,8 @@ fn the_analysis() {
         -loglevel repeat+level+warning
         -progress pipe:1
         -stats_period 0.5
-        -filter_complex color=color=gray:size=1280x720:rate=25, trim=end_frame=8, format=pix_fmts=yuv420p, setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709, setsar=sar=1, settb=expr=1/24000, setpts=expr=N*960[rung0];
-          color=color=gray:size=640x360:rate=25, trim=end_frame=8, format=pix_fmts=yuv420p, setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709, setsar=sar=1, settb=expr=1/24000, setpts=expr=N*960[rung1]
+        -filter_complex color=color=gray:size=1280x720:rate=25, trim=end_frame=1, format=pix_fmts=yuv420p, setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709, setsar=sar=1, settb=expr=1/24000, setpts=expr=N*960[rung0];
+          color=color=gray:size=640x360:rate=25, trim=end_frame=1, format=pix_fmts=yuv420p, setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709, setsar=sar=1, settb=expr=1/24000, setpts=expr=N*960[rung1]
         -map [rung0]
         -c:v libx264
         -preset medium
@@ -613,6 +628,28 @@ fn the_self_test() {
             -f mp4 file:/scratch/a.mp4
         "#]],
     );
+}
+
+#[test]
+fn the_tone_curve_is_the_plans_for_every_rung() {
+    let mut c = video_chunk();
+    c.picture.colour =
+        Colour { primaries: Some(9), transfer: Some(18), matrix: Some(9), full_range: Some(false) };
+    c.picture.tone_map = Some(ToneMap { white: 203, peak: 1_000 });
+    let argv = video::encode(&c, &local(), &paths(2)).unwrap();
+    let graph = argv.iter().skip_while(|a| *a != "-filter_complex").nth(1).unwrap();
+    let filters = |name: &str| -> Vec<String> {
+        graph.split([',', ';']).filter(|f| f.starts_with(name)).map(str::to_owned).collect()
+    };
+    expect!["tonemap=tonemap=hable:desat=0:peak=4.9261"].assert_eq(&filters("tonemap")[0]);
+    expect![
+        "zscale=tin=arib-std-b67:min=2020_ncl:pin=2020:rangein=limited:t=linear:m=gbr:r=full:npl=203:agamma=0"
+    ]
+    .assert_eq(&filters("zscale=tin=arib")[0]);
+    for name in ["tonemap", "zscale=tin=arib"] {
+        let all = filters(name);
+        assert!(all.len() == 2 && all[0] == all[1], "{all:?}");
+    }
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn graph(chunk: &VideoChunk, times: &[i64]) -> Result<String, ArgvError> {
         if every > 1 {
             own.push(format!("select=expr='not(mod(n+{},{every}))'", chunk.first_output % every));
         }
-        own.extend(picture::to_rung(chunk.picture.colour, &rung.settings));
+        own.extend(picture::to_rung(&chunk.picture, &rung.settings));
         graph.push_str(&format!(";[full{i}]{}[rung{i}]", own.join(",")));
     }
     Ok(graph)

@@ -4,7 +4,7 @@ use reelmill_common::index::{Colour, Demuxer, Rotation, SourceId};
 use reelmill_common::ladder::{EncoderFamily, OutputColour, VideoSettings, X264Preset};
 use reelmill_common::outcome::{AttemptCost, ChunkReport};
 use reelmill_common::spec::{
-    ChunkMedia, ChunkSpec, FrameTable, PictureRecipe, SegmentSpan, VideoChunk, VideoRung,
+    ChunkMedia, ChunkSpec, FrameTable, PictureRecipe, SegmentSpan, ToneMap, VideoChunk, VideoRung,
 };
 use reelmill_common::{SegmentNumber, Sha256, TickRange, TickSeq, Ticks, Timebase};
 use reelmill_worker_core::argv::timeline::{OFFSET_SECONDS, encoder_timebase};
@@ -134,7 +134,13 @@ impl Film {
             },
             first_output: from as u64,
             out_timebase: encoder_timebase(self.timebase),
-            picture: PictureRecipe { rotation: Rotation::default(), deinterlace: None, colour: self.colour },
+            picture: PictureRecipe {
+                rotation: Rotation::default(),
+                deinterlace: None,
+                colour: self.colour,
+                tone_map: matches!(self.colour.transfer, Some(16 | 18))
+                    .then_some(ToneMap { white: 203, peak: 1_000 }),
+            },
             segments: spans.collect(),
             idr: cuts.iter().map(|i| Ticks(shown[*i])).collect(),
             rungs: rungs.to_vec(),
