@@ -8,6 +8,17 @@ const fail = (text) => seen.errors.push(text);
 let acting = false;
 video.addEventListener('error', () => fail(`media error ${video.error?.code}: ${video.error?.message}`));
 
+// What each track has in its own buffer: the element's `buffered` is only what both have.
+const tracks = {};
+const { addSourceBuffer } = MediaSource.prototype;
+MediaSource.prototype.addSourceBuffer = function add(type) {
+  const buffer = addSourceBuffer.call(this, type);
+  tracks[type.split('/')[0]] = buffer;
+  return buffer;
+};
+// The media time of the very first picture.
+video.requestVideoFrameCallback((_, { mediaTime }) => { seen.first = mediaTime; });
+
 /** Resolves when `holds()` is true; rejects after `ms`. Asked at every frame of the page. */
 function until(what, ms, holds) {
   const end = performance.now() + ms;
@@ -60,7 +71,7 @@ const adapters = {
     // bbc/dash.js#93; no setting turns it off). Let go on, the element ends by itself, or the test fails.
     dash.on(events.PLAYBACK_ENDED, () => queueMicrotask(() => { if (!video.ended) video.play(); }));
     dash.on('gapCausedInternalSeek', (e) => fail(`dash.js jumped over a gap of ${e.duration} s`));
-    const tracks = () => dash.getRepresentationsByType('video');
+    const rungs = () => dash.getRepresentationsByType('video');
     return {
       version: dash.getVersion(),
       async load(url) {
@@ -68,8 +79,8 @@ const adapters = {
         dash.initialize(video, url, false);
         await ready;
       },
-      rungs: () => tracks().map((t) => t.height),
-      choose(height) { dash.setRepresentationForTypeById('video', tracks().find((t) => t.height === height).id, true); },
+      rungs: () => rungs().map((t) => t.height),
+      choose(height) { dash.setRepresentationForTypeById('video', rungs().find((t) => t.height === height).id, true); },
     };
   },
   shaka() {
@@ -88,8 +99,8 @@ const adapters = {
   },
 };
 
-function buffered() {
-  return Array.from({ length: video.buffered.length }, (_, i) => [video.buffered.start(i), video.buffered.end(i)]);
+function ranges({ buffered }) {
+  return Array.from({ length: buffered.length }, (_, i) => [buffered.start(i), buffered.end(i)]);
 }
 
 /** Are pictures coming? The presentation time goes on by a quarter of a second. */
@@ -151,7 +162,8 @@ window.run = async (player, manifest, scenario) => {
   }
   const quality = video.getVideoPlaybackQuality();
   return Object.assign(seen, {
-    ended: video.ended, duration: video.duration, at: video.currentTime, buffered: buffered(),
+    ended: video.ended, duration: video.duration, at: video.currentTime, buffered: ranges(video),
+    tracks: Object.fromEntries(Object.entries(tracks).map(([kind, buffer]) => [kind, ranges(buffer)])),
     width: video.videoWidth, height: video.videoHeight,
     frames: quality.totalVideoFrames, corrupted: quality.corruptedVideoFrames ?? 0,
   });

@@ -11,6 +11,7 @@ pub mod judge;
 pub mod marks;
 pub mod package;
 pub mod players;
+pub mod readers;
 pub mod reelmill;
 pub mod reference;
 pub mod sabotage;

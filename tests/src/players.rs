@@ -16,8 +16,14 @@ pub struct Seen {
     pub ended: bool,
     /// Errors of the player, the media element, the page and the server.
     pub errors: Vec<String>,
+    /// Media time of the very first picture, in seconds.
+    pub first: f64,
     /// Ranges of time in the buffer at the end, in seconds.
     pub buffered: Vec<(f64, f64)>,
+    /// Those of the picture alone.
+    pub video: Vec<(f64, f64)>,
+    /// Those of the sound alone.
+    pub audio: Vec<(f64, f64)>,
     /// Length of the film in seconds, as the player has it.
     pub duration: f64,
     /// Heights of the rungs it offers.
@@ -34,6 +40,12 @@ pub struct Seen {
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("players")
+}
+
+/// Ranges of seconds; what is no number becomes -1, which no range can hold.
+fn ranges(json: &serde_json::Value) -> Vec<(f64, f64)> {
+    let number = |v: &serde_json::Value| v.as_f64().unwrap_or(-1.0);
+    json.as_array().into_iter().flatten().map(|r| (number(&r[0]), number(&r[1]))).collect()
 }
 
 /// Plays the package in `dir`.
@@ -58,10 +70,10 @@ pub fn play(player: &str, dir: &Path, scenario: &str) -> Result<Seen> {
     Ok(Seen {
         ended: json["ended"].as_bool().unwrap_or(false),
         errors: list("errors").iter().map(|e| e.as_str().unwrap_or_default().to_owned()).collect(),
-        buffered: list("buffered")
-            .iter()
-            .map(|r| (r[0].as_f64().unwrap_or(-1.0), r[1].as_f64().unwrap_or(-1.0)))
-            .collect(),
+        first: json["first"].as_f64().unwrap_or(-1.0),
+        buffered: ranges(&json["buffered"]),
+        video: ranges(&json["tracks"]["video"]),
+        audio: ranges(&json["tracks"]["audio"]),
         duration: json["duration"].as_f64().unwrap_or(-1.0),
         rungs: numbers("rungs"),
         heights: numbers("heights"),
