@@ -75,6 +75,9 @@ pub(crate) struct Encoding {
     /// The same bytes on every CPU class (5 to 6 % slower).
     #[arg(long)]
     pub(crate) cpu_independent: bool,
+    /// Sound that would hold up the job is cut into ranges of at least this duration.
+    #[arg(long, default_value = "120s", value_name = "DURATION")]
+    pub(crate) sound_range: humantime::Duration,
 }
 
 /// `reelmill transcode`

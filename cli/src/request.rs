@@ -41,6 +41,7 @@ fn options(encoding: &Encoding) -> Result<JobOptions, Failure> {
         },
         output: None,
         cpu_independent: encoding.cpu_independent,
+        sound_range_ms: millis("--sound-range", encoding.sound_range.into())?,
     })
 }
 

@@ -40,6 +40,8 @@ pub struct JobOptions {
     pub output: Option<String>,
     /// Byte-equal output over CPU classes.
     pub cpu_independent: bool,
+    /// Sound that would hold up the job is cut into ranges of at least so many milliseconds.
+    pub sound_range_ms: u32,
 }
 
 impl Default for JobOptions {
@@ -51,6 +53,7 @@ impl Default for JobOptions {
             segments: SegmentAlignment::Grid,
             output: None,
             cpu_independent: false,
+            sound_range_ms: 120_000,
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct AnalyseReport {
     pub avcc: Vec<Vec<u8>>,
     /// Peak per downmix in 1/10,000 of full scale (may exceed 10,000).
     pub peaks: Vec<u32>,
+    /// Per wanted join, the first packet of the range after it; 0: it cannot be at any of the places asked for.
+    pub joins: Vec<u64>,
 }
 
 /// What was made of a chunk.

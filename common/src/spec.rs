@@ -241,6 +241,9 @@ pub struct AudioRange {
     pub seek: Option<Ticks>,
     /// Where decoded samples lie. The track has the sample rate of the rendition.
     pub grid: SampleGrid,
+    /// Packets encoded before the first one and thrown away, as far as there are so many: the encoder is then where
+    /// it would be had it encoded everything before.
+    pub pre_roll: u64,
 }
 
 /// An exact time: `ticks` of `timebase`.
@@ -367,7 +370,7 @@ impl AudioChunk {
         c.blob(&self.asc).num(self.measure_loudness.into());
         if let Some(r) = &self.range {
             c.text("range").num(r.seek.is_some().into()).int(r.seek.unwrap_or_default().0);
-            c.int(r.grid.origin).num(r.grid.step.into());
+            c.int(r.grid.origin).num(r.grid.step.into()).num(r.pre_roll);
         }
     }
 }

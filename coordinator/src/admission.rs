@@ -59,7 +59,8 @@ impl Admission {
                 "a directory for the package can only be named to a coordinator on loopback: leave it out",
             ));
         } else if !is_url && !Path::new(output).is_absolute() {
-            let text = format!("the package's directory {output:?} is not an absolute path: begin it with '/'");
+            let text =
+                format!("the package's directory {output:?} is not an absolute path: begin it with '/'");
             return Err(BlobError::new(BlobErrorKind::Invalid, text));
         }
         self.open.open(output).map(drop)

@@ -144,11 +144,12 @@ impl Catalog {
     /// The index of a job, read, and the ladder fitted to it.
     pub(crate) async fn indexed(&self, record: &JobRecord) -> Result<Indexed, TaskError> {
         let bytes = self.object(record, record.index.as_ref(), "source index").await?;
-        let request = record.request.clone();
+        let (request, slots_hint) = (record.request.clone(), record.slots_hint);
         blocking(move || {
             let index = decode_index(&bytes).map_err(|e| unreadable("source index", &e))?;
             let ladder = ladder::fit(&index, &request.ladder, &request.options).map_err(|e| refused(&e))?;
-            let analyse = reelmill_plan::analyse_spec(&index, &ladder);
+            let analyse = reelmill_plan::analyse_spec(&index, &ladder, &request.options, slots_hint)
+                .map_err(|e| refused(&e))?;
             Ok(Indexed { index, ladder, analyse })
         })
         .await

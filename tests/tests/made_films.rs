@@ -1,8 +1,9 @@
 //! Every made film through the real binary, cut three ways; every package judged frame by frame and sample by
 //! sample; the three cuts must have the same segments at the same times.
+//! One more film has its sound cut into ranges, and must be the same package as with one encode.
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use reelmill_tests::film::{FILMS, Film};
+use reelmill_tests::film::{FILMS, Film, Made, PLAIN, Rate};
 use reelmill_tests::judge::judge;
 use reelmill_tests::package::Package;
 use reelmill_tests::reelmill;
@@ -12,7 +13,8 @@ use std::path::Path;
 const CHUNKS: [&str; 3] = ["4s", "8s", "600s"];
 
 fn main() {
-    let trials = FILMS.iter().map(|film| Trial::test(film.name, || stands(film))).collect();
+    let mut trials: Vec<_> = FILMS.iter().map(|film| Trial::test(film.name, || stands(film))).collect();
+    trials.push(Trial::test("sound_in_ranges", sound_in_ranges));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
@@ -21,37 +23,67 @@ fn stands(film: &Film) -> Result<(), Failed> {
     let made = film.make(dir.path()).map_err(|e| format!("{e:#}"))?;
     let mut cuts = Vec::new();
     for chunk in CHUNKS {
-        let out = dir.path().join(chunk);
-        let options = ["--preset", "speed", "--chunk", chunk, "--json"];
-        let done = reelmill::transcode(&made.path, &out, &options).map_err(|e| format!("{e:#}"))?;
-        if done.code() != 0 {
-            return Err(
-                format!("--chunk {chunk}: exit {}:\n{}{}", done.code(), done.text(), done.stderr).into()
-            );
-        }
-        let found = judge(&out, &film.expected()).map_err(|e| format!("--chunk {chunk}: {e:#}"))?;
-        if !found.is_empty() {
-            let all: Vec<String> = found.iter().map(ToString::to_string).collect();
-            return Err(format!("--chunk {chunk}:\n{}", all.join("\n")).into());
-        }
-        let package = Package::load(&out).map_err(|e| format!("{e:#}"))?;
-        if package.master.iframes.len() != package.video().count() {
-            return Err(
-                format!("--chunk {chunk}: an I-frame playlist for each video rendition is due").into()
-            );
-        }
-        cuts.push((chunk, times(&out)?));
+        cuts.push((chunk, transcoded(&made, dir.path(), &["--chunk", chunk])?));
     }
-    for (chunk, cut) in &cuts[1..] {
+    alike(&cuts)
+}
+
+/// A film so cheap to look at that its sound would hold up the job: cut into ranges where the option allows it, and
+/// nobody can tell it from the package.
+fn sound_in_ranges() -> Result<(), Failed> {
+    let film = Film { name: "slow", rate: Rate::Constant(5, 1), frames: 320, gop: 20, ..PLAIN };
+    let dir = tempfile::tempdir()?;
+    let made = film.make(dir.path()).map_err(|e| format!("{e:#}"))?;
+    let mut cuts = Vec::new();
+    for (least, ranges) in [("120s", false), ("15s", true)] {
+        let options = ["--sound-range", least, "--workers", "4"];
+        cuts.push((least, transcoded(&made, dir.path(), &options)?));
+        let report = std::fs::read_to_string(dir.path().join(least).join("report.json"))?;
+        if report.contains("ranges that meet at packets") != ranges {
+            return Err(
+                format!("{}: {least}: ranges were expected: {ranges}\n{report}", options.join(" ")).into()
+            );
+        }
+    }
+    alike(&cuts)
+}
+
+/// Transcodes into a folder named by the first option's value, and judges the package.
+fn transcoded(made: &Made, dir: &Path, options: &[&str]) -> Result<Times, Failed> {
+    let out = dir.join(options[1]);
+    let what = options.join(" ");
+    let all = [&["--preset", "speed", "--json"], options].concat();
+    let done = reelmill::transcode(&made.path, &out, &all).map_err(|e| format!("{e:#}"))?;
+    if done.code() != 0 {
+        return Err(format!("{what}: exit {}:\n{}{}", done.code(), done.text(), done.stderr).into());
+    }
+    let found = judge(&out, &made.film.expected()).map_err(|e| format!("{what}: {e:#}"))?;
+    if !found.is_empty() {
+        let all: Vec<String> = found.iter().map(ToString::to_string).collect();
+        return Err(format!("{what}:\n{}", all.join("\n")).into());
+    }
+    let package = Package::load(&out).map_err(|e| format!("{e:#}"))?;
+    if package.master.iframes.len() != package.video().count() {
+        return Err(format!("{what}: an I-frame playlist for each video rendition is due").into());
+    }
+    times(&out)
+}
+
+/// All cuts have the same playlists and decode times.
+fn alike(cuts: &[(&str, Times)]) -> Result<(), Failed> {
+    for (name, cut) in &cuts[1..] {
         if *cut != cuts[0].1 {
-            return Err(format!("--chunk {chunk} and {} differ:\n{cut:?}\n{:?}", cuts[0].0, cuts[0].1).into());
+            return Err(format!("{name} and {} differ:\n{cut:?}\n{:?}", cuts[0].0, cuts[0].1).into());
         }
     }
     Ok(())
 }
 
+/// Of each rendition: the media playlist and the decode times of its segments.
+type Times = Vec<(String, Vec<i64>)>;
+
 /// The media playlists' texts and the decode times of their segments, in the master playlist's order.
-fn times(out: &Path) -> Result<Vec<(String, Vec<i64>)>, Failed> {
+fn times(out: &Path) -> Result<Times, Failed> {
     let package = Package::load(out).map_err(|e| format!("{e:#}"))?;
     let mut all: Vec<(String, String, Vec<i64>)> = Vec::new();
     for r in &package.renditions {

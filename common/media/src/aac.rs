@@ -36,43 +36,74 @@ pub struct Window {
     pub kaiser: bool,
 }
 
-/// Reads the window of a raw packet (no ADTS header). `None`: cut short, or no channel element where one must be.
+/// Reads the window of a raw packet (no ADTS header): of its first channel. `None`: cut short, or no channel element
+/// where one must be.
 pub fn window(packet: &[u8]) -> Option<Window> {
-    const SINGLE_CHANNEL: u32 = 0;
-    const CHANNEL_PAIR: u32 = 1;
-    const DATA: u32 = 4;
-    const FILL: u32 = 6;
-    let b = &mut Bits::new(packet);
-    // every element passed over takes at least seven bits, so this ends with the packet
-    loop {
-        match b.take(3)? {
-            SINGLE_CHANNEL => {
-                b.skip(4 + 8)?; // instance tag, global gain
-                return window_info(b);
-            }
-            CHANNEL_PAIR => {
-                b.skip(4)?;
-                let common = b.flag()?;
-                b.skip(if common { 0 } else { 8 })?;
-                return window_info(b);
-            }
-            DATA => {
-                b.skip(4)?;
-                let aligned = b.flag()?;
-                let mut bytes = b.take(8)?;
-                bytes += if bytes == 255 { b.take(8)? } else { 0 };
-                if aligned {
-                    b.align();
+    let mut elements = Elements { bits: Bits::new(packet) };
+    if let Element::Pair { common: false } = elements.first_channel()? {
+        elements.bits.skip(8)?; // global gain comes before a window of the channel's own
+    }
+    window_info(&mut elements.bits)
+}
+
+/// A channel element, up to where its window is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Element {
+    Single,
+    Pair { common: bool },
+}
+
+struct Elements<'a> {
+    bits: Bits<'a>,
+}
+
+impl Elements<'_> {
+    /// Passes over everything before the first channel element.
+    fn first_channel(&mut self) -> Option<Element> {
+        const SINGLE_CHANNEL: u32 = 0;
+        const CHANNEL_PAIR: u32 = 1;
+        const DATA: u32 = 4;
+        const FILL: u32 = 6;
+        let b = &mut self.bits;
+        // every element passed over takes at least seven bits, so this ends with the packet
+        loop {
+            match b.take(3)? {
+                SINGLE_CHANNEL => {
+                    b.skip(4 + 8)?; // instance tag, global gain
+                    return Some(Element::Single);
                 }
-                b.skip(8 * bytes as usize)?;
+                CHANNEL_PAIR => {
+                    b.skip(4)?;
+                    return Some(Element::Pair { common: b.flag()? });
+                }
+                DATA => {
+                    b.skip(4)?;
+                    let aligned = b.flag()?;
+                    let mut bytes = b.take(8)?;
+                    bytes += if bytes == 255 { b.take(8)? } else { 0 };
+                    if aligned {
+                        b.align();
+                    }
+                    b.skip(8 * bytes as usize)?;
+                }
+                FILL => {
+                    let mut bytes = b.take(4)?;
+                    bytes = if bytes == 15 { 14 + b.take(8)? } else { bytes };
+                    b.skip(8 * bytes as usize)?;
+                }
+                _ => return None,
             }
-            FILL => {
-                let mut bytes = b.take(4)?;
-                bytes = if bytes == 15 { 14 + b.take(8)? } else { bytes };
-                b.skip(8 * bytes as usize)?;
-            }
-            _ => return None,
         }
+    }
+}
+
+/// As [`window`], when it holds for every channel of the packet's first element: a single one, or a pair that shares
+/// it. `None` also where the second channel of a pair has a window of its own, which lies behind coded values.
+pub fn shared_window(packet: &[u8]) -> Option<Window> {
+    let mut elements = Elements { bits: Bits::new(packet) };
+    match elements.first_channel()? {
+        Element::Single | Element::Pair { common: true } => window_info(&mut elements.bits),
+        Element::Pair { common: false } => None,
     }
 }
 
@@ -109,6 +140,16 @@ mod tests {
         assert_eq!(window(&pair), Some(Window { sequence: EightShort, kaiser: false }));
         let apart = packet(&[(1, 3), (0, 4), (0, 1), (9, 8), (0, 1), (3, 2), (0, 1)]);
         assert_eq!(window(&apart), Some(Window { sequence: LongStop, kaiser: false }));
+    }
+
+    #[test]
+    fn a_window_is_shared_by_a_single_channel_and_by_a_pair_that_says_so() {
+        let single = packet(&[(0, 3), (0, 4), (100, 8), (0, 1), (1, 2), (1, 1)]);
+        assert_eq!(shared_window(&single), Some(Window { sequence: LongStart, kaiser: true }));
+        let pair = packet(&[(1, 3), (0, 4), (1, 1), (0, 1), (2, 2), (0, 1)]);
+        assert_eq!(shared_window(&pair), Some(Window { sequence: EightShort, kaiser: false }));
+        let apart = packet(&[(1, 3), (0, 4), (0, 1), (9, 8), (0, 1), (3, 2), (0, 1)]);
+        assert_eq!(shared_window(&apart), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Input is what the index and the analysis say, the ladder, the submitter's options and the slots hint. The hint and
 //! the wanted chunk size decide who encodes what; they never change a boundary, a time, a name or a playlist.
 
-use crate::audio::{self, Wish};
+use crate::audio::{self, Wish, ranges};
 use crate::chunks::{Cut, Cutter, DecodeStarts, Target};
 use crate::framemap::{FrameMap, MapNeeds};
 use crate::grid::{self, GopRule, Grid};
@@ -45,16 +45,37 @@ pub struct PlanInput<'a> {
 const GOP_MS: i64 = 2_000;
 
 /// What has to be found out by a worker before the plan can be made: the decoder configuration of every rung, in
-/// ladder order, and the peak of every downmix, in the order of the renditions.
+/// ladder order, the peak of every downmix, in the order of the renditions, and where ranges of sound can meet.
 ///
 /// The encode timebase is `1/den` of the source's: the worker multiplies a numerator out before it encodes.
-pub fn analyse_spec(index: &SourceIndex, ladder: &FittedLadder) -> AnalyseSpec {
+///
+/// # Errors
+/// Those of [`plan`], for a source whose sound may have to be cut: that depends on what the plan will cost.
+pub fn analyse_spec(
+    index: &SourceIndex,
+    ladder: &FittedLadder,
+    options: &JobOptions,
+    slots_hint: u32,
+) -> Result<AnalyseSpec, PlanError> {
     let den = index
         .video
         .as_ref()
         .map_or(NonZeroU32::MIN, |v| NonZeroU32::new(v.timebase.den()).unwrap_or(NonZeroU32::MIN));
     let (wishes, _) = audio::wishes(index);
-    AnalyseSpec {
+    let mut joins = Vec::new();
+    let rule = ranges::Rule::new(options, slots_hint);
+    if ranges::possible(&wishes, rule) {
+        // costs depend on no finding: any that are well formed will do
+        let analyses = AnalyseReport {
+            avcc: ladder.rungs.iter().map(|_| vec![1; 7]).collect(),
+            peaks: wishes.iter().filter(|w| w.needs_peak).map(|_| 0).collect(),
+            joins: Vec::new(),
+        };
+        let input = PlanInput { index, analyses: &analyses, ladder, options, slots_hint };
+        let draft = continuous(&input, &wishes, Vec::new())?;
+        joins.extend(ranges::wanted(&draft, &wishes, rule).joins.into_iter().map(|j| j.probe));
+    }
+    Ok(AnalyseSpec {
         source: index.source,
         demuxer: index.demuxer,
         encode_timebase: Timebase::hz(den),
@@ -64,7 +85,8 @@ pub fn analyse_spec(index: &SourceIndex, ladder: &FittedLadder) -> AnalyseSpec {
             .filter(|w| w.needs_peak)
             .map(|w| (w.track.stream, w.settings.clone()))
             .collect(),
-    }
+        joins,
+    })
 }
 
 /// Decides everything: timeline, frame map, grid, renditions, chunks.
@@ -72,10 +94,24 @@ pub fn analyse_spec(index: &SourceIndex, ladder: &FittedLadder) -> AnalyseSpec {
 /// # Errors
 /// Sources beyond the limits, options out of range, and an analysis that does not fit [`analyse_spec`].
 pub fn plan(input: &PlanInput<'_>) -> Result<Plan, PlanError> {
+    let (wishes, audio_notes) = audio::wishes(input.index);
+    let mut plan = continuous(input, &wishes, audio_notes)?;
+    let rule = ranges::Rule::new(input.options, input.slots_hint);
+    let wanted = if ranges::possible(&wishes, rule) {
+        ranges::wanted(&plan, &wishes, rule)
+    } else {
+        ranges::Wanted::default()
+    };
+    ranges::split(&mut plan, &wanted, rule, &input.analyses.joins)?;
+    words::summary(&mut plan);
+    Ok(plan)
+}
+
+/// The plan with one encode for each audio rendition.
+fn continuous(input: &PlanInput<'_>, wishes: &[Wish<'_>], notes: Vec<String>) -> Result<Plan, PlanError> {
     limits::check(input.index, &LIMITS)?;
     wish::check_options(input.options)?;
-    let (wishes, audio_notes) = audio::wishes(input.index);
-    check_analyses(input, &wishes)?;
+    check_analyses(input, wishes)?;
     let mut report = PlanReport { decisions: input.index.notes.clone(), ..PlanReport::default() };
     let ignored = &input.index.ignored;
     report
@@ -83,13 +119,12 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, PlanError> {
         .extend(ignored.iter().map(|t| format!("not carried: stream {}, {}: {}", t.stream, t.what, t.why)));
     report.decisions.extend(input.ladder.notes.iter().cloned());
     let mut plan = match &input.index.video {
-        Some(video) => plan_film(input, video, &wishes, report)?,
-        None => plan_sound_only(input, &wishes, report)?,
+        Some(video) => plan_film(input, video, wishes, report)?,
+        None => plan_sound_only(input, wishes, report)?,
     };
-    plan.report.decisions.extend(audio_notes);
+    plan.report.decisions.extend(notes);
     add_sound(&mut plan, input, wishes);
     limits::at_most("segments", plan.grid.len() as u64, LIMITS.segments)?;
-    words::summary(&mut plan);
     Ok(plan)
 }
 
@@ -371,12 +406,12 @@ fn sound_bounds(plan: &Plan, segment_ms: u32) -> Vec<i64> {
 }
 
 /// Adds the audio renditions and their chunks, which come first: they are the longest single pieces of work.
-fn add_sound(plan: &mut Plan, input: &PlanInput<'_>, wishes: Vec<Wish<'_>>) {
+fn add_sound(plan: &mut Plan, input: &PlanInput<'_>, wishes: &[Wish<'_>]) {
     let bounds = sound_bounds(plan, input.options.segment_ms);
     let timescale = plan.timebase.den();
     let mut peaks = input.analyses.peaks.iter();
     let mut chunks = Vec::new();
-    for (number, wish) in wishes.into_iter().enumerate() {
+    for (number, wish) in wishes.iter().enumerate() {
         let peak = if wish.needs_peak { peaks.next().copied().unwrap_or(0) } else { 0 };
         let settings = audio::with_gain(&wish.settings, peak);
         if settings != wish.settings {
@@ -386,10 +421,10 @@ fn add_sound(plan: &mut Plan, input: &PlanInput<'_>, wishes: Vec<Wish<'_>>) {
         let total_samples = audio::rescale(plan.duration, timescale, settings.sample_rate).max(1);
         let rendition = AudioRendition {
             folder: folder(&wish.name, |c| settings.canonical(c), &asc, input.index.source, &bounds),
-            name: wish.name,
+            name: wish.name.clone(),
             group: wish.group.to_owned(),
-            language: wish.language,
-            title: wish.title,
+            language: wish.language.clone(),
+            title: wish.title.clone(),
             is_default: wish.is_default,
             segments: audio::segments(&bounds, timescale, settings.sample_rate, total_samples),
             settings,
@@ -408,6 +443,7 @@ fn add_sound(plan: &mut Plan, input: &PlanInput<'_>, wishes: Vec<Wish<'_>>) {
             segments: rendition.segments.clone(),
             asc: rendition.asc.clone(),
             measure_loudness: rendition.group == audio::DEFAULT_GROUP,
+            range: None,
         };
         chunks.push(PlannedChunk {
             spec: ChunkSpec {

@@ -142,7 +142,12 @@ fn audio_chunk(out: &mut String, a: &AudioChunk) -> std::fmt::Result {
     )?;
     let Some(range) = &a.range else { return Ok(()) };
     let seek = range.seek.map_or("start".to_owned(), |s| s.0.to_string());
-    writeln!(out, "  decode from {seek}, samples on {} + n * {}", range.grid.origin, range.grid.step)
+    let (grid, pre_roll) = (range.grid, range.pre_roll);
+    writeln!(
+        out,
+        "  decode from {seek}, samples on {} + n * {}, {pre_roll} packets pre-roll",
+        grid.origin, grid.step
+    )
 }
 
 fn picture(p: &PictureRecipe) -> String {

@@ -9,6 +9,9 @@ use std::ops::RangeInclusive;
 /// Segment durations a job may ask for, in milliseconds.
 pub const SEGMENT_MS: RangeInclusive<u32> = 1_000..=20_000;
 
+/// What a job may ask of its shortest range of sound, in milliseconds.
+pub const SOUND_RANGE_MS: RangeInclusive<u32> = 10_000..=24 * 3_600_000;
+
 /// Can a job with this ladder and these options be planned, if its source can?
 ///
 /// # Errors
@@ -26,6 +29,13 @@ pub(crate) fn check_options(options: &JobOptions) -> Result<(), PlanError> {
             option: "the segment duration in milliseconds",
             found: options.segment_ms.into(),
             allowed: format!("{} to {}", SEGMENT_MS.start(), SEGMENT_MS.end()),
+        });
+    }
+    if !SOUND_RANGE_MS.contains(&options.sound_range_ms) {
+        return Err(PlanError::BadOption {
+            option: "the least duration of a range of sound in milliseconds",
+            found: options.sound_range_ms.into(),
+            allowed: format!("{} to {}", SOUND_RANGE_MS.start(), SOUND_RANGE_MS.end()),
         });
     }
     if options.chunk_ms == Some(0) {
@@ -50,6 +60,11 @@ mod tests {
     fn durations_lie_within_their_ranges() {
         let segment = |segment_ms| says(JobOptions { segment_ms, ..JobOptions::default() });
         let chunk = |ms| says(JobOptions { chunk_ms: Some(ms), ..JobOptions::default() });
+        let sound = |sound_range_ms| says(JobOptions { sound_range_ms, ..JobOptions::default() });
+        assert_eq!((sound(10_000), sound(86_400_000)), (None, None));
+        for ms in [0, 9_999, 86_400_001] {
+            assert!(sound(ms).is_some_and(|e| e.contains("10000 to 86400000")), "{ms}");
+        }
         for ms in [1_000, 4_000, 20_000] {
             assert_eq!((segment(ms), chunk(ms)), (None, None), "{ms}");
         }

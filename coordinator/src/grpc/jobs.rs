@@ -68,7 +68,8 @@ impl JobsService {
         let request = job_request(tenant, job).map_err(|e| status::of_wire(&e))?;
         // of what the client said, not of what it led to: the same words are the same request
         let request_hash = stored::request_hash(&request);
-        wish::check(&request.ladder, &request.options).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        wish::check(&request.ladder, &request.options)
+            .map_err(|e| Status::invalid_argument(e.to_string()))?;
         let admission = self.shared.admission.clone();
         let admitted = tokio::task::spawn_blocking(move || admission.admit(request)).await;
         let request = match admitted {

@@ -121,6 +121,7 @@ impl From<&JobOptions> for pb::JobOptions {
             segments: pb::SegmentAlignment::from(v.segments).into(),
             output: v.output.clone(),
             cpu_independent: v.cpu_independent,
+            sound_range_ms: v.sound_range_ms,
         }
     }
 }
@@ -146,6 +147,7 @@ impl TryFrom<pb::JobOptions> for JobOptions {
             segments,
             output: v.output.map(|t| text(t, "output")).transpose()?,
             cpu_independent: v.cpu_independent,
+            sound_range_ms: if v.sound_range_ms == 0 { unset.sound_range_ms } else { v.sound_range_ms },
         })
     }
 }

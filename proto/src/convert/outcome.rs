@@ -36,7 +36,7 @@ impl TryFrom<pb::Fault> for Fault {
 
 impl From<&AnalyseReport> for pb::Analysis {
     fn from(v: &AnalyseReport) -> Self {
-        Self { avcc: v.avcc.clone(), peaks: v.peaks.clone() }
+        Self { avcc: v.avcc.clone(), peaks: v.peaks.clone(), joins: v.joins.clone() }
     }
 }
 
@@ -44,7 +44,8 @@ impl TryFrom<pb::Analysis> for AnalyseReport {
     type Error = WireError;
     fn try_from(v: pb::Analysis) -> Result<Self, WireError> {
         bounded(v.peaks.len(), MAX_FEW, "peaks")?;
-        Ok(Self { avcc: configs(v.avcc, "avcc")?, peaks: v.peaks })
+        bounded(v.joins.len(), MAX_PARTS, "joins")?;
+        Ok(Self { avcc: configs(v.avcc, "avcc")?, peaks: v.peaks, joins: v.joins })
     }
 }
 

@@ -273,14 +273,14 @@ impl TryFrom<pb::AudioChunk> for AudioChunk {
 
 impl From<AudioRange> for pb::AudioRange {
     fn from(v: AudioRange) -> Self {
-        Self { seek: v.seek.map(|t| t.0), grid: Some(v.grid.into()) }
+        Self { seek: v.seek.map(|t| t.0), grid: Some(v.grid.into()), pre_roll: v.pre_roll }
     }
 }
 
 impl TryFrom<pb::AudioRange> for AudioRange {
     type Error = WireError;
     fn try_from(v: pb::AudioRange) -> Result<Self, WireError> {
-        Ok(Self { seek: v.seek.map(Ticks), grid: need(v.grid, "grid")? })
+        Ok(Self { seek: v.seek.map(Ticks), grid: need(v.grid, "grid")?, pre_roll: v.pre_roll })
     }
 }
 

@@ -118,8 +118,9 @@ prop_compose! {
         segments in prop_oneof![Just(SegmentAlignment::Grid), Just(SegmentAlignment::Source)],
         output in of(text()),
         cpu_independent in any::<bool>(),
+        sound_range_ms in 1..=u32::MAX,
     ) -> JobOptions {
-        JobOptions { preset, segment_ms, chunk_ms, segments, output, cpu_independent }
+        JobOptions { preset, segment_ms, chunk_ms, segments, output, cpu_independent, sound_range_ms }
     }
 }
 

@@ -199,6 +199,12 @@ fn sample_grid() -> impl Strategy<Value = SampleGrid> {
 }
 
 prop_compose! {
+    fn audio_range()(seek in of(ticks()), grid in sample_grid(), pre_roll in any::<u64>()) -> AudioRange {
+        AudioRange { seek, grid, pre_roll }
+    }
+}
+
+prop_compose! {
     fn audio_chunk()(
         (number, stream, timebase, zero) in (any::<u32>(), any::<u32>(), timebase(), exact_time()),
         folder in text(),
@@ -207,7 +213,7 @@ prop_compose! {
         segments in audio_segments(),
         asc in any::<Vec<u8>>(),
         measure_loudness in any::<bool>(),
-        range in of((of(ticks()), sample_grid()).prop_map(|(seek, grid)| AudioRange { seek, grid })),
+        range in of(audio_range()),
     ) -> AudioChunk {
         AudioChunk {
             number, stream, timebase, zero, folder, settings, total_samples, packets, segments, asc, measure_loudness,

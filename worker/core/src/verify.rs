@@ -10,7 +10,7 @@ mod video;
 mod written;
 
 pub(crate) use audio::found_packets;
-pub use audio::packets;
+pub use audio::{join, packets};
 pub(crate) use video::found_segment;
 pub use video::frames;
 pub use written::written;

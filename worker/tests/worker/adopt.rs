@@ -21,6 +21,7 @@ pub(crate) async fn bound(coordinator: &Coordinator, film: &Path, out: &Path) ->
         encode_timebase: index.video.as_ref().unwrap().timebase,
         rungs: vec![settings(320, 180, 1), settings(160, 90, 2)],
         downmixes: Vec::new(),
+        joins: Vec::new(),
     };
     let attempt = coordinator.lease(WorkItem::Analyse(analyse), film, out);
     let report = done(coordinator.outcome(attempt).await);

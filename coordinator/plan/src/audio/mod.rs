@@ -1,11 +1,12 @@
 //! Sound: which renditions the tracks become, how they are mixed, and where their segments lie.
 //!
-//! Sound is planned apart from the picture: each rendition is one continuous encode, cut afterwards on its own
-//! packet borders nearest to the picture's segment boundaries. Every track is carried in stereo (or mono, where all
+//! Sound is planned apart from the picture: each rendition is one continuous encode (or ranges, see `ranges`), cut
+//! afterwards on its own packet borders nearest to the picture's segment boundaries. Every track is carried in stereo (or mono, where all
 //! are); a 5.1 track once more in 5.1, in a group of its own.
 
 mod downmix;
 mod language;
+pub(crate) mod ranges;
 
 use reelmill_common::ids::SegmentNumber;
 use reelmill_common::index::{AudioTrack, SourceIndex};

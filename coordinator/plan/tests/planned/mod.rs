@@ -28,10 +28,11 @@ pub(crate) fn plan_with(
     slots_hint: u32,
 ) -> Result<Plan, PlanError> {
     let ladder = ladder::fit(index, choice, options)?;
-    let spec = analyse_spec(index, &ladder);
+    let spec = analyse_spec(index, &ladder, options, slots_hint)?;
     let analyses = AnalyseReport {
         avcc: spec.rungs.iter().map(avcc).collect(),
         peaks: vec![14_142; spec.downmixes.len()],
+        joins: spec.joins.iter().map(|j| j.segments[0].first_packet).collect(),
     };
     reelmill_plan::plan(&PlanInput { index, analyses: &analyses, ladder: &ladder, options, slots_hint })
 }

@@ -4,19 +4,20 @@
 //! sample and what is missing is silence. Later times only count where they tell of a real gap (0.1 s and more):
 //! Matroska's milliseconds must not jitter the sound.
 //!
-//! A range that does not begin the rendition is decoded from the start as well: decoding is some hundred times faster
-//! than the film, and samples counted from anywhere else would lie elsewhere. Only its encoding begins late.
+//! A rendition is one continuous encode, or ranges on one grid. A range decodes from a few seconds before its first
+//! sample; decoded frames are put back from their rounded times onto the track's own count of samples
+//! ([`SampleGrid`]), so that every range cuts at the very same sample wherever its decoding began. Nothing is filled
+//! in there: should the demuxer land too late, times are not as planned and the check of the output says so.
 
-use super::timeline::OFFSET_SECONDS;
+use super::timeline::{OFFSET_SECONDS, seconds_floor};
 use super::{Argv, ArgvError, Input, Level};
 use reelmill_common::Timebase;
+use reelmill_common::index::SampleGrid;
 use reelmill_common::ladder::{AudioMix, AudioSettings};
 use reelmill_common::outcome::Loudness;
-use reelmill_common::spec::{AAC_FRAME, AudioChunk};
+use reelmill_common::spec::{AAC_FRAME, AudioChunk, AudioRange};
 use std::num::NonZeroU32;
 
-/// Packets encoded before a range and thrown away, so that the rate control and the window decision are settled.
-pub const PRE_ROLL: u64 = 16;
 /// Packets encoded after a range and thrown away, so that its last packets know what follows.
 pub const POST_ROLL: u64 = 4;
 
@@ -33,7 +34,8 @@ pub struct EncodedRange {
 
 /// What the encoder of a chunk is given.
 pub fn encoded_range(chunk: &AudioChunk) -> EncodedRange {
-    let first_packet = chunk.packets.0.saturating_sub(PRE_ROLL);
+    let pre_roll = chunk.range.map_or(0, |r| r.pre_roll);
+    let first_packet = chunk.packets.0.saturating_sub(pre_roll);
     EncodedRange {
         start_sample: first_packet * AAC_FRAME,
         end_sample: ((chunk.packets.1 + POST_ROLL) * AAC_FRAME).min(chunk.total_samples),
@@ -49,7 +51,8 @@ pub fn encoded_range(chunk: &AudioChunk) -> EncodedRange {
 pub fn encode(chunk: &AudioChunk, input: &Input, output: &str) -> Result<Vec<String>, ArgvError> {
     let s = &chunk.settings;
     let mut a = Argv::ffmpeg(if chunk.measure_loudness { Level::Info } else { Level::Warning });
-    a.input(input, None)
+    let seek = chunk.range.and_then(|r| r.seek).map(|at| seconds_floor(at, chunk.timebase));
+    a.input(input, seek.as_deref())
         .pair("-filter_complex_threads", input.threads.max(1))
         .pair("-filter_complex", graph(chunk)?)
         .words(&["-map", "[sound]"]);
@@ -71,22 +74,65 @@ fn graph(chunk: &AudioChunk) -> Result<String, ArgvError> {
         .ok_or_else(|| ArgvError::FrameMap("the audio rendition has a sample rate of 0".to_owned()))?;
     let range = encoded_range(chunk);
     let zero = chunk.zero.timebase.rescale(chunk.zero.ticks, Timebase::hz(rate)).0;
-    let (mut filters, layout) = (vec![pan(s)], layout(s.channels));
-    // two steps, because `first_pts` counts samples of the rate that comes in: first resampled, then anchored; the
-    // smallest step that is anchored lies below one sample, or sound within a millisecond of zero stays where it is
-    filters.push(format!("aresample={rate}:osf=fltp:ochl={layout}"));
-    filters.push(format!(
-        "aresample={rate}:osf=fltp:ochl={layout}:async=1:min_comp=0.000001:min_hard_comp=0.1:first_pts={zero}"
-    ));
-    filters.push(format!("apad=whole_len={}", chunk.total_samples));
-    filters.push(format!("atrim=start_sample={}:end_sample={}", range.start_sample, range.end_sample));
-    filters.push(format!("asetpts=expr=N+{}", OFFSET_SECONDS * i64::from(s.sample_rate)));
+    let filters = match &chunk.range {
+        None => continuous(chunk, range, zero),
+        Some(part) => part_of(chunk, part, range, zero, rate),
+    };
     let chain = format!("[0:{}]{}", chunk.stream, filters.join(","));
     Ok(if chunk.measure_loudness {
         format!("{chain},asplit[sound][meter];[meter]ebur128=peak=true:framelog=verbose,anullsink")
     } else {
         format!("{chain}[sound]")
     })
+}
+
+fn continuous(chunk: &AudioChunk, range: EncodedRange, zero: i64) -> Vec<String> {
+    let s = &chunk.settings;
+    vec![
+        pan(s),
+        // two steps, because `first_pts` counts samples of the rate that comes in: first resampled, then anchored; the
+        // smallest step that is anchored lies below one sample, or sound within a millisecond of zero stays there
+        resample(s),
+        format!("{}:async=1:min_comp=0.000001:min_hard_comp=0.1:first_pts={zero}", resample(s)),
+        format!("apad=whole_len={}", chunk.total_samples),
+        format!("atrim=start_sample={}:end_sample={}", range.start_sample, range.end_sample),
+        format!("asetpts=expr=N+{}", OFFSET_SECONDS * i64::from(s.sample_rate)),
+    ]
+}
+
+/// From the first filter on a time is the number of a sample, exact, and every filter keeps it so.
+fn part_of(
+    chunk: &AudioChunk,
+    part: &AudioRange,
+    range: EncodedRange,
+    zero: i64,
+    rate: NonZeroU32,
+) -> Vec<String> {
+    let s = &chunk.settings;
+    let (start, end) = (zero + range.start_sample as i64, zero + range.end_sample as i64);
+    let mut filters = vec![format!("asettb=expr=1/{rate}")];
+    if part.grid.step > 1 {
+        let SampleGrid { origin, step } = part.grid;
+        filters.push(format!("asetpts=expr=round((PTS-({origin}))/{step})*{step}+({origin})"));
+    }
+    filters.push(format!("atrim=start_pts={start}:end_pts={end}"));
+    filters.push(pan(s));
+    // times are exact, so whatever is off by more than a hundredth of a second is a packet the decoder gave up
+    let mut anchored = format!("{}:async=1:min_comp=0.000001:min_hard_comp=0.01", resample(s));
+    if part.seek.is_none() {
+        // sound that begins late is preceded by silence
+        anchored.push_str(&format!(":first_pts={start}"));
+    }
+    filters.push(anchored);
+    if range.end_sample == chunk.total_samples {
+        filters.push(format!("apad=whole_len={}", range.end_sample - range.start_sample));
+    }
+    filters.push(format!("asetpts=expr=PTS-({start})+{}", OFFSET_SECONDS * i64::from(s.sample_rate)));
+    filters
+}
+
+fn resample(s: &AudioSettings) -> String {
+    format!("aresample={}:osf=fltp:ochl={}", s.sample_rate, layout(s.channels))
 }
 
 /// The layout of a number of output channels: what AAC-LC calls channel configuration 1, 2 and 6.

@@ -411,7 +411,7 @@ fn a_range_of_a_downmix() {
     let mut c = audio_chunk((300, 400), mix);
     c.timebase = Timebase::new(1, 1_000).unwrap();
     let grid = SampleGrid { origin: -1_008, step: 1_024 };
-    c.range = Some(AudioRange { seek: Some(Ticks(-3_020)), grid });
+    c.range = Some(AudioRange { seek: Some(Ticks(-3_020)), grid, pre_roll: 256 });
     check(
         audio::encode(&c, &local(), "/scratch/a.mp4"),
         expect![[r#"

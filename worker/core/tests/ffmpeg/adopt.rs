@@ -239,6 +239,7 @@ fn sound(dir: &Path, kbps: u32) -> (ChunkSpec, Vec<BuiltFile>) {
         segments: vec![segment(1, 0, 94), segment(2, 94, 188), segment(3, 188, packets)],
         asc: vec![0x11, 0x90, 0x56, 0xe5, 0x00],
         measure_loudness: false,
+        range: None,
     };
     let input = Input { demuxer: Demuxer::Wav, location: Location::File(path), threads: 1 };
     let out = dir.join("sound.mp4").to_string_lossy().into_owned();

@@ -6,9 +6,12 @@
 
 mod adopt;
 mod corpus;
+mod joins;
 mod look;
+mod noise;
 mod run;
 mod sound;
+mod spectrum;
 mod wrong;
 
 use reelmill_common::check::check_report;

@@ -2,9 +2,9 @@
 
 use crate::dir;
 use crate::run::{binaries, run, words};
-use reelmill_common::index::Demuxer;
+use reelmill_common::index::{Demuxer, SampleGrid};
 use reelmill_common::ladder::{AudioMix, AudioSettings};
-use reelmill_common::spec::{AAC_FRAME, AudioChunk, AudioSegment, ExactTime};
+use reelmill_common::spec::{AAC_FRAME, AudioChunk, AudioRange, AudioSegment, ExactTime};
 use reelmill_common::{SegmentNumber, Ticks, Timebase};
 use reelmill_worker_core::argv::{Input, Location, analyse, audio};
 use reelmill_worker_core::build;
@@ -12,9 +12,9 @@ use std::path::Path;
 
 /// AAC-LC, 48 kHz, stereo (ISO/IEC 14496-3): object type 2, frequency index 3, two channels; then the sync extension
 /// with which ffmpeg says that there is no SBR.
-const ASC_STEREO_48K: [u8; 5] = [0x11, 0x90, 0x56, 0xe5, 0x00];
+pub(crate) const ASC_STEREO_48K: [u8; 5] = [0x11, 0x90, 0x56, 0xe5, 0x00];
 
-fn settings(mix: AudioMix) -> AudioSettings {
+pub(crate) fn settings(mix: AudioMix) -> AudioSettings {
     AudioSettings { sample_rate: 48_000, channels: 2, bit_rate_kbps: 128, mix }
 }
 
@@ -33,10 +33,11 @@ fn chunk(total: u64, packets: (u64, u64), zero_ms: i64) -> AudioChunk {
         segments: vec![segment],
         asc: ASC_STEREO_48K.to_vec(),
         measure_loudness: false,
+        range: None,
     }
 }
 
-fn packets(total: u64) -> u64 {
+pub(crate) fn packets(total: u64) -> u64 {
     (total + AAC_FRAME).div_ceil(AAC_FRAME)
 }
 
@@ -211,6 +212,8 @@ fn a_range_has_its_packets_where_a_continuous_encode_has_them() {
         let (mut files, _) = encode(&program, dir.path(), &chunk(total, (0, middle), 0), &input);
         let mut second = chunk(total, (middle, packets(total)), 0);
         second.segments[0].number = SegmentNumber(2);
+        let grid = SampleGrid { origin: 0, step: 1 };
+        second.range = Some(AudioRange { seek: None, grid, pre_roll: 16 });
         files.extend(encode(&program, dir.path(), &second, &input).0);
         assert_eq!(files.len(), 3);
         assert_eq!(loudest(dir.path(), &files).0, 90_011, "{program}");
