@@ -69,7 +69,7 @@ async fn configs(work: &Work, spec: &AnalyseSpec, source: &Source) -> Result<Vec
     let args = argv::analyse::configs(spec.encode_timebase, &spec.rungs, &outputs)
         .map_err(|e| fault::of_argv(&e))?;
     let mut watch = Encoding::new(work, source, |_| {});
-    work.ffmpeg("encoding a few frames at each rung", args, &mut watch).await?;
+    work.ffmpeg("encoding a frame at each rung", args, &mut watch).await?;
     let found = names.iter().map(|name| {
         let file = work.dir.read(Path::new(name))?;
         build::avcc(&file).map_err(|e| e.into_fault())

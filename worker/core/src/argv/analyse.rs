@@ -7,10 +7,10 @@ use super::{Argv, ArgvError, Input, Level, picture, x264};
 use reelmill_common::Timebase;
 use reelmill_common::ladder::{AudioSettings, EncoderFamily, VideoSettings};
 
-/// Frames of the made-up clip: enough for B-frames, few enough for 4K.
-const FRAMES: u32 = 8;
+/// Frames of the made-up clip: the decoder configuration is settled when the encoder opens.
+const FRAMES: u32 = 1;
 
-/// Arguments that encode a few made-up frames at each rung's settings, in the timebase of the film (`source`); the
+/// Arguments that encode a made-up frame at each rung's settings, in the timebase of the film (`source`); the
 /// avcC of `outputs[i]` is that of every chunk at `rungs[i]`: the very same options as for a chunk write it.
 ///
 /// # Errors
