@@ -9,6 +9,7 @@ pub mod compare;
 pub mod film;
 pub mod judge;
 pub mod marks;
+pub mod mpd_rules;
 pub mod package;
 pub mod players;
 pub mod readers;

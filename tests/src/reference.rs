@@ -158,7 +158,8 @@ fn write_manifests(dir: &Path, cuts: &[Cut]) -> Result<()> {
         std::fs::write(dir.join(&cut.folder).join("playlist.m3u8"), list)?;
         let (peak, mean) = cut.rates();
         let (width, height) = cut.init.size;
-        let mut size = String::new();
+        let mut most = String::new();
+        let mut size = format!(" audioSamplingRate=\"{}\"", cut.init.timescale);
         if width > 0 {
             let sound = audio.rates();
             master.push_str(&format!(
@@ -168,16 +169,17 @@ fn write_manifests(dir: &Path, cuts: &[Cut]) -> Result<()> {
                 mean + sound.1,
                 cut.folder
             ));
-            size = format!(" width=\"{width}\" height=\"{height}\"");
+            most = format!(" maxWidth=\"{width}\" maxHeight=\"{height}\"");
+            size = format!(" width=\"{width}\" height=\"{height}\" frameRate=\"24\"");
         }
-        let (mime, codecs) =
-            if width > 0 { ("video/mp4", "avc1.64001e") } else { ("audio/mp4", "mp4a.40.2") };
+        let (kind, codecs) = if width > 0 { ("video", "avc1.64001e") } else { ("audio", "mp4a.40.2") };
         sets.push_str(&format!(
-            "<AdaptationSet mimeType=\"{mime}\" codecs=\"{codecs}\" segmentAlignment=\"true\" startWithSAP=\"1\">\
+            "<AdaptationSet contentType=\"{kind}\" mimeType=\"{kind}/mp4\" segmentAlignment=\"true\" \
+             startWithSAP=\"1\"{most}>\
              <SegmentTemplate timescale=\"{}\" startNumber=\"1\" presentationTimeOffset=\"0\" \
              initialization=\"$RepresentationID$/init.mp4\" media=\"$RepresentationID$/$Number%06d$.m4s\">\
              <SegmentTimeline>{timeline}</SegmentTimeline></SegmentTemplate>\
-             <Representation id=\"{}\" bandwidth=\"{peak}\"{size}/></AdaptationSet>",
+             <Representation id=\"{}\" codecs=\"{codecs}\" bandwidth=\"{peak}\"{size}/></AdaptationSet>",
             cut.init.timescale, cut.folder
         ));
     }
@@ -186,7 +188,7 @@ fn write_manifests(dir: &Path, cuts: &[Cut]) -> Result<()> {
     let mpd = format!(
         "<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" type=\"static\" \
          profiles=\"urn:mpeg:dash:profile:isoff-live:2011\" minBufferTime=\"PT4S\" \
-         mediaPresentationDuration=\"PT{}.{:06}S\"><Period>{sets}</Period></MPD>",
+         mediaPresentationDuration=\"PT{}.{:06}S\"><Period id=\"1\">{sets}</Period></MPD>",
         us / 1_000_000,
         us % 1_000_000
     );

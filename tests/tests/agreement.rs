@@ -4,6 +4,7 @@
 //! sound.
 
 use reelmill_tests::film::{Film, PLAIN, Rate, Wrap};
+use reelmill_tests::judge;
 use reelmill_tests::package::{Package, Rendition};
 use reelmill_tests::players::{PLAYERS, play};
 use reelmill_tests::readers::{self, Times, Track};
@@ -49,6 +50,7 @@ fn edit(rendition: &Rendition) -> i64 {
 
 fn readers_agree(out: &Path, told: Times, tick: i64) {
     let package = Package::load(out).expect("package");
+    assert_eq!(judge::structure(&package).expect("judged"), []);
     let video = package.video().next().expect("video");
     let audio = package.audio().next().expect("audio");
     let edits = (edit(video), edit(audio));

@@ -16,7 +16,7 @@ struct Case {
     not: Option<Check>,
 }
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 16] = [
     Case { name: "nothing", damage: |_| Ok(()), named: &[], not: None },
     Case {
         name: "a lost frame",
@@ -95,6 +95,12 @@ const CASES: [Case; 15] = [
         damage: |p| sabotage::edit_value(&p.join("manifest.mpd"), " d=\"", |v| v - 1),
         named: &[Check::MpdTimeline],
         not: Some(Check::Extinf),
+    },
+    Case {
+        name: "an MPD whose duration is a plain number",
+        damage: |p| sabotage::edit(&p.join("manifest.mpd"), "minBufferTime=\"PT4S\"", "minBufferTime=\"4\""),
+        named: &[Check::MpdForm],
+        not: Some(Check::MpdTimeline),
     },
     Case {
         name: "a playlist without an end",

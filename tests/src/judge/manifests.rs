@@ -2,6 +2,7 @@
 
 use super::{Check, Findings};
 use crate::cmaf;
+use crate::mpd_rules;
 use crate::package::{Attributes, Entry, Package, Rendition, parse_mpd, parse_playlist};
 use anyhow::{Context, Result};
 
@@ -121,7 +122,11 @@ fn holds_idr(range: &[u8]) -> bool {
 /// Checks that the MPD names the same files with the same times as HLS does.
 pub(super) fn check_mpd(package: &Package, found: &mut Findings) -> Result<()> {
     let root = "manifest.mpd";
-    let mpd = parse_mpd(&std::fs::read_to_string(package.dir.join(root)).context(root)?)?;
+    let text = std::fs::read_to_string(package.dir.join(root)).context(root)?;
+    for fault in mpd_rules::faults(&text)? {
+        found.expect(false, Check::MpdForm, root, || fault);
+    }
+    let mpd = parse_mpd(&text)?;
     let count = (mpd.representations.len(), package.renditions.len());
     found.expect(count.0 == count.1, Check::MpdTimeline, root, || {
         format!("{} representations, {} HLS renditions", count.0, count.1)

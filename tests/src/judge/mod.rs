@@ -41,6 +41,8 @@ pub enum Check {
     MasterAttributes,
     /// I-frame playlists point at IDR pictures.
     IFrames,
+    /// The MPD has the form that its standard asks for.
+    MpdForm,
     /// The MPD names the same segments with the same times.
     MpdTimeline,
     /// The decoder has nothing to complain about.
