@@ -62,12 +62,8 @@ async fn with_cluster(
     json: bool,
     signals: &Signals,
 ) -> Result<JobView, Failure> {
-    let config = CoordinatorConfig {
-        http_addr: None,
-        slots_hint: Some(slots),
-        ..CoordinatorConfig::local(&place.state)
-    };
-    let mut cluster = roles::Local::start(config, place.state.join("scratch"), slots).await?;
+    let mut cluster =
+        roles::Local::start(config(&place.state, slots), place.state.join("scratch"), slots).await?;
     let address = cluster.address();
     let outcome = tokio::select! {
         outcome = follow(&address, job, json) => outcome,
@@ -76,6 +72,15 @@ async fn with_cluster(
     };
     cluster.leave().await;
     outcome
+}
+
+/// A coordinator for the workers of this process alone. An earlier command's workers have died with it, and what they
+/// held with them: nobody will claim it, so a job that goes on is offered at once.
+fn config(state: &Path, slots: u32) -> CoordinatorConfig {
+    let mut config =
+        CoordinatorConfig { http_addr: None, slots_hint: Some(slots), ..CoordinatorConfig::local(state) };
+    config.machine.takeover_ms = Some(0);
+    config
 }
 
 fn interrupted(place: &Place) -> Failure {

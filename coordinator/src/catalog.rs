@@ -84,14 +84,24 @@ impl Catalog {
         known.records.insert(record.id.clone(), Arc::new(record));
     }
 
+    /// A job's record has gone.
+    pub(crate) fn forget(&self, job: &JobId) {
+        self.known().records.remove(job);
+    }
+
     /// A job's durable record.
     pub(crate) fn record(&self, job: &JobId) -> Option<Arc<JobRecord>> {
         self.known().records.get(job).cloned()
     }
 
-    /// Has another job that was not deleted named the same place for its package?
+    /// Has another job that was not deleted named the same place for its package? To a job that never published, what
+    /// is published there is told by its roots.
     pub(crate) fn is_output_of_another(&self, record: &JobRecord) -> bool {
-        let lives = |r: &JobRecord| !matches!(r.state, JobState::Collecting | JobState::Collected);
+        let lives = |r: &JobRecord| match r.state {
+            JobState::Collecting | JobState::Collected => false,
+            JobState::Published => !record.manifests.is_empty(),
+            _ => true,
+        };
         let output = &record.request.options.output;
         let known = self.known();
         let mut others = known.records.values().filter(|r| r.id != record.id && lives(r));

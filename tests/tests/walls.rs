@@ -138,3 +138,118 @@ fn no_state_store_client_reaches_the_worker() {
         assert!(!tree.lines().any(|l| l.starts_with(client)), "the worker reaches {client}");
     }
 }
+
+/// Where time is counted, and where everything that decides about it lives.
+const INTEGER_ONLY: [&str; 5] =
+    ["common/src", "common/media/src", "coordinator/plan/src", "coordinator/core/src", "worker/core/src"];
+
+/// Rust source without comments, strings and characters: each becomes one space.
+fn code(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let starts = |at: usize, what: &str| what.chars().enumerate().all(|(i, c)| chars.get(at + i) == Some(&c));
+    let find = |from: usize, what: &str| {
+        (from..chars.len()).find(|at| starts(*at, what)).map_or(chars.len(), |at| at + what.chars().count())
+    };
+    let (mut out, mut at) = (String::new(), 0);
+    while at < chars.len() {
+        let in_word = out.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        let hashes = chars[at + 1..].iter().take_while(|c| **c == '#').count();
+        let end = if starts(at, "//") {
+            find(at, "\n")
+        } else if starts(at, "/*") {
+            find(at, "*/")
+        } else if chars[at] == 'r' && !in_word && chars.get(at + 1 + hashes) == Some(&'"') {
+            find(at + 2 + hashes, &format!("\"{}", "#".repeat(hashes)))
+        } else if chars[at] == '"' {
+            let mut end = at + 1;
+            while end < chars.len() && chars[end] != '"' {
+                end += if chars[end] == '\\' { 2 } else { 1 };
+            }
+            end + 1
+        } else if starts(at, "'\\") {
+            find(at + 3, "'")
+        } else if chars[at] == '\'' && chars.get(at + 2) == Some(&'\'') {
+            at + 3
+        } else {
+            out.push(chars[at]);
+            at += 1;
+            continue;
+        };
+        out.push(' ');
+        at = end;
+    }
+    out
+}
+
+/// The floats in a piece of code: their types, functions named by them, and literals.
+fn floats(code: &str) -> Vec<String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut found: Vec<String> = code
+        .split(|c| !is_word(c))
+        .filter(|word| {
+            let named = word.ends_with("f32") || word.ends_with("f64");
+            let digits = word.starts_with(|c: char| c.is_ascii_digit()) && !word.starts_with("0x");
+            named || (digits && word.contains('e') && !word.ends_with("size"))
+        })
+        .map(str::to_owned)
+        .collect();
+    let bytes = code.as_bytes();
+    for at in (1..bytes.len()).filter(|at| bytes[*at] == b'.' && bytes[at - 1].is_ascii_digit()) {
+        let number = code[..at].rfind(|c: char| !is_word(c)).map_or(0, |i| i + 1);
+        // x.0.1 is a field of a field, 1..2 a range, 1.max(2) a method
+        let is_field = number > 0 && bytes[number - 1] == b'.';
+        let is_number = bytes[number].is_ascii_digit() && !is_field;
+        let next = bytes.get(at + 1).copied().unwrap_or(b' ');
+        if is_number && next != b'.' && !next.is_ascii_alphabetic() && next != b'_' {
+            found.push(code[number..].chars().take(8).collect());
+        }
+    }
+    found
+}
+
+fn sources(directory: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(directory).expect("a directory of sources") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn no_float_counts_time() {
+    let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let mut files = Vec::new();
+    INTEGER_ONLY.iter().for_each(|directory| sources(&root.join(directory), &mut files));
+    assert!(files.len() > 80, "only {} files were looked at", files.len());
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("a source is read");
+        let found = floats(&code(&text));
+        assert!(found.is_empty(), "{}: floats {found:?}: count in integers", file.display());
+    }
+}
+
+#[test]
+fn the_search_for_floats_finds_them_and_nothing_else() {
+    for float in ["let x: f64 = y;", "d.as_secs_f32()", "a * 0.5", "1e9", "2.", "7f64", "let s = 'x'; 1.5"] {
+        assert_ne!(floats(&code(float)), Vec::<String>::new(), "{float}");
+    }
+    for whole in [
+        "x.0.1 + 1",
+        "0..2",
+        "1.max(2)",
+        "0xfe",
+        "\"0.5 f64\"",
+        "// f32 1.5",
+        "/* 2.5 */ 3",
+        "r#\"1.5 \"f64\"\"#",
+        "'\\'' 'f'",
+        "fn a<'a>(x: &'a str) -> &'a str",
+        "1_000usize",
+        "t.0.2.0",
+    ] {
+        assert_eq!(floats(&code(whole)), Vec::<String>::new(), "{whole}");
+    }
+}

@@ -89,6 +89,17 @@ pub enum Refusal {
         /// Its value.
         limit: usize,
     },
+    /// The state store is nearly full. Jobs that run still need room in it.
+    #[error(
+        "the state store has used {used} of {most} bytes: new jobs are refused until there is room; delete jobs, or \
+         give it more"
+    )]
+    StateFull {
+        /// Bytes used.
+        used: u64,
+        /// Bytes it may use.
+        most: u64,
+    },
     /// This process does not lead.
     #[error("this coordinator does not lead; ask the leader")]
     NotLeader,

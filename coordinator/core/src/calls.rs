@@ -1,6 +1,7 @@
 //! What clients ask for. Every answer waits until what it says is durable.
 
 use crate::call::{Answer, Call, Refusal, Submission, Token};
+use crate::config::RETAIN_MS;
 use crate::effect::Effect;
 use crate::job::Job;
 use crate::leader::Leader;
@@ -10,8 +11,8 @@ use reelmill_common::job::JobState;
 use reelmill_common::record::{IdempotencyRecord, JobRecord};
 use reelmill_common::{JobId, RunNo, TenantId};
 
-/// How long an idempotency key stands for its request: 30 days.
-pub(crate) const IDEMPOTENCY_MS: u64 = 30 * 24 * 3_600 * 1_000;
+/// How long an idempotency key stands for its request.
+pub(crate) const IDEMPOTENCY_MS: u64 = RETAIN_MS;
 /// Expired keys deleted in one turn.
 const EXPIRED_PER_TURN: usize = 50;
 
@@ -86,6 +87,11 @@ impl Leader {
 
     /// Bounds on what a leader takes on.
     fn admit(&self, turn: &Turn<'_>, tenant: &TenantId) -> Result<(), Refusal> {
+        if let Some((used, most)) = self.state_room
+            && u128::from(used) * 1_000 >= u128::from(most) * u128::from(turn.config.state_full_permille)
+        {
+            return Err(Refusal::StateFull { used, most });
+        }
         let open = || self.jobs.values().filter(|j| !j.state().is_terminal());
         let limit = turn.config.jobs_open_max;
         if open().count() >= limit {

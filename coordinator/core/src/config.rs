@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use reelmill_common::TenantId;
 
+/// 30 days, in milliseconds: how long ended jobs and idempotency keys are kept.
+pub(crate) const RETAIN_MS: u64 = 30 * 24 * 3_600 * 1_000;
+
 /// What the machine is told once.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CoordinatorConfig {
@@ -14,6 +17,14 @@ pub struct CoordinatorConfig {
     /// How long an object store may still perform a write it was given, milliseconds: collection waits for lease TTL
     /// plus this.
     pub store_timeout_ms: u64,
+    /// How long a new leader waits before it offers chunks that nobody has claimed, milliseconds; `None`: a third of
+    /// the lease. 0 where no worker can have outlived the leader before, because all of them shared its process. A
+    /// chunk that is offered too early costs time, never truth.
+    pub takeover_ms: Option<u64>,
+    /// How long the record of a job that has ended is kept, milliseconds; then it is archived.
+    pub retain_ms: u64,
+    /// Submits are refused when the state store has used this much of what it may, in thousandths.
+    pub state_full_permille: u64,
     /// Encoder failures and wrong outputs a chunk may have.
     pub faults_max: u32,
     /// Workers that may vanish while running a chunk.
@@ -38,6 +49,9 @@ impl Default for CoordinatorConfig {
             lease_ttl_ms: 15_000,
             heartbeat_ms: 5_000,
             store_timeout_ms: 60_000,
+            takeover_ms: None,
+            retain_ms: RETAIN_MS,
+            state_full_permille: 700,
             faults_max: 3,
             losses_max: 6,
             suspend_after: 3,
@@ -47,6 +61,13 @@ impl Default for CoordinatorConfig {
             queued_ops_max: 20_000,
             weights: BTreeMap::new(),
         }
+    }
+}
+
+impl CoordinatorConfig {
+    /// How long a new leader waits for claims, milliseconds.
+    pub(crate) fn takeover(&self) -> u64 {
+        self.takeover_ms.unwrap_or(self.lease_ttl_ms / 3)
     }
 }
 

@@ -81,6 +81,13 @@ pub enum Event {
         /// How.
         result: Result<TaskOutput, TaskError>,
     },
+    /// How much of the room it may use the state store has used, in bytes. Told every few seconds, if it is known.
+    StateRoom {
+        /// Used.
+        used: u64,
+        /// May be used.
+        most: u64,
+    },
     /// The process is going: tell the workers to reconnect elsewhere, then end the term.
     StepDown,
 }

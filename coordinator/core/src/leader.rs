@@ -38,6 +38,8 @@ pub(crate) struct Leader {
     pub(crate) ready: BTreeMap<TenantId, BTreeSet<(Reverse<i32>, JobId)>>,
     pub(crate) fair: Fair,
     pub(crate) tasks: BTreeMap<TaskId, JobId>,
+    /// Bytes that the state store has used, and may; `None` until it was told.
+    pub(crate) state_room: Option<(u64, u64)>,
     next_attempt: u64,
     next_task: u64,
     /// A time and the wall clock at it.
@@ -60,6 +62,7 @@ impl Leader {
             ready: BTreeMap::new(),
             fair: Fair::default(),
             tasks: BTreeMap::new(),
+            state_room: None,
             next_attempt: 0,
             next_task: 0,
             wall: (turn.now, begun.unix_ms),

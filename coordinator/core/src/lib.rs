@@ -19,6 +19,7 @@ mod leader;
 mod machine;
 mod outcomes;
 mod record;
+mod retention;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
 mod schedule;

@@ -11,8 +11,8 @@ use crate::turn::{Turn, sabotaged};
 use reelmill_common::Millis;
 use reelmill_common::session::{FromWorker, ToWorker};
 
-/// How often expired idempotency keys are looked for, milliseconds.
-const SWEEP_MS: u64 = 60_000;
+/// How often what was kept long enough is looked for, milliseconds.
+const SWEEP_MS: u64 = 10_000;
 
 /// The control machine. It leads one term or none.
 ///
@@ -149,6 +149,7 @@ fn carry(turn: &mut Turn<'_>, leader: &mut Leader, event: Event) {
         }
         Event::WorkerDisconnected { session } => leader.disconnected(turn.now, session),
         Event::TaskEnded { task, result } => leader.task_ended(turn, task, result),
+        Event::StateRoom { used, most } => leader.state_room = Some((used, most)),
         // answers about batches that are not in flight; the rest is handled before it comes here
         Event::BatchDone(_)
         | Event::BatchFenced(_)
@@ -169,6 +170,7 @@ fn tick(turn: &mut Turn<'_>, leader: &mut Leader, unix_ms: u64, sweep: bool) {
     if sweep {
         leader.forget_workers(turn.now);
         leader.expire_keys(turn, unix_ms);
+        leader.expire_jobs(turn, unix_ms);
     }
     turn.reschedule = true;
     turn.speculate = true;

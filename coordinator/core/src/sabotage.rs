@@ -39,11 +39,13 @@ pub enum Sabotage {
     LeaseByWallClock,
     /// The attempt that was committed is told that it lost when it reports again.
     WinnerForgotten,
+    /// Collection does not wait for uploads that may still be on their way.
+    CollectAtOnce,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::CommitWithoutLiveness,
         Self::EffectBeforeWrite,
         Self::UnknownTakenAsFailed,
@@ -62,5 +64,6 @@ impl Sabotage {
         Self::LeaseNeverExpires,
         Self::LeaseByWallClock,
         Self::WinnerForgotten,
+        Self::CollectAtOnce,
     ];
 }

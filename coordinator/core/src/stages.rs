@@ -28,7 +28,7 @@ impl Leader {
         plan: Option<Result<Vec<SpecRef>, FailReason>>,
     ) {
         let Some(job) = self.jobs.get_mut(id) else { return };
-        job.hold_until = turn.now.plus(turn.config.lease_ttl_ms / 3);
+        job.hold_until = turn.now.plus(turn.config.takeover());
         match job.state() {
             JobState::Planned | JobState::Running => {
                 match plan.unwrap_or_else(|| Err(Self::plan_missing())) {
@@ -79,14 +79,24 @@ impl Leader {
         };
         if let Some(kind) = task {
             // an old attempt's upload may still be on its way: nothing may be written behind the deletion
-            let waits = turn.config.lease_ttl_ms + turn.config.store_timeout_ms;
+            let waits = match sabotaged!(turn.config, CollectAtOnce) {
+                false => turn.config.lease_ttl_ms + turn.config.store_timeout_ms,
+                true => 0,
+            };
             self.start(turn, id, kind, if kind == TaskKind::Collect { waits } else { 0 }, 0);
         }
         self.index_ready(id);
         turn.reschedule = true;
     }
 
-    fn start(&mut self, turn: &mut Turn<'_>, id: &JobId, kind: TaskKind, delay_ms: u64, failures: u32) {
+    pub(crate) fn start(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: &JobId,
+        kind: TaskKind,
+        delay_ms: u64,
+        failures: u32,
+    ) {
         let task = Task { id: self.new_task_id(), job: id.clone(), kind, delay_ms };
         let Some(job) = self.jobs.get_mut(id) else { return };
         job.task = Some(Running { id: task.id, kind, failures });
@@ -127,6 +137,7 @@ impl Leader {
                 self.move_job(turn, &id, JobState::Collected, vec![], vec![]);
                 return self.forget_parts(turn, &id);
             }
+            (Ok(TaskOutput::Archived), TaskKind::Archive) => return self.archived(turn, &id),
             (Ok(_), kind) => {
                 debug_assert!(false, "{} has one kind of answer", kind.name());
                 TaskError::Transient { message: format!("{} gave another task's answer", kind.name()) }
@@ -138,6 +149,10 @@ impl Leader {
 
     fn task_failed(&mut self, turn: &mut Turn<'_>, id: &JobId, running: Running, failure: TaskError) {
         let Some(job) = self.jobs.get_mut(id) else { return };
+        if running.kind == TaskKind::Archive {
+            // the next sweep tries again; meanwhile somebody may have deleted the job
+            return self.advance(turn, id);
+        }
         // past the point of no return, and in deletion, trying again is all that is left
         let committed_to = matches!(running.kind, TaskKind::WriteManifests | TaskKind::Collect);
         let message = match failure {

@@ -61,7 +61,7 @@ pub struct Task {
 /// ```text
 /// index committed -> PrepareAnalyse -> (analyse committed) -> MakePlan -> (all committed) -> BuildManifests
 ///     -> [Publishing durable] -> WriteManifests -> [Published durable]
-/// Retry of a planned job -> LoadPlan;   Delete -> Collect
+/// Retry of a planned job -> LoadPlan;   Delete -> Collect;   Published for long -> Archive
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum TaskKind {
@@ -79,6 +79,8 @@ pub enum TaskKind {
     WriteManifests,
     /// Delete every object of the job.
     Collect,
+    /// Write the job's record into its private area: its key is about to go.
+    Archive,
 }
 
 impl TaskKind {
@@ -91,6 +93,7 @@ impl TaskKind {
             Self::BuildManifests => "build_manifests",
             Self::WriteManifests => "write_manifests",
             Self::Collect => "collect",
+            Self::Archive => "archive",
         }
     }
 }
@@ -115,6 +118,8 @@ pub enum TaskOutput {
     ManifestsWritten,
     /// Collect: nothing is left.
     Collected,
+    /// Archive: the record can be read there.
+    Archived,
 }
 
 /// Why a task did not come to its end.

@@ -3,6 +3,7 @@
 use super::Driver;
 use crate::error::CoordinatorError;
 use crate::state::{self, StateError, StateErrorKind, WriteResult};
+use reelmill_common::record::StateKey;
 use reelmill_coordinator_core::{Batch, BatchId, Effect, Event, Op, Record};
 use reelmill_proto::stored;
 use std::sync::Arc;
@@ -52,8 +53,10 @@ impl Driver {
             WriteResult::Done => {
                 self.parts.switch.after(number);
                 for op in batch.ops {
-                    if let Op::Put(Record::Job(record)) = op {
-                        self.parts.catalog.put(*record);
+                    match op {
+                        Op::Put(Record::Job(record)) => self.parts.catalog.put(*record),
+                        Op::Delete(StateKey::Job(job)) => self.parts.catalog.forget(&job),
+                        _ => {}
                     }
                 }
                 // the machine's views show durable state only, and these effects look at them: it has to know first

@@ -11,7 +11,10 @@ use reelmill_common::keys::media_name;
 use reelmill_common::record::ManifestRef;
 use reelmill_common::{SegmentNumber, Sha256};
 use reelmill_coordinator_core::{TaskError, TaskOutput};
+use reelmill_plan::manifest::{DASH_ROOT, HLS_ROOT};
 
+/// What players begin with.
+const ROOTS: [&str; 2] = [HLS_ROOT, DASH_ROOT];
 /// Objects deleted at a time.
 const DELETES: usize = 16;
 
@@ -33,38 +36,55 @@ async fn all(blobs: &Blobs) -> Result<Vec<String>, TaskError> {
     Ok(blobs.list("").await.map_err(storage)?.into_iter().map(|e| e.name).collect())
 }
 
-/// In a directory that the submitter named: what this job's own plan and record know. Nothing at all when the roots
-/// are not this job's, it never had any, or another job writes there: its package may use the same media.
+/// In a directory that the submitter named: what this job's own plan and record know. Nothing when another job writes
+/// there. Roots that are not this job's (it never published, or was replaced) stay, with the folders that they name:
+/// two jobs of one film with one set of settings share their media.
 async fn own_names(
     context: &Context,
     order: &Order,
     place: &JobPlace,
     private: &[String],
 ) -> Result<Vec<String>, TaskError> {
-    if order.record.manifests.is_empty() || context.catalog.is_output_of_another(&order.record) {
+    if context.catalog.is_output_of_another(&order.record) {
         return Ok(Vec::new());
     }
-    for root in order.record.manifests.iter().filter(|m| !m.name.contains('/')) {
-        if is_replaced(&place.package, root).await? {
-            return Ok(Vec::new());
-        }
+    let foreign = foreign_roots(&place.package, &order.record.manifests).await?;
+    let mut names: Vec<String> = order.record.manifests.iter().map(|m| m.name.clone()).collect();
+    if foreign.is_empty() && !names.is_empty() {
+        names.push(REPORT.to_owned());
     }
-    let manifests = order.record.manifests.iter().map(|m| m.name.clone());
-    let mut names: Vec<String> = manifests.chain([REPORT.to_owned()]).collect();
     // the plan is deleted after the package: without it there is nothing left here
     let plan = order.record.plan.as_ref().filter(|p| private.iter().any(|n| n == p.object.key.as_str()));
     if plan.is_some() {
         names.extend(media_names(context.catalog.plan(&order.record).await?.as_ref()));
     }
+    names.retain(|name| match name.split_once('/') {
+        // a folder's name ends in a hash: nothing else that a root says looks like it
+        Some((folder, _)) => !foreign.iter().any(|(_, text)| text.contains(folder)),
+        None => !foreign.iter().any(|(root, _)| root == name),
+    });
     Ok(names)
 }
 
-async fn is_replaced(package: &Blobs, root: &ManifestRef) -> Result<bool, TaskError> {
-    match package.get(&root.name).await {
-        Ok((content, _)) => Ok(Sha256::of(&content) != root.sha256),
-        Err(error) if error.kind() == BlobErrorKind::NotFound => Ok(false),
-        Err(error) => Err(storage(error)),
+/// The roots in a package that are not as the job's record names them, with what they say.
+async fn foreign_roots(
+    package: &Blobs,
+    own: &[ManifestRef],
+) -> Result<Vec<(&'static str, String)>, TaskError> {
+    let mut foreign = Vec::new();
+    for root in ROOTS {
+        match package.get(root).await {
+            Ok((content, _)) => {
+                let sha256 = Sha256::of(&content);
+                if !own.iter().any(|m| m.name == root && m.sha256 == sha256) {
+                    foreign.push((root, String::from_utf8_lossy(&content).into_owned()));
+                }
+            }
+            Err(error) if error.kind() == BlobErrorKind::NotFound => {}
+            Err(error) => return Err(storage(error)),
+        }
     }
+    Ok(foreign)
 }
 
 /// Every media file of a plan.

@@ -3,6 +3,7 @@
 //!
 //! Nothing is decided here: the machine says which task runs when, `reelmill-plan` what comes out.
 
+mod archive;
 mod collect;
 mod package;
 mod planning;
@@ -66,6 +67,7 @@ async fn perform(context: Arc<Context>, order: Order) -> Result<TaskOutput, Task
         TaskKind::BuildManifests => package::build_manifests(&context, &order).await,
         TaskKind::WriteManifests => publish::write_manifests(&context, &order).await,
         TaskKind::Collect => collect::collect(&context, &order).await,
+        TaskKind::Archive => archive::archive(&context, &order).await,
     };
     match &result {
         Ok(_) => tracing::debug!(%job, task = kind, "task ended"),

@@ -127,3 +127,39 @@ async fn a_named_directory_is_shared_with_what_lies_there() {
     assert_eq!(names().await, ["notes.txt"], "the owner's own file stays");
     cluster.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failed_job_uploaded_into_a_named_directory_is_collected() {
+    let world = World::new();
+    let out = world.fleet.stores.open("memory://reelmill/out").unwrap();
+    let names = async || {
+        let listed = out.list("").await.unwrap();
+        listed.into_iter().map(|e| e.name).collect::<Vec<_>>()
+    };
+    let request = |preset: &str| wire::JobRequest {
+        options: Some(wire::JobOptions {
+            output: Some("memory://reelmill/out".to_owned()),
+            preset: preset.to_owned(),
+            ..Default::default()
+        }),
+        ..world.request("")
+    };
+    let first = world.start().await;
+    first.worker("w1", Manner::Good);
+    let id = first.submit(request("balanced")).await.unwrap().0.id.to_string();
+    assert_eq!(first.ended(&id).await.state, JobState::Published);
+    first.stop().await.unwrap();
+    let published = names().await;
+
+    let second = world.start().await;
+    second.worker("w2", Manner::Miscounts);
+    // of other settings, in folders of its own; of the same, in the folders that play
+    for (preset, adds) in [("speed", true), ("balanced", false)] {
+        let failed = second.submit(request(preset)).await.unwrap().0.id.to_string();
+        assert!(matches!(second.ended(&failed).await.state, JobState::Failed(_)));
+        assert_eq!(names().await.len() > published.len(), adds, "{preset}");
+        second.delete(&failed).await;
+        assert_eq!(names().await, published, "what plays stays, and nothing else");
+    }
+    second.stop().await.unwrap();
+}

@@ -198,6 +198,13 @@ impl World {
             (Wish::Delete(_), Ok(_)) => "client: deleted",
             (_, Err(_)) => "client: refused",
         });
+        if let (Wish::Cancel(job), Ok(_)) = (&wish, &result)
+            && self.rng.chance(400)
+        {
+            // at once, while its workers may still upload
+            self.clients[n].deleted.push(job.clone());
+            self.wish(n, Wish::Delete(job.clone()));
+        }
         let Wish::Submit { film, key, other, .. } = wish else { return };
         match result {
             Ok(answer) => self.laws.submit_acknowledged(&tenant(n), &key, hash(film, other), &answer.job),
@@ -213,6 +220,10 @@ impl World {
         let (n, call) = ((token.0 / 1_000_000) as usize, token.0 % 1_000_000);
         let Ok(answer) = result else { return };
         let Some(record) = self.store.job(&answer.job) else {
+            // what was asked before is answered, although its record has gone since
+            if self.laws.gone.contains_key(&answer.job) {
+                return;
+            }
             return self.laws.breach(format!("{} was acknowledged and is not stored", answer.job));
         };
         let state = record.state.clone();

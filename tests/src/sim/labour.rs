@@ -1,11 +1,12 @@
 //! A worker process: the real agent machine with a shell around it that pretends to encode and upload.
 
+use super::Bug;
 use super::net::{Conn, ConnId};
 use super::rng::Rng;
 use super::scenario::{Scenario, UPLOAD_MAX_MS};
 use super::world::{Clock, What, World};
 use reelmill_common::outcome::{
-    AnalyseReport, AttemptCost, ChunkReport, Fault, FaultKind, Report, ReportBody,
+    AnalyseReport, AttemptCost, ChunkReport, Fault, FaultKind, Report, ReportBody, Verdict,
 };
 use reelmill_common::session::{FromWorker, Lease, NamedFile, Termed, ToWorker};
 use reelmill_common::{AttemptId, BootId, JobId, Millis, Sha256, SpecId, keys};
@@ -45,6 +46,8 @@ pub(super) struct Labour {
     started: BTreeSet<AttemptId>,
     allowed: BTreeSet<AttemptId>,
     concluded: BTreeSet<AttemptId>,
+    /// What each attempt of this life put into storage.
+    uploads: BTreeMap<AttemptId, (JobId, SpecId)>,
     /// Heartbeats of this life: when sent, what was named.
     beats: BTreeMap<u64, (Millis, Vec<AttemptId>)>,
     /// When the renewal of each attempt's lease was sent.
@@ -74,6 +77,7 @@ impl Labour {
             started: BTreeSet::new(),
             allowed: BTreeSet::new(),
             concluded: BTreeSet::new(),
+            uploads: BTreeMap::new(),
             beats: BTreeMap::new(),
             renewed: BTreeMap::new(),
             answered: Millis(0),
@@ -127,7 +131,12 @@ impl World {
             What::WorkFails { worker, life, attempt, storage } if self.workers[worker].life == life => {
                 self.work_fails(worker, attempt, storage);
             }
-            What::Uploaded { worker, life, attempt, whole } => self.uploaded(worker, life, attempt, whole),
+            What::Uploaded { worker, life, attempt, whole, of } => {
+                if whole {
+                    self.objects.outputs.insert(*of);
+                }
+                self.uploaded(worker, life, attempt, whole);
+            }
             _ => {}
         }
     }
@@ -248,10 +257,21 @@ impl World {
             self.tally.count("agent: heard an older term");
         } else {
             self.worker_learns(w, &message.message);
+            self.lost_by_attempt(w, &message.message);
         }
         self.tell_agent(w, AgentEvent::Received(message));
         if old && self.workers[w].agent.as_ref().is_some_and(|a| a.held() != held) {
             self.laws.breach(format!("worker {w} obeyed a message of an older term"));
+        }
+    }
+
+    /// The bug: a lost attempt's files are deleted, although another attempt may have won with the very same ones.
+    fn lost_by_attempt(&mut self, w: usize, message: &ToWorker) {
+        if let ToWorker::Settled { attempt, verdict: Verdict::Lost } = message
+            && self.bug == Bug::DeleteByAttempt
+            && let Some(upload) = self.workers[w].uploads.get(attempt)
+        {
+            self.objects.outputs.remove(upload);
         }
     }
 
@@ -381,10 +401,12 @@ impl World {
         }
         let (life, whole) = (self.workers[w].life, !self.rng.chance(self.chances.objects));
         let took = self.rng.range(5, if self.rng.clone().chance(100) { UPLOAD_MAX_MS } else { 300 });
-        self.after(took, What::Uploaded { worker: w, life, attempt, whole });
+        let Some(work) = self.workers[w].work.get(&attempt) else { return };
+        let of = Box::new((work.job.clone(), work.spec));
+        self.after(took, What::Uploaded { worker: w, life, attempt, whole, of });
     }
 
-    /// Files have arrived in storage, whether or not their worker still lives.
+    /// Files have arrived in storage, whether or not their worker still lives, or still works on this.
     fn uploaded(&mut self, w: usize, life: u64, attempt: AttemptId, whole: bool) {
         if self.workers[w].life != life {
             return;
@@ -393,7 +415,7 @@ impl World {
         if !whole {
             return self.after(0, What::WorkFails { worker: w, life, attempt, storage: true });
         }
-        self.objects.outputs.insert((work.job.clone(), work.spec));
+        self.workers[w].uploads.insert(attempt, (work.job.clone(), work.spec));
         if self.rng.chance(self.chances.wrong) {
             self.note("work: made something wrong", w, attempt.sequence);
             self.laws.wrong.insert(attempt);

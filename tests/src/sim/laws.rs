@@ -55,6 +55,8 @@ pub(super) struct Laws {
     /// Submits that were acknowledged: request hash and job, by tenant and key.
     keys: BTreeMap<(TenantId, String), (Sha256, JobId)>,
     acknowledged: BTreeSet<JobId>,
+    /// Jobs whose record was deleted, with their last state.
+    pub(super) gone: BTreeMap<JobId, JobState>,
     /// Attempts whose worker had vanished, or could be thought to have by the leader of a term (the next one may
     /// adopt the attempt and lose it again): for losses.
     vanished: BTreeSet<(AttemptId, Option<FencingTerm>)>,
@@ -114,6 +116,7 @@ impl Laws {
                 Op::Put(Record::Fault(new)) => self.budget_used(store, batch, new, tally),
                 Op::Put(Record::Idempotency(_)) => tally.count("record: idempotency"),
                 Op::Delete(StateKey::Commit(..) | StateKey::Fault(..)) => tally.count("record: deleted"),
+                Op::Delete(StateKey::Job(job)) => self.job_goes(store, job, tally),
                 Op::Delete(key) => self.breach(format!("{} is deleted", key.to_text())),
             }
         }
@@ -125,7 +128,7 @@ impl Laws {
             match op {
                 Op::Put(Record::Job(job)) => self.whole(store, job),
                 Op::Delete(StateKey::Commit(job, spec)) => {
-                    let gone = store.job(job).is_some_and(|j| {
+                    let gone = store.job(job).map_or(self.gone.contains_key(job), |j| {
                         matches!(j.state, JobState::Published | JobState::Collecting | JobState::Collected)
                     });
                     self.hold(gone, || {
@@ -163,6 +166,17 @@ impl Laws {
         self.hold(legal, || format!("job {} went from {from} to {to}", new.id));
         let grows = new.version > old.version;
         self.hold(grows, || format!("version of job {} went back or stood still", new.id));
+    }
+
+    /// A record goes when nothing is left that it knows of, or when it can be read as an object.
+    fn job_goes(&mut self, store: &Store, job: &JobId, tally: &mut Tally) {
+        let Some(record) = store.job(job) else { return }; // the same batch once more
+        tally.count("record: job forgotten");
+        let state = record.state.clone();
+        // Collected and gone may fall together in one batch
+        let right = matches!(state, JobState::Published | JobState::Collecting | JobState::Collected);
+        self.hold(right, || format!("the record of {job} goes while it is {}", state.name()));
+        self.gone.insert(job.clone(), state);
     }
 
     /// A job that is published has everything; one that is being published, too.
@@ -274,7 +288,14 @@ impl Laws {
     /// The run is over: nothing was lost.
     pub(super) fn at_the_end(&mut self, store: &Store, objects: &super::store::Objects) {
         for id in self.acknowledged.clone() {
-            self.hold(store.job(&id).is_some(), || format!("job {id} was acknowledged and is gone"));
+            let is_known = store.job(&id).is_some() || self.gone.contains_key(&id);
+            self.hold(is_known, || format!("job {id} was acknowledged and is gone"));
+        }
+        for (id, state) in self.gone.clone() {
+            let archived = objects.archived.contains(&id) && objects.roots.contains(&id);
+            let left = objects.holds(&id);
+            let right = if state == JobState::Published { archived } else { !left };
+            self.hold(right, || format!("{id} went as {}, archived {archived}, left {left}", state.name()));
         }
         for job in store.jobs() {
             let id = &job.id;
@@ -288,7 +309,7 @@ impl Laws {
                     }
                 }
                 JobState::Collected => {
-                    let left = objects.outputs.iter().any(|(j, _)| j == id) || objects.roots.contains(id);
+                    let left = objects.holds(id);
                     self.hold(!left, || format!("job {id} is collected and something is left"));
                 }
                 _ => {

@@ -38,20 +38,22 @@ pub enum Bug {
     Control(ControlBug),
     /// All workers have this one.
     Agent(AgentBug),
+    /// The shells of all workers delete what a lost attempt of theirs had uploaded, by the attempt.
+    DeleteByAttempt,
 }
 
 impl Bug {
     fn coordinator(self, config: CoordinatorConfig) -> Coordinator {
         match self {
             Self::Control(bug) => Coordinator::sabotaged(config, bug),
-            Self::None | Self::Agent(_) => Coordinator::new(config),
+            Self::None | Self::Agent(_) | Self::DeleteByAttempt => Coordinator::new(config),
         }
     }
 
     fn agent(self, config: AgentConfig) -> Agent {
         match self {
             Self::Agent(bug) => Agent::sabotaged(config, bug),
-            Self::None | Self::Control(_) => Agent::new(config),
+            Self::None | Self::Control(_) | Self::DeleteByAttempt => Agent::new(config),
         }
     }
 

@@ -135,15 +135,24 @@ pub(super) struct Objects {
     pub(super) outputs: BTreeSet<(JobId, SpecId)>,
     /// Stored plans.
     pub(super) plans: BTreeSet<JobId>,
+    /// Records that became objects.
+    pub(super) archived: BTreeSet<JobId>,
     /// Packages whose roots are readable.
     pub(super) roots: BTreeSet<JobId>,
 }
 
 impl Objects {
+    /// Is there anything of a job?
+    pub(super) fn holds(&self, job: &JobId) -> bool {
+        let output = self.outputs.iter().any(|(j, _)| j == job);
+        output || [&self.plans, &self.archived, &self.roots].iter().any(|kind| kind.contains(job))
+    }
+
     /// Deletes everything of a job.
     pub(super) fn delete(&mut self, job: &JobId) {
         self.outputs.retain(|(j, _)| j != job);
         self.plans.remove(job);
+        self.archived.remove(job);
         self.roots.remove(job);
     }
 }

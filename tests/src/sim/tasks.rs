@@ -18,6 +18,7 @@ impl World {
             TaskKind::BuildManifests => "task: build manifests",
             TaskKind::WriteManifests => "task: write manifests",
             TaskKind::Collect => "task: collect",
+            TaskKind::Archive => "task: archive",
         });
         let took = task.delay_ms + self.rng.range(5, 400);
         self.after(took, What::TaskOver(c, life, task.id));
@@ -71,6 +72,10 @@ impl World {
             TaskKind::Collect => {
                 self.objects.delete(&task.job);
                 TaskOutput::Collected
+            }
+            TaskKind::Archive => {
+                self.objects.archived.insert(task.job.clone());
+                TaskOutput::Archived
             }
         })
     }

@@ -88,6 +88,7 @@ impl World {
         let right = match task.kind {
             TaskKind::WriteManifests => state == Some(JobState::Publishing),
             TaskKind::Collect => state == Some(JobState::Collecting),
+            TaskKind::Archive => state == Some(JobState::Published),
             TaskKind::BuildManifests => {
                 stopped || matches!(state, Some(JobState::Planned | JobState::Running))
             }

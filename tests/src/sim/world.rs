@@ -13,7 +13,7 @@ use super::scenario::{CONTROLS, Chances, Scenario};
 use super::store::{Objects, Store, Written};
 use super::tally::{Tally, Trace};
 use reelmill_common::session::{FromWorker, Termed, ToWorker};
-use reelmill_common::{AttemptId, FencingTerm};
+use reelmill_common::{AttemptId, FencingTerm, JobId, SpecId};
 use reelmill_coordinator_core::{Answer, Batch, BatchId, Call, Refusal, TaskId, Token};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -58,7 +58,7 @@ pub(super) enum What {
     /// Work ends badly.
     WorkFails { worker: usize, life: u64, attempt: AttemptId, storage: bool },
     /// Files are in storage; `whole`: and nothing went wrong.
-    Uploaded { worker: usize, life: u64, attempt: AttemptId, whole: bool },
+    Uploaded { worker: usize, life: u64, attempt: AttemptId, whole: bool, of: Box<(JobId, SpecId)> },
     /// A client's call arrives at a coordinator.
     Call { control: usize, token: Token, call: Box<Call> },
     /// A client hears an answer.

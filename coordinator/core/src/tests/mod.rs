@@ -2,6 +2,7 @@
 
 mod attempts;
 mod jobs;
+mod retention;
 mod rig;
 mod scheduling;
 mod terms;

@@ -1,0 +1,136 @@
+//! What is kept for how long, what is refused when the state store fills, and how long a new leader waits.
+
+use super::rig::*;
+use crate::config::RETAIN_MS;
+use crate::*;
+use reelmill_common::job::{FailReason, JobState};
+use reelmill_common::outcome::FaultKind;
+use reelmill_common::record::StateKey;
+
+/// A job that was published just now.
+fn published(rig: &mut Rig) {
+    let (_, leases) = rig.running();
+    leases.iter().for_each(|lease| rig.wins(lease));
+    rig.publish();
+    rig.task_ends(TaskKind::WriteManifests, Ok(TaskOutput::ManifestsWritten));
+    assert_eq!(rig.state("j"), JobState::Published);
+    rig.done.clear();
+}
+
+fn is_stored(rig: &Rig) -> bool {
+    rig.store.contains_key(&StateKey::Job(job("j")))
+}
+
+fn delete(rig: &mut Rig) -> bool {
+    rig.call(Call::Delete { tenant: tenant("t"), job: job("j") }).is_some_and(|answer| answer.is_ok())
+}
+
+#[test]
+fn a_published_job_is_archived_after_thirty_days_and_then_forgotten() {
+    let mut rig = Rig::new();
+    published(&mut rig);
+    rig.tick(RETAIN_MS - 60_000);
+    assert_eq!(rig.task(), None, "not yet");
+    rig.tick(60_000);
+    let away = TaskError::Transient { message: "away".to_owned() };
+    rig.task_ends(TaskKind::Archive, Err(away));
+    assert!(is_stored(&rig), "the key stays until the object is there");
+    assert_eq!(rig.task(), None);
+    rig.tick(60_000);
+    rig.task_ends(TaskKind::Archive, Ok(TaskOutput::Archived));
+    assert!(!is_stored(&rig));
+    assert_eq!(rig.machine.view(rig.now, &tenant("t"), &job("j")), None);
+    assert!(rig.done.contains(&Effect::JobChanged(job("j"))), "who watches it is told");
+}
+
+#[test]
+fn a_job_that_is_deleted_while_it_is_archived_is_collected() {
+    for archived in [true, false] {
+        let mut rig = Rig::new();
+        published(&mut rig);
+        rig.tick(RETAIN_MS + 60_000);
+        let task = rig.task().expect("a task");
+        assert_eq!(task.kind, TaskKind::Archive);
+        assert!(delete(&mut rig));
+        assert_eq!(rig.state("j"), JobState::Collecting);
+        let away = TaskError::Transient { message: "away".to_owned() };
+        let result = if archived { Ok(TaskOutput::Archived) } else { Err(away) };
+        rig.feed(Event::TaskEnded { task: task.id, result });
+        assert_eq!(rig.state("j"), JobState::Collecting);
+        rig.task_ends(TaskKind::Collect, Ok(TaskOutput::Collected));
+        assert_eq!(rig.state("j"), JobState::Collected);
+    }
+}
+
+#[test]
+fn what_never_published_is_collected_after_thirty_days_and_then_forgotten() {
+    let failed = |rig: &mut Rig| {
+        rig.worker("w", 1);
+        rig.submit("j");
+        let index = rig.leases().remove(0);
+        rig.ends(&index, fault(FaultKind::Source));
+        assert!(matches!(rig.state("j"), JobState::Failed(FailReason { kind: FaultKind::Source, .. })));
+    };
+    let cancelled = |rig: &mut Rig| {
+        rig.submit("j");
+        assert!(rig.call(Call::Cancel { tenant: tenant("t"), job: job("j") }).is_some_and(|a| a.is_ok()));
+        assert_eq!(rig.state("j"), JobState::Cancelled);
+    };
+    for end in [&failed as &dyn Fn(&mut Rig), &cancelled] {
+        let mut rig = Rig::new();
+        end(&mut rig);
+        rig.done.clear();
+        rig.tick(RETAIN_MS - 60_000);
+        assert_eq!(rig.task(), None, "it can still be run again");
+        rig.tick(60_000);
+        assert_eq!(rig.state("j"), JobState::Collecting);
+        rig.task_ends(TaskKind::Collect, Ok(TaskOutput::Collected));
+        assert_eq!(rig.state("j"), JobState::Collected);
+        rig.tick(60_000);
+        assert!(!is_stored(&rig), "nothing is left, and nothing knows of it");
+    }
+}
+
+#[test]
+fn submits_are_refused_at_seven_tenths_of_the_state_stores_room() {
+    let mut rig = Rig::new();
+    let submit = |rig: &mut Rig, id: &str| rig.submit_as(id, "t", None, 1, 0);
+    assert!(matches!(submit(&mut rig, "a"), Some(Ok(_))), "nothing is known");
+    rig.feed(Event::StateRoom { used: 699, most: 1_000 });
+    assert!(matches!(submit(&mut rig, "b"), Some(Ok(_))));
+    rig.feed(Event::StateRoom { used: 700, most: 1_000 });
+    let refusal = Refusal::StateFull { used: 700, most: 1_000 };
+    assert!(refusal.to_string().contains("700 of 1000 bytes"), "{refusal}");
+    assert_eq!(submit(&mut rig, "c"), Some(Err(refusal)));
+    assert_eq!(submit(&mut rig, "a").map(|a| a.is_ok()), Some(false), "a new job of an old name is new");
+    let cancel = rig.call(Call::Cancel { tenant: tenant("t"), job: job("a") });
+    assert!(cancel.is_some_and(|a| a.is_ok()), "what makes room is obeyed");
+    rig.feed(Event::StateRoom { used: u64::MAX / 2, most: u64::MAX });
+    assert!(matches!(submit(&mut rig, "d"), Some(Ok(_))));
+}
+
+#[test]
+fn a_key_that_stands_is_answered_although_the_store_is_full() {
+    let mut rig = Rig::new();
+    assert!(matches!(rig.submit_as("a", "t", Some("k"), 1, 0), Some(Ok(_))));
+    rig.feed(Event::StateRoom { used: 1, most: 1 });
+    let again = rig.submit_as("b", "t", Some("k"), 1, 0);
+    assert_eq!(again, Some(Ok(Answer { job: job("a"), existed: true })));
+}
+
+#[test]
+fn a_new_leader_waits_for_claims_unless_nobody_can_make_any() {
+    for (takeover_ms, waits_ms) in [(None, 5_000), (Some(0), 0), (Some(700), 700)] {
+        let mut rig = Rig::with(CoordinatorConfig { takeover_ms, ..CoordinatorConfig::default() });
+        rig.running();
+        rig.term(2);
+        let worker = rig.connect(rig.hello("v", "b2", 2));
+        rig.ask(worker, 2);
+        if waits_ms > 0 {
+            rig.tick(waits_ms - 1);
+            assert_eq!(rig.leases(), [], "{takeover_ms:?}");
+            rig.tick(1);
+        }
+        assert_eq!(rig.leases().len(), 2, "{takeover_ms:?}");
+    }
+}
