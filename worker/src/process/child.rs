@@ -51,7 +51,7 @@ fn apply(limits: ResourceLimits, pid: i32) -> io::Result<()> {
 /// What a child used up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cost {
-    /// CPU milliseconds, user and system, of all its threads.
+    /// CPU milliseconds, user and system, of all its threads and of the children it waited for.
     pub cpu_ms: u64,
     /// Bytes it read by system calls: its input, give or take the few kilobytes a program reads of itself.
     pub read_bytes: u64,
@@ -204,11 +204,12 @@ fn read_chars(io: &str) -> Option<u64> {
     io.lines().find_map(|line| line.strip_prefix("rchar:"))?.trim().parse().ok()
 }
 
-/// `utime + stime` of a line of `/proc/<pid>/stat` (proc(5), fields 14 and 15; the name in field 2 may hold spaces).
+/// `utime + stime + cutime + cstime` of a line of `/proc/<pid>/stat` (proc(5), fields 14 to 17; the name in field 2 may
+/// hold spaces): what wait4(2) tells. The last two are of children it has waited for: a wrapper around ffmpeg has some.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let after_name = &stat[stat.rfind(')')? + 1..];
     let mut fields = after_name.split_ascii_whitespace().skip(11);
-    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+    (0..4).map(|_| fields.next()?.parse::<u64>().ok()).sum()
 }
 
 /// `setpriv` knows the program only when it is too late to say so nicely, so look first.
@@ -259,6 +260,8 @@ mod tests {
     fn cpu_time_is_read_past_a_name_with_spaces() {
         let stat = "42 (a (b) c) R 1 42 42 0 -1 4194304 9 0 0 0 700 55 0 0 20 0 1 0 5 6 7";
         assert_eq!(cpu_ticks(stat), Some(755));
+        let wrapper = "42 (sh) Z 1 42 42 0 -1 4194304 9 0 0 0 1 2 400 30 20 0 1 0 5 6 7";
+        assert_eq!(cpu_ticks(wrapper), Some(433));
         assert_eq!(cpu_ticks("42 (x"), None);
         assert_eq!(read_chars("rchar: 512\nwchar: 7\n"), Some(512));
     }
