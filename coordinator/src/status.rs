@@ -18,7 +18,9 @@ pub(crate) fn of_refusal(refusal: &Refusal, role: &Role) -> Status {
         Refusal::NotFound(_) => Status::not_found(says),
         Refusal::AlreadyExists { .. } => Status::already_exists(says),
         Refusal::WrongState { .. } => Status::failed_precondition(says),
-        Refusal::Exhausted { .. } | Refusal::StateFull { .. } => status::retry_later(Code::ResourceExhausted, says, COME_BACK),
+        Refusal::Exhausted { .. } | Refusal::StateFull { .. } => {
+            status::retry_later(Code::ResourceExhausted, says, COME_BACK)
+        }
         Refusal::NotLeader => of_role(role),
     }
 }
