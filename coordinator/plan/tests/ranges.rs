@@ -5,6 +5,7 @@
 mod films;
 mod planned;
 
+use reelmill_common::Ticks;
 use reelmill_common::index::SourceIndex;
 use reelmill_common::job::JobOptions;
 use reelmill_common::ladder::LadderChoice;
@@ -75,7 +76,7 @@ fn ranges_are_long_whole_segments_and_make_all_packets_once() {
         assert!(samples >= 120 * 48_000 - AAC_FRAME, "range {n} has {samples} samples");
         // decoding begins some seconds before what is encoded
         let range = sound.range.unwrap();
-        assert_eq!(range.pre_roll, 1024);
+        assert_eq!(range.pre_roll, 2048);
         let ahead = range.seek.map(|s| ((sound.packets.0 - range.pre_roll) * AAC_FRAME) as i64 - s.0);
         assert_eq!(ahead, (n > 0).then_some(5 * 48_000), "range {n}");
     }
@@ -129,6 +130,16 @@ fn sound_that_cannot_be_cut_to_the_sample_stays_whole_and_the_report_says_why() 
         assert_eq!(sounds(&plan).len(), 1, "{why}");
         assert!(plan.report.decisions.iter().any(|d| d.contains(why)), "{:#?}", plan.report.decisions);
     }
+}
+
+#[test]
+fn sound_that_begins_late_is_decoded_from_the_start_where_there_is_nothing_to_land_on() {
+    let mut film = film();
+    // joins lie 15 s inside of the sound, so the first pre-roll begins before it
+    film.audio[0].first = Ticks(330 * 48_000);
+    let seeks: Vec<bool> =
+        sounds(&planned(&film, 400)).iter().map(|s| s.range.unwrap().seek.is_some()).collect();
+    assert_eq!((seeks[0], seeks[1], seeks[2]), (false, false, true), "{seeks:?}");
 }
 
 #[test]

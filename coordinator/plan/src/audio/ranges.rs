@@ -18,13 +18,13 @@ use reelmill_common::spec::{AAC_FRAME, AudioChunk, AudioRange, AudioSegment, Chu
 use reelmill_common::time::{Ticks, Timebase};
 use std::num::NonZeroU32;
 
-/// Packets encoded before a range and thrown away: 22 s at 48 kHz.
+/// Packets encoded before a range and thrown away: 44 s at 48 kHz.
 ///
 /// The window decision is settled after a few packets; the rate control divides its bits between low and high bands by
-/// what it remembers of some 20 s, and until then spends them low: the mean over bands in decibels even improves, but
+/// what it remembers of 20 to 40 s, and until then spends them low: the mean over bands in decibels even improves, but
 /// the power of the noise against the mask does not. `worker/core/tests/ffmpeg/noise.rs` measures both, and
 /// `bench/sound-ranges.md` holds the numbers.
-const PRE_ROLL: u64 = 1024;
+const PRE_ROLL: u64 = 2048;
 
 /// The same for a probe, of which only windows are wanted.
 const PROBE_PRE_ROLL: u64 = 16;
@@ -66,8 +66,20 @@ pub(crate) struct Wanted {
     pub notes: Vec<String>,
 }
 
+/// Where the samples of a track lie.
+#[derive(Clone, Copy)]
+struct Sounding {
+    /// On the track's own count.
+    grid: SampleGrid,
+    /// First sample, on the rendition's count; sound before zero has negative ones.
+    first: i64,
+    /// Sample after the last, on the rendition's count.
+    end: i64,
+}
+
 /// One join that is wanted.
 pub(crate) struct Join {
+    sounding: Sounding,
     /// Which rendition, in the plan's order.
     pub rendition: usize,
     /// Where it might be: the range around it, with a segment for each candidate.
@@ -100,29 +112,36 @@ pub(crate) fn wanted(plan: &Plan, wishes: &[Wish<'_>], rule: Rule) -> Wanted {
             continue;
         }
         let why = format!("one encode of {} would take {ms} ms of {makespan}", audio.name);
-        let grid = match grid(wish.track, audio) {
-            Ok(grid) => grid,
+        let sounding = match sounding(chunk, wish.track, audio) {
+            Ok(sounding) => sounding,
             Err(not) => {
                 out.notes.push(format!("sound: {why}; it is not cut into ranges: {not}"));
                 continue;
             }
         };
         out.notes.push(format!("sound: {why}; {ranges} ranges are wanted"));
-        let probes = (1..ranges).filter_map(|n| probe(audio, wish.track, chunk, grid, (n, ranges)));
-        out.joins.extend(probes.map(|probe| Join { rendition, probe }));
+        let probes = (1..ranges).filter_map(|n| probe(audio, chunk, sounding, (n, ranges)));
+        out.joins.extend(probes.map(|probe| Join { sounding, rendition, probe }));
     }
     out
 }
 
-/// The grid to cut on, or why there is none.
-fn grid(track: &AudioTrack, audio: &AudioRendition) -> Result<SampleGrid, &'static str> {
+/// Where to cut, or why it cannot be.
+fn sounding(
+    chunk: &AudioChunk,
+    track: &AudioTrack,
+    audio: &AudioRendition,
+) -> Result<Sounding, &'static str> {
     if audio.settings.channels > 2 {
         return Err("the windows of more than two channels are not compared");
     }
     if track.sample_rate != audio.settings.sample_rate {
         return Err("its sample rate is converted, which is done once, before any cut");
     }
-    track.grid.ok_or("the times of its packets do not tell where samples lie")
+    let grid = track.grid.ok_or("the times of its packets do not tell where samples lie")?;
+    let rate = NonZeroU32::new(audio.settings.sample_rate).ok_or("it has no sample rate")?;
+    let at = |ticks| place(chunk.zero, ExactTime { ticks, timebase: track.timebase }, Timebase::hz(rate));
+    Ok(Sounding { grid, first: at(track.first), end: at(track.end) })
 }
 
 fn continuous(plan: &Plan, rendition: usize) -> Option<&AudioChunk> {
@@ -135,14 +154,14 @@ fn continuous(plan: &Plan, rendition: usize) -> Option<&AudioChunk> {
 /// The candidates for join `n` of `of` ranges; `None` where the track has no sound there.
 fn probe(
     audio: &AudioRendition,
-    track: &AudioTrack,
     chunk: &AudioChunk,
-    grid: SampleGrid,
+    sounding: Sounding,
     (n, of): (u64, u64),
 ) -> Option<AudioChunk> {
     let wanted = u128::from(audio.total_samples) * u128::from(n) / u128::from(of) / u128::from(AAC_FRAME);
     let at = audio.segments.partition_point(|s| u128::from(s.first_packet) < wanted);
-    let (first, end) = inside(chunk, track)?;
+    let margin = INSIDE_SECONDS * i64::from(audio.settings.sample_rate);
+    let (first, end) = (sounding.first.max(0).saturating_add(margin), sounding.end.saturating_sub(margin));
     let fits = |s: &&AudioSegment| {
         let sample = (s.first_packet * AAC_FRAME) as i64;
         first <= sample && sample <= end
@@ -152,27 +171,26 @@ fn probe(
     let (from, to) = (places.first()?.first_packet, places.last()?.first_packet + 1);
     let segments = places.iter().map(|s| AudioSegment { end_packet: s.end_packet.min(to), ..*s });
     let probe = AudioChunk { segments: segments.collect(), measure_loudness: false, ..chunk.clone() };
-    range(&probe, grid, PROBE_PRE_ROLL, (from, to))
-}
-
-/// Where joins may be, in samples of the rendition.
-fn inside(chunk: &AudioChunk, track: &AudioTrack) -> Option<(i64, i64)> {
-    let rate = NonZeroU32::new(chunk.settings.sample_rate)?;
-    let at = |ticks| place(chunk.zero, ExactTime { ticks, timebase: track.timebase }, Timebase::hz(rate));
-    let margin = INSIDE_SECONDS * i64::from(rate.get());
-    Some((at(track.first).max(0).saturating_add(margin), at(track.end).saturating_sub(margin)))
+    range(&probe, sounding, PROBE_PRE_ROLL, (from, to))
 }
 
 /// The part of a rendition from packet `from` to `to`.
-fn range(chunk: &AudioChunk, grid: SampleGrid, pre_roll: u64, (from, to): (u64, u64)) -> Option<AudioChunk> {
+fn range(
+    chunk: &AudioChunk,
+    sounding: Sounding,
+    pre_roll: u64,
+    (from, to): (u64, u64),
+) -> Option<AudioChunk> {
     let rate = Timebase::hz(NonZeroU32::new(chunk.settings.sample_rate)?);
-    let start = chunk.zero.timebase.rescale(chunk.zero.ticks, rate).0
-        + (from.saturating_sub(pre_roll) * AAC_FRAME) as i64;
-    let seek = Ticks(start - SEEK_SECONDS * i64::from(chunk.settings.sample_rate));
-    let seek = (from > 0).then(|| rate.rescale_floor(seek, chunk.timebase));
+    let start = (from.saturating_sub(pre_roll) * AAC_FRAME) as i64;
+    let seek = start - SEEK_SECONDS * i64::from(chunk.settings.sample_rate);
+    // before its first sample a track has nothing to land on: decoding begins at the start, and silence is put in
+    let zero = chunk.zero.timebase.rescale(chunk.zero.ticks, rate).0;
+    let begun = start > 0 && seek >= sounding.first;
+    let seek = begun.then(|| rate.rescale_floor(Ticks(zero + seek), chunk.timebase));
     Some(AudioChunk {
         packets: (from, to),
-        range: Some(AudioRange { seek, grid, pre_roll }),
+        range: Some(AudioRange { seek, grid: sounding.grid, pre_roll }),
         ..chunk.clone()
     })
 }
@@ -193,7 +211,7 @@ pub(crate) fn split(plan: &mut Plan, wanted: &Wanted, rule: Rule, found: &[u64])
         let least = rule.least_samples(audio) / AAC_FRAME;
         let all = audio.segments.last().map_or(0, |s| s.end_packet);
         let mut borders = vec![0];
-        let mut grid = None;
+        let mut sounding = None;
         let joins = wanted.joins.iter().zip(found).filter(|(j, at)| j.rendition == rendition && **at != 0);
         for (join, at) in joins {
             if !join.probe.segments.iter().any(|s| s.first_packet == *at) {
@@ -204,13 +222,13 @@ pub(crate) fn split(plan: &mut Plan, wanted: &Wanted, rule: Rule, found: &[u64])
             }
             if borders.last().is_some_and(|last| at - last >= least) && all - at >= least {
                 borders.push(*at);
-                grid = join.probe.range.map(|r| r.grid);
+                sounding = Some(join.sounding);
             }
         }
         borders.push(all);
         let whole = plan.chunks[rendition].clone();
-        match grid {
-            Some(grid) => {
+        match sounding {
+            Some(sounding) => {
                 let starts: Vec<String> = borders[1..borders.len() - 1].iter().map(u64::to_string).collect();
                 plan.report.decisions.push(format!(
                     "sound: {} in {} ranges that meet at packets {}; its loudness is not measured",
@@ -218,7 +236,7 @@ pub(crate) fn split(plan: &mut Plan, wanted: &Wanted, rule: Rule, found: &[u64])
                     borders.len() - 1,
                     starts.join(", ")
                 ));
-                chunks.extend(borders.windows(2).filter_map(|w| part(&whole, grid, (w[0], w[1]))));
+                chunks.extend(borders.windows(2).filter_map(|w| part(&whole, sounding, (w[0], w[1]))));
             }
             None => chunks.push(whole),
         }
@@ -233,12 +251,12 @@ pub(crate) fn split(plan: &mut Plan, wanted: &Wanted, rule: Rule, found: &[u64])
     Ok(())
 }
 
-fn part(whole: &PlannedChunk, grid: SampleGrid, (from, to): (u64, u64)) -> Option<PlannedChunk> {
+fn part(whole: &PlannedChunk, sounding: Sounding, (from, to): (u64, u64)) -> Option<PlannedChunk> {
     let ChunkMedia::Audio(chunk) = &whole.spec.media else { return None };
     let own = chunk.segments.iter().filter(|s| from <= s.first_packet && s.end_packet <= to).copied();
     // what is measured of a part says nothing of the whole
     let chunk = AudioChunk { segments: own.collect(), measure_loudness: false, ..chunk.clone() };
-    let chunk = range(&chunk, grid, PRE_ROLL, (from, to))?;
+    let chunk = range(&chunk, sounding, PRE_ROLL, (from, to))?;
     let encoded = to - from.saturating_sub(PRE_ROLL);
     let cost_ms = cost::audio_ms(encoded * AAC_FRAME, chunk.settings.sample_rate);
     let mut part = whole.clone();

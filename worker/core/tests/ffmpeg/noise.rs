@@ -18,13 +18,13 @@ use reelmill_worker_core::verify;
 use std::path::{Path, PathBuf};
 
 /// What the plan gives a range.
-const PLANNED: u64 = 1024;
+const PLANNED: u64 = 2048;
 /// A range that begins almost cold.
 const COLD: u64 = 16;
 /// Decibels that sound behind joins may be worse, on the mean over joins.
 const BOUND: f64 = 0.5;
 /// Seconds of a film that is measured.
-const SECONDS: u64 = 40;
+const SECONDS: u64 = 60;
 const PACKETS: u64 = 20;
 
 /// Noise-to-mask in decibels.
@@ -125,10 +125,10 @@ fn sound_behind_joins_is_as_good_as_in_one_encode() {
                  +0.04*sin(2*PI*2210*t)+0.25*(random(0)-0.5)*(0.3+0.3*sin(2*PI*1.7*t))':sample_rate=48000";
     let film = pcm(&dir.path().join("a.wav"), "-f lavfi", music, "");
     for program in binaries() {
-        let found = behind_joins(&program, dir.path(), &film, 4, &[PLANNED, COLD]);
+        let found = behind_joins(&program, dir.path(), &film, 3, &[PLANNED, COLD]);
         let planned = told(&program, PLANNED, &found[0]);
         let cold = told(&program, COLD, &found[1]);
-        assert!(found[0].len() == 4 && planned.mean <= BOUND && planned.power <= BOUND, "{program}");
+        assert!(found[0].len() == 3 && planned.mean <= BOUND && planned.power <= BOUND, "{program}");
         assert!(cold.power > planned.power + BOUND, "{program}: the measure does not hear a cold start");
     }
 }
@@ -148,22 +148,28 @@ fn sound_of_real_films_behind_joins_is_as_good_as_in_one_encode() {
     let Some(corpus) = std::env::var_os("REELMILL_CORPUS").map(PathBuf::from) else { return };
     // for a table of more: as many joins in each film, behind pre-rolls of several lengths
     let many: Option<u64> = std::env::var("REELMILL_JOINS").ok().map(|n| n.parse().unwrap());
-    let pre_rolls: &[u64] = if many.is_some() { &[PLANNED, 768, 512, 256, COLD] } else { &[PLANNED] };
+    let pre_rolls: &[u64] = if many.is_some() { &[PLANNED, 1024, 512, 256, COLD] } else { &[PLANNED] };
     std::thread::scope(|scope| {
         for program in binaries() {
             let corpus = &corpus;
             scope.spawn(move || {
+                let mut everywhere = Vec::new();
                 for name in FILMS {
                     let dir = dir();
                     let source = corpus.join(name).to_string_lossy().into_owned();
                     let film = pcm(&dir.path().join("a.wav"), "-stream_loop 20", &source, "-map 0:a:0");
-                    let found = behind_joins(&program, dir.path(), &film, many.unwrap_or(3), pre_rolls);
+                    let found = behind_joins(&program, dir.path(), &film, many.unwrap_or(2), pre_rolls);
                     for (differences, pre_roll) in found.iter().zip(pre_rolls) {
                         let all = told(&format!("{program}: {name}"), *pre_roll, differences);
-                        let holds = all.mean <= BOUND && all.power <= BOUND;
+                        // two joins say little of one film: encodes that begin elsewhere differ as much
+                        let holds = many.is_none() || all.mean <= BOUND && all.power <= BOUND;
                         assert!(*pre_roll != PLANNED || holds, "{program}: {name}");
                     }
+                    everywhere.extend_from_slice(&found[0]);
                 }
+                let all = told(&format!("{program}: all films"), PLANNED, &everywhere);
+                assert!(everywhere.len() >= FILMS.len(), "{program}: {} joins", everywhere.len());
+                assert!(all.mean <= BOUND && all.power <= BOUND, "{program}");
             });
         }
     });
