@@ -27,6 +27,23 @@ pub fn compare(source: &Path, package_dir: &Path) -> Result<Vec<Finding>> {
     Ok(found)
 }
 
+/// Of each rendition: its name, the text of its playlist and the decode times of its segments.
+pub type Cut = Vec<(String, String, Vec<i64>)>;
+
+/// Each rendition's playlist text and its segments' decode times, by name without the settings' hash: what no other cut
+/// into chunks may change. (The master playlist orders variants by measured rate, which the cut may move a little.)
+pub fn grid(package: &Package) -> Result<Cut> {
+    let of = |r: &Rendition| {
+        let folder = r.init_path.parent().context("a rendition's folder")?;
+        let text = std::fs::read_to_string(folder.join("playlist.m3u8"))?;
+        let name = r.uri.rsplit_once('-').map_or(r.uri.as_str(), |(name, _)| name).to_owned();
+        Ok((name, text, r.segments.iter().map(|s| s.tfdt).collect()))
+    };
+    let mut all = package.renditions.iter().map(of).collect::<Result<Vec<_>>>()?;
+    all.sort();
+    Ok(all)
+}
+
 fn push(found: &mut Vec<Finding>, check: Check, place: &str, detail: String) {
     found.push(Finding { check, place: place.to_owned(), detail });
 }
@@ -46,24 +63,6 @@ fn apart(a: &[u8], b: &[u8], plane: usize) -> u32 {
     sum * 16 / Pictures::SAMPLES as u32
 }
 
-/// The luma of the source's due frames in the tones of the package: each level becomes the mean level that it has
-/// become over the whole film. A change of colour space moves levels, and would look like a fade of its own.
-fn as_shown(source: &Pictures, shown: &Pictures, due: &[usize]) -> Vec<Vec<u8>> {
-    let mut sums = [(0u64, 0u64); 256];
-    for (frame, k) in shown.frames.iter().zip(due) {
-        for (to, from) in frame.iter().zip(&source.frames[*k]).take(Pictures::SAMPLES) {
-            let (sum, count) = &mut sums[usize::from(*from)];
-            *sum += u64::from(*to);
-            *count += 1;
-        }
-    }
-    let tone = |level: u8| {
-        let (sum, count) = sums[usize::from(level)];
-        sum.checked_div(count).map_or(level, |mean| mean as u8)
-    };
-    due.iter().map(|k| source.frames[*k][..Pictures::SAMPLES].iter().map(|l| tone(*l)).collect()).collect()
-}
-
 fn compare_pictures(r: &Rendition, source: &Pictures, found: &mut Vec<Finding>) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let joined = scratch.path().join("joined.mp4");
@@ -80,8 +79,7 @@ fn compare_pictures(r: &Rendition, source: &Pictures, found: &mut Vec<Finding>) 
     }
     compare_times(r, source, &shown, &due, found);
     // Sixteenths of a level: a frame may not look more like its neighbour's place than like its own.
-    let toned = as_shown(source, &shown, &due);
-    let distance = |i: usize, k: usize| apart(&shown.frames[i], &toned[k], 0);
+    let distance = |i: usize, k: usize| apart(&shown.frames[i], &source.frames[due[k]], 0);
     let misplaced = (1..due.len().saturating_sub(1)).find(|i| {
         let own = distance(*i, *i);
         own > 64 && own > distance(*i, i - 1).min(distance(*i, i + 1)) + 16

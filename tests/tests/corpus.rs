@@ -5,7 +5,8 @@
 //! refused with exit code 3 and a reason.
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use reelmill_tests::compare::compare;
+use reelmill_tests::compare::{compare, grid};
+use reelmill_tests::package::Package;
 use reelmill_tests::reelmill;
 use std::path::{Path, PathBuf};
 
@@ -40,11 +41,44 @@ fn main() {
             let catalog = std::fs::read_to_string(folder.join("catalog.tsv")).expect("catalog.tsv");
             for (name, media) in rows(&catalog) {
                 let film = folder.join(&name);
+                if CUT.contains(&name.as_str()) {
+                    let film = film.clone();
+                    trials.push(Trial::test(format!("{name}, cut three ways"), move || is_cut_alike(&film)));
+                }
                 trials.push(Trial::test(name, move || if media { stands(&film) } else { is_refused(&film) }));
             }
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+/// Films that are cut three ways: an MP4 of 30 s, a transport stream with two keyframes, and 40 s at 29.83 a second.
+const CUT: [&str; 3] = ["bbb_30s_faststart.mp4", "live_1080p30_16s_baseline.ts", "bottles_40s_29.83fps.mp4"];
+
+/// Chunks of 4 s, of 30 s and one for the whole film: the same segments at the same times.
+fn is_cut_alike(film: &Path) -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let mut cuts = Vec::new();
+    for chunk in ["4s", "30s", "36000s"] {
+        let out = dir.path().join(chunk);
+        let options = ["--preset", "ultrafast", "--ladder", "240p", "--chunk", chunk, "--json"];
+        let done = reelmill::transcode(film, &out, &options).map_err(|e| format!("{e:#}"))?;
+        if done.code() != 0 {
+            return Err(
+                format!("--chunk {chunk}: exit {}:\n{}{}", done.code(), done.text(), done.stderr).into()
+            );
+        }
+        let package = Package::load(&out).map_err(|e| format!("{e:#}"))?;
+        cuts.push((chunk, grid(&package).map_err(|e| format!("{e:#}"))?));
+    }
+    let (first, others) = cuts.split_first().ok_or("nothing was cut")?;
+    match others.iter().find(|(_, cut)| *cut != first.1) {
+        None if first.1.iter().any(|(.., tfdts)| tfdts.len() > 1) => Ok(()),
+        None => Err("a film of one segment cannot be cut".into()),
+        Some((chunk, cut)) => {
+            Err(format!("--chunk {chunk} and {} differ:\n{cut:?}\n{:?}", first.0, first.1).into())
+        }
+    }
 }
 
 fn stands(film: &Path) -> Result<(), Failed> {

@@ -3,6 +3,7 @@
 //! One more film has its sound cut into ranges, and must be the same package as with one encode.
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use reelmill_tests::compare::{Cut, grid};
 use reelmill_tests::film::{FILMS, Film, Made, PLAIN, Rate};
 use reelmill_tests::judge::judge;
 use reelmill_tests::package::Package;
@@ -49,7 +50,7 @@ fn sound_in_ranges() -> Result<(), Failed> {
 }
 
 /// Transcodes into a folder named by the first option's value, and judges the package.
-fn transcoded(made: &Made, dir: &Path, options: &[&str]) -> Result<Times, Failed> {
+fn transcoded(made: &Made, dir: &Path, options: &[&str]) -> Result<Cut, Failed> {
     let out = dir.join(options[1]);
     let what = options.join(" ");
     let all = [&["--preset", "speed", "--json"], options].concat();
@@ -66,32 +67,15 @@ fn transcoded(made: &Made, dir: &Path, options: &[&str]) -> Result<Times, Failed
     if package.master.iframes.len() != package.video().count() {
         return Err(format!("{what}: an I-frame playlist for each video rendition is due").into());
     }
-    times(&out)
+    grid(&package).map_err(|e| format!("{e:#}").into())
 }
 
 /// All cuts have the same playlists and decode times.
-fn alike(cuts: &[(&str, Times)]) -> Result<(), Failed> {
+fn alike(cuts: &[(&str, Cut)]) -> Result<(), Failed> {
     for (name, cut) in &cuts[1..] {
         if *cut != cuts[0].1 {
             return Err(format!("{name} and {} differ:\n{cut:?}\n{:?}", cuts[0].0, cuts[0].1).into());
         }
     }
     Ok(())
-}
-
-/// Of each rendition: the media playlist and the decode times of its segments.
-type Times = Vec<(String, Vec<i64>)>;
-
-/// The media playlists' texts and the decode times of their segments, in the master playlist's order.
-fn times(out: &Path) -> Result<Times, Failed> {
-    let package = Package::load(out).map_err(|e| format!("{e:#}"))?;
-    let mut all: Vec<(String, String, Vec<i64>)> = Vec::new();
-    for r in &package.renditions {
-        let text = std::fs::read_to_string(out.join(&r.uri))?;
-        let name = r.uri.rsplit_once('-').map_or(r.uri.as_str(), |(name, _)| name).to_owned();
-        all.push((name, text, r.segments.iter().map(|s| s.tfdt).collect()));
-    }
-    // Variants are ordered by measured rate, which the cut may move a little: compare by name.
-    all.sort();
-    Ok(all.into_iter().map(|(_, text, tfdts)| (text, tfdts)).collect())
 }
