@@ -77,7 +77,7 @@ fn behind_joins(
     for n in 0..joins {
         let wanted = first + (last - first) * n / joins;
         // where the plan would find a place
-        let border = (wanted..last).find(|b| quiet(*b)).unwrap();
+        let Some(border) = (wanted..last).find(|b| quiet(*b)) else { continue };
         let before = noise(&sound, &one, border);
         for (differences, pre_roll) in found.iter_mut().zip(pre_rolls) {
             let mut chunk = range(track, total, border, border + PACKETS + 4, None);
@@ -133,14 +133,14 @@ fn sound_behind_joins_is_as_good_as_in_one_encode() {
     }
 }
 
-/// Speech in two languages, a film with music and effects, two animated ones, a microphone in a room.
+/// Speech in two languages, a film with music and effects, two animated ones, a soft recording.
 const FILMS: [&str; 6] = [
     "audio_only_eng.mp4",
     "audio_only_deu.mp4",
     "agent327_1080p24_tail88s.mp4",
     "bbb_30s_faststart.mp4",
     "ts_cea608_every_frame.ts",
-    "debian_opencv_box.mp4",
+    "flv_h264_360p30_19s.flv",
 ];
 
 #[test]
