@@ -73,11 +73,16 @@ impl Cutter<'_> {
             };
             let ns: u64 = (first..end).map(|s| self.segment_ns(s)).sum();
             left_ns = left_ns.saturating_sub(ns);
-            let cost_ms = CHUNK_OVERHEAD_MS + (ns + self.preroll_ns(first)) / 1_000_000;
-            cuts.push(Cut { first, end, cost_ms });
+            cuts.push(Cut { first, end, cost_ms: self.cost_ms(first, end, self.encode_ns) });
             first = end;
         }
         cuts
+    }
+
+    /// Predicted cost in slot-milliseconds of segments `[first, end)`, where encoding an output frame takes `encode_ns`.
+    pub(crate) fn cost_ms(&self, first: usize, end: usize, encode_ns: u64) -> u64 {
+        let ns: u64 = (first..end).map(|s| self.work_ns(s, encode_ns)).sum();
+        CHUNK_OVERHEAD_MS + (ns + self.preroll_ns(first)) / 1_000_000
     }
 
     /// The end of the chunk that begins at `first`: among the lines within a third of the wanted size, the one with
@@ -130,10 +135,14 @@ impl Cutter<'_> {
     }
 
     fn segment_ns(&self, s: usize) -> u64 {
+        self.work_ns(s, self.encode_ns)
+    }
+
+    fn work_ns(&self, s: usize, encode_ns: u64) -> u64 {
         let (first, end) = self.grid.frames(s, self.map);
         let source = |j: usize| self.map.source.get(j).copied().unwrap_or(self.video.frames.len() as u32);
         let decoded = u64::from(source(end).saturating_sub(source(first)));
-        (end - first) as u64 * self.encode_ns + decoded * self.decode_ns
+        (end - first) as u64 * encode_ns + decoded * self.decode_ns
     }
 
     /// Frames decoded and thrown away before a chunk that begins with this segment.

@@ -15,7 +15,7 @@ use reelmill_common::capability::Needs;
 use reelmill_common::hash::Canonical;
 use reelmill_common::index::{SourceId, SourceIndex, VideoTrack};
 use reelmill_common::job::{JobOptions, SegmentAlignment};
-use reelmill_common::ladder::{VideoSettings, settings_hash};
+use reelmill_common::ladder::settings_hash;
 use reelmill_common::outcome::AnalyseReport;
 use reelmill_common::plan::{AudioRendition, Plan, PlanReport, PlannedChunk, VideoRendition};
 use reelmill_common::spec::{
@@ -283,23 +283,33 @@ impl Film<'_> {
         };
         let cuts = cutter.cut(target);
         let costs: Vec<u64> = cuts.iter().map(|c| c.cost_ms).collect();
-        let threads = tail::threads(&costs, slots);
+        let shares = tail::parts(&costs, slots);
+        let rung_ns: Vec<u64> = settings().map(|s| cost::encode_frame_ns(std::iter::once(s))).collect();
         let family = renditions.first().map(|r| r.settings.family);
-        let planned = |(number, (cut, threads)): (usize, (&Cut, &u8))| {
-            let rungs: Vec<_> = renditions.iter().map(|r| rung(r, *threads)).collect();
-            let memory_mib = cost::video_memory_mib(self.video, rungs.iter().map(|r| &r.settings));
-            PlannedChunk {
-                spec: ChunkSpec {
-                    source: self.index.source,
-                    demuxer: self.index.demuxer,
-                    media: ChunkMedia::Video(self.chunk(number as u32, *cut, &cutter, rungs)),
-                },
-                cost_ms: cut.cost_ms,
-                needs: Needs { family, memory_mib },
+        let mut chunks = Vec::new();
+        let mut split = 0;
+        for (cut, parts) in cuts.iter().zip(shares) {
+            let parts = tail::shared(&rung_ns, parts);
+            split += usize::from(parts.len() > 1);
+            for part in parts {
+                let ns = part.iter().map(|i| rung_ns[*i]).sum();
+                let rungs: Vec<_> = part.iter().map(|i| rung(&renditions[*i])).collect();
+                chunks.push(PlannedChunk {
+                    cost_ms: cutter.cost_ms(cut.first, cut.end, ns),
+                    needs: Needs {
+                        family,
+                        memory_mib: cost::video_memory_mib(self.video, rungs.iter().map(|r| &r.settings)),
+                    },
+                    spec: ChunkSpec {
+                        source: self.index.source,
+                        demuxer: self.index.demuxer,
+                        media: ChunkMedia::Video(self.chunk(chunks.len() as u32, *cut, &cutter, rungs)),
+                    },
+                });
             }
-        };
-        let note = words::cuts(input, &cuts, &threads);
-        (cuts.iter().zip(&threads).enumerate().map(planned).collect(), note)
+        }
+        let note = words::cuts(input, &cuts, split);
+        (chunks, note)
     }
 
     fn chunk(&self, number: u32, cut: Cut, cutter: &Cutter<'_>, rungs: Vec<VideoRung>) -> VideoChunk {
@@ -352,10 +362,10 @@ impl Film<'_> {
     }
 }
 
-fn rung(rendition: &VideoRendition, threads: u8) -> VideoRung {
+fn rung(rendition: &VideoRendition) -> VideoRung {
     VideoRung {
         folder: rendition.folder.clone(),
-        settings: VideoSettings { threads, ..rendition.settings.clone() },
+        settings: rendition.settings.clone(),
         avcc: rendition.avcc.clone(),
         reorder_delay: rendition.reorder_delay,
     }

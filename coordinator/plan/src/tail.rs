@@ -1,26 +1,28 @@
-//! How many threads the encoders of each chunk get: one while there are chunks for every slot, more for those that are
-//! expected to run while slots idle, which is at the end of a film and in films of few chunks.
+//! Which chunks are split by rung: those that are expected to run while slots idle, which is at the end of a film and
+//! in films of few chunks. Each part decodes the chunk's pictures again and encodes some of its rungs.
 //!
-//! Threads belong to the spec and never to an attempt: another number gives other bytes. So they are settled here, from
-//! predicted costs and the slots hint alone, and hold wherever and whenever the chunk runs.
+//! More threads for the encoders of such a chunk would use the idle slots, too, but libx264 with more than one thread
+//! gives other bytes at each run where the rate cap bites (measured on 5.1 and 9.0), and the same spec must give the
+//! same bytes. So encoders have one thread, and rungs are what is shared out. Settled here, from predicted costs and
+//! the slots hint alone.
 
 use std::cmp::Reverse;
 
-/// More threads than this gain little at the sizes of the ladder, and cost memory.
-const MOST: u64 = 8;
+/// A part is no smaller than this in predicted slot-milliseconds: starting one costs, and so does decoding twice.
+const LEAST_MS: u64 = 1_000;
 
-/// Threads per encoder for chunks of these predicted costs, in their order.
+/// Into how many parts each of the chunks with these predicted costs is to be split, in their order.
 ///
 /// The chunks are dealt to the slots as the scheduler deals them: the longest first, in plan order among equals, each
 /// to the slot that is free first. A chunk gets an equal share of the slots at the middle of its run.
-pub(crate) fn threads(costs: &[u64], slots: u64) -> Vec<u8> {
+pub(crate) fn parts(costs: &[u64], slots: u64) -> Vec<u64> {
     let runs = dealt(costs, slots);
-    let share = |&(start, end): &(u64, u64)| {
+    let share = |(&(start, end), cost): (&(u64, u64), &u64)| {
         let middle = start + (end - start) / 2;
         let running = runs.iter().filter(|(s, e)| (*s..*e).contains(&middle)).count() as u64;
-        (slots / running.max(1)).clamp(1, MOST) as u8
+        (slots / running.max(1)).min(cost / LEAST_MS).max(1)
     };
-    runs.iter().map(share).collect()
+    runs.iter().zip(costs).map(share).collect()
 }
 
 /// When each chunk begins and ends.
@@ -38,31 +40,60 @@ fn dealt(costs: &[u64], slots: u64) -> Vec<(u64, u64)> {
     runs
 }
 
+/// Shares rungs with these costs out over `parts` parts (no more than there are rungs) of about equal cost: the
+/// costliest first, each to the part that has least. Gives the rungs of each part in their own order.
+pub(crate) fn shared(costs: &[u64], parts: u64) -> Vec<Vec<usize>> {
+    let parts = usize::try_from(parts).unwrap_or(usize::MAX).clamp(1, costs.len().max(1));
+    let mut order: Vec<usize> = (0..costs.len()).collect();
+    order.sort_by_key(|i| (Reverse(costs[*i]), *i));
+    let mut shares = vec![(0u64, Vec::new()); parts];
+    for i in order {
+        let least = shares.iter_mut().min_by_key(|(sum, rungs)| (*sum, rungs.len()));
+        if let Some((sum, rungs)) = least {
+            *sum = sum.saturating_add(costs[i]);
+            rungs.push(i);
+        }
+    }
+    for (_, rungs) in &mut shares {
+        rungs.sort_unstable();
+    }
+    shares.into_iter().map(|(_, rungs)| rungs).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const S: u64 = 1_000;
+
     #[test]
-    fn the_one_that_runs_alone_gets_the_idle_slots() {
-        assert_eq!(threads(&[4, 4, 4], 2), [1, 1, 2]);
-        assert_eq!(threads(&[4, 4, 2], 2), [1, 1, 2]);
-        assert_eq!(threads(&[2, 4, 4], 2), [2, 1, 1], "the shortest comes last, wherever it lies");
-        assert_eq!(threads(&[8, 2], 2), [2, 1], "most of the long one's run is alone");
+    fn the_one_that_runs_alone_is_split() {
+        assert_eq!(parts(&[4 * S, 4 * S, 4 * S], 2), [1, 1, 2]);
+        assert_eq!(parts(&[4 * S, 4 * S, 2 * S], 2), [1, 1, 2]);
+        assert_eq!(parts(&[2 * S, 4 * S, 4 * S], 2), [2, 1, 1], "the shortest comes last, wherever it lies");
+        assert_eq!(parts(&[8 * S, 2 * S], 2), [2, 1], "most of the long one's run is alone");
     }
 
     #[test]
-    fn few_chunks_share_all_slots() {
-        assert_eq!(threads(&[5], 6), [6]);
-        assert_eq!(threads(&[5, 5], 16), [8, 8]);
-        assert_eq!(threads(&[5; 3], 8), [2; 3]);
-        assert_eq!(threads(&[5], 1000), [8], "no more than encoders can use");
-        assert_eq!(threads(&[], 4), [0u8; 0]);
+    fn few_chunks_share_all_slots_down_to_a_second_each() {
+        assert_eq!(parts(&[50 * S], 6), [6]);
+        assert_eq!(parts(&[5 * S, 5 * S], 16), [5, 5]);
+        assert_eq!(parts(&[S / 2], 16), [1]);
+        assert_eq!(parts(&[], 4), [0u64; 0]);
     }
 
     #[test]
-    fn many_chunks_have_one_thread_each() {
-        assert!(threads(&[7; 64], 4).iter().all(|t| *t == 1));
+    fn many_chunks_stay_whole() {
+        assert!(parts(&[7 * S; 64], 4).iter().all(|p| *p == 1));
+    }
+
+    #[test]
+    fn rungs_are_shared_out_by_cost_and_keep_their_order() {
+        assert_eq!(shared(&[207, 92, 52, 23, 10], 2), [vec![0], vec![1, 2, 3, 4]]);
+        assert_eq!(shared(&[207, 92, 52, 23, 10], 1), [vec![0, 1, 2, 3, 4]]);
+        assert_eq!(shared(&[5, 5], 8), [vec![0], vec![1]]);
+        assert_eq!(shared(&[0, 0, 0], 3), [vec![0], vec![1], vec![2]]);
     }
 
     proptest! {
@@ -71,14 +102,27 @@ mod tests {
             costs in prop::collection::vec(0u64..100_000, 1..60),
             slots in 1u64..64,
         ) {
-            let (given, runs) = (threads(&costs, slots), dealt(&costs, slots));
+            let (given, runs) = (parts(&costs, slots), dealt(&costs, slots));
             prop_assert_eq!(given.len(), costs.len());
-            for ((start, end), threads) in runs.iter().zip(&given) {
+            for ((start, end), parts) in runs.iter().zip(&given) {
                 let middle = start + (end - start) / 2;
                 let running = runs.iter().filter(|(s, e)| (*s..*e).contains(&middle)).count() as u64;
                 prop_assert!((1..=slots).contains(&running), "{running} chunks on {slots} slots");
-                prop_assert!((1..=8).contains(threads) && u64::from(*threads) * running <= slots.max(running));
+                prop_assert!(*parts >= 1 && parts * running <= slots.max(running));
             }
+        }
+
+        #[test]
+        fn every_rung_is_in_one_part_and_no_part_is_empty(
+            costs in prop::collection::vec(0u64..100_000, 1..12),
+            parts in 1u64..20,
+        ) {
+            let shares = shared(&costs, parts);
+            prop_assert_eq!(shares.len() as u64, parts.min(costs.len() as u64));
+            prop_assert!(shares.iter().all(|s| !s.is_empty() && s.is_sorted()));
+            let mut all = shares.concat();
+            all.sort_unstable();
+            prop_assert!(all.iter().copied().eq(0..costs.len()));
         }
     }
 }

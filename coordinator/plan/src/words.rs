@@ -74,23 +74,19 @@ pub(crate) fn timeline(
     out
 }
 
-pub(crate) fn cuts(input: &PlanInput<'_>, cuts: &[Cut], threads: &[u8]) -> String {
+pub(crate) fn cuts(input: &PlanInput<'_>, cuts: &[Cut], split: usize) -> String {
     let total: u64 = cuts.iter().map(|c| c.cost_ms).sum();
     let largest = cuts.iter().map(|c| c.cost_ms).max().unwrap_or(0);
     let how = match input.options.chunk_ms {
         Some(ms) => format!("of about {} s as asked", tenths(ms.into())),
         None => format!("sized by predicted cost for {} slots", input.slots_hint.max(1)),
     };
-    let many = threads.iter().filter(|t| **t > 1).count();
-    let threads = match (many, threads.iter().max()) {
-        (0, _) | (_, None) => "1 encoder thread each".to_owned(),
-        (_, Some(most)) if many == cuts.len() => format!("up to {most} encoder threads each"),
-        (_, Some(most)) => {
-            format!("1 encoder thread each, up to {most} in the {many} expected to run beside idle slots")
-        }
+    let split = match split {
+        0 => String::new(),
+        n => format!("; {n} split by rung, because slots would idle beside"),
     };
     format!(
-        "chunks: {} of the picture {how}; predicted {} slot-seconds in all, {} for the largest; {threads}",
+        "chunks: {} of the picture {how}; predicted {} slot-seconds in all, {} for the largest{split}",
         cuts.len(),
         tenths(total),
         tenths(largest),

@@ -24,6 +24,18 @@ fn videos(plan: &Plan) -> Vec<&VideoChunk> {
     out
 }
 
+/// The chunks that hold a rendition, in the plan's order.
+fn holding<'a>(plan: &'a Plan, folder: &str) -> Vec<&'a VideoChunk> {
+    let mut chunks = videos(plan);
+    chunks.retain(|c| c.rungs.iter().any(|r| r.folder == folder));
+    chunks
+}
+
+/// The first rendition's chunks: all of the film once, however chunks are split by rung.
+fn film_of(plan: &Plan) -> Vec<&VideoChunk> {
+    plan.video.first().map_or_else(Vec::new, |v| holding(plan, &v.folder))
+}
+
 fn sounds(plan: &Plan) -> Vec<&AudioChunk> {
     let mut out = Vec::new();
     for chunk in &plan.chunks {
@@ -122,16 +134,34 @@ fn options() -> impl Strategy<Value = JobOptions> {
     )
 }
 
-/// Source frames: each in one chunk, in order, inside its trim range; the map's copies count its output frames.
+/// What holds of every rendition, and of the chunks as a whole.
 fn check_frames(index: &SourceIndex, plan: &Plan) -> Result<(), TestCaseError> {
+    for rung in &plan.video {
+        let chunks = holding(plan, &rung.folder);
+        check_film(index, plan, &chunks)?;
+        let own: usize = chunks.iter().map(|c| c.rung_frames(rung.settings.every).count()).sum();
+        prop_assert_eq!(own as u64, rung.frames);
+    }
+    for (n, chunk) in videos(plan).into_iter().enumerate() {
+        prop_assert_eq!(chunk.number as usize, n);
+        prop_assert!(!chunk.rungs.is_empty());
+        for rung in &chunk.rungs {
+            let rendition = plan.video.iter().find(|v| v.folder == rung.folder).unwrap();
+            prop_assert_eq!(&rendition.settings, &rung.settings);
+        }
+        check_encodable(chunk)?;
+    }
+    Ok(())
+}
+
+/// Source frames: each in one chunk, in order, inside its trim range; the map's copies count its output frames.
+fn check_film(index: &SourceIndex, plan: &Plan, chunks: &[&VideoChunk]) -> Result<(), TestCaseError> {
     let film = &index.video.as_ref().unwrap().frames;
-    let chunks = videos(plan);
     let source: Vec<i64> = chunks.iter().flat_map(|c| c.frames.source.iter()).collect();
     prop_assert_eq!(source, film.iter().collect::<Vec<_>>());
     let mut number = 0;
     let mut last = -1;
-    for (n, chunk) in chunks.iter().enumerate() {
-        prop_assert_eq!(chunk.number as usize, n);
+    for chunk in chunks {
         prop_assert_eq!(chunk.first_output, number);
         prop_assert!(chunk.frames.source.iter().all(|t| chunk.trim.contains(Ticks(t))));
         let shown = chunk
@@ -147,16 +177,9 @@ fn check_frames(index: &SourceIndex, plan: &Plan) -> Result<(), TestCaseError> {
         }
         number += chunk.frames.output.len() as u64;
     }
-    for chunk in &chunks {
-        check_encodable(chunk)?;
-    }
     prop_assert!(chunks.windows(2).all(|w| w[0].trim.end == w[1].trim.start));
     prop_assert!(chunks.last().unwrap().trim.end.0 > film.last().unwrap());
     prop_assert!(last < plan.duration);
-    for rung in &plan.video {
-        let own: usize = chunks.iter().map(|c| c.rung_frames(rung.settings.every).count()).sum();
-        prop_assert_eq!(own as u64, rung.frames);
-    }
     Ok(())
 }
 
@@ -182,7 +205,7 @@ fn check_encodable(chunk: &VideoChunk) -> Result<(), TestCaseError> {
 
 /// Segments: whole, contiguous, each beginning with a frame of every rung that is an IDR.
 fn check_segments(plan: &Plan) -> Result<(), TestCaseError> {
-    let chunks = videos(plan);
+    let chunks = film_of(plan);
     let bounds: Vec<i64> = chunks
         .iter()
         .flat_map(|c| c.segments.iter().map(|s| s.range.start.0))
@@ -302,9 +325,9 @@ proptest! {
         prop_assert_eq!(&a.grid, &b.grid);
         prop_assert_eq!(&a.video, &b.video);
         prop_assert_eq!(&a.audio, &b.audio);
-        let times = |p: &Plan| videos(p).iter().flat_map(|c| c.frames.output.iter()).collect::<Vec<_>>();
+        let times = |p: &Plan| film_of(p).iter().flat_map(|c| c.frames.output.iter()).collect::<Vec<_>>();
         prop_assert_eq!(times(&a), times(&b));
-        let idrs = |p: &Plan| videos(p).iter().flat_map(|c| c.idr.clone()).collect::<Vec<_>>();
+        let idrs = |p: &Plan| film_of(p).iter().flat_map(|c| c.idr.clone()).collect::<Vec<_>>();
         prop_assert_eq!(idrs(&a), idrs(&b));
         let facts = planned::facts(&a);
         prop_assert_eq!(manifest::write(&a, &facts).unwrap(), manifest::write(&b, &facts).unwrap());
