@@ -33,7 +33,7 @@ fn encode(arguments: &str) -> Option<String> {
     if after("-c:a aac").is_some() && arguments.contains("film.mp4") {
         return Some(SOUND.to_owned());
     }
-    arguments.contains("trim=end_frame=8").then(|| ANALYSIS.to_owned())
+    arguments.contains("color=color=gray").then(|| ANALYSIS.to_owned())
 }
 
 /// The name of a picture's encode.
