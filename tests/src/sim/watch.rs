@@ -88,7 +88,8 @@ impl World {
         let right = match task.kind {
             TaskKind::WriteManifests => state == Some(JobState::Publishing),
             TaskKind::Collect => state == Some(JobState::Collecting),
-            TaskKind::Archive => state == Some(JobState::Published),
+            // deleted in the same write: its collection waits for the task's end
+            TaskKind::Archive => matches!(state, Some(JobState::Published | JobState::Collecting)),
             TaskKind::BuildManifests => {
                 stopped || matches!(state, Some(JobState::Planned | JobState::Running))
             }
