@@ -38,6 +38,9 @@ pub(crate) struct Leader {
     pub(crate) ready: BTreeMap<TenantId, BTreeSet<(Reverse<i32>, JobId)>>,
     pub(crate) fair: Fair,
     pub(crate) tasks: BTreeMap<TaskId, JobId>,
+    /// Attempts of older leaders whose fault this one has counted: a Hello that was sent before and comes after must not
+    /// bring them back to be counted again. No more than the workers held when the term began.
+    pub(crate) old_faults: BTreeSet<AttemptId>,
     /// Bytes that the state store has used, and may; `None` until it was told.
     pub(crate) state_room: Option<(u64, u64)>,
     next_attempt: u64,
@@ -62,6 +65,7 @@ impl Leader {
             ready: BTreeMap::new(),
             fair: Fair::default(),
             tasks: BTreeMap::new(),
+            old_faults: BTreeSet::new(),
             state_room: None,
             next_attempt: 0,
             next_task: 0,

@@ -143,6 +143,9 @@ impl Leader {
     fn failed(&mut self, turn: &mut Turn<'_>, id: AttemptId, fault: Fault) {
         let why = if fault.kind == FaultKind::Abandoned { Why::HandedBack } else { Why::Faulted };
         let Some(attempt) = self.end_attempt(turn, id, why) else { return };
+        if id.term < self.term {
+            self.old_faults.insert(id);
+        }
         turn.then(Effect::Count(Count::Faulted {
             kind: attempt.kind,
             fault: fault.kind,

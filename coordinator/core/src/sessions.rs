@@ -131,9 +131,10 @@ impl Leader {
         self.settle(turn, session, ended);
     }
 
-    /// Only attempts of older leaders are adopted: one of this term that is not live was ended by this leader.
+    /// Only attempts of older leaders are adopted, and not after they failed here: one of this term that is not live
+    /// was ended by this leader.
     fn may_adopt(&self, attempt: AttemptId) -> bool {
-        attempt.term < self.term
+        attempt.term < self.term && !self.old_faults.contains(&attempt)
     }
 
     /// Takes over an attempt of an open spec. Says whether it did.

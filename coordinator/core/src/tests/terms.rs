@@ -113,6 +113,25 @@ fn outcomes_of_an_older_term_are_committed_or_settled() {
 }
 
 #[test]
+fn a_hello_that_comes_late_brings_no_failed_attempt_back() {
+    let mut rig = Rig::new();
+    let (_, leases) = rig.running();
+    rig.term(2);
+    let mut hello = rig.hello("w", "b1", 2);
+    hello.running = vec![(leases[0].attempt, job("j"), leases[0].spec)];
+    let w = rig.connect(hello.clone());
+    let adopted = LeaseOrder { session: w, ..leases[0].clone() };
+    rig.ends(&adopted, fault(FaultKind::Storage));
+    assert_eq!(rig.budget("j", leases[0].spec), Some((1, 0, false)));
+    // the same words once more, from before the end
+    rig.done.clear();
+    let again = rig.connect(hello);
+    assert!(rig.was_revoked(leases[0].attempt));
+    rig.ends(&LeaseOrder { session: again, ..leases[0].clone() }, fault(FaultKind::Storage));
+    assert_eq!(rig.budget("j", leases[0].spec), Some((1, 0, false)), "counted once");
+}
+
+#[test]
 fn what_does_not_match_an_open_spec_is_stopped() {
     let mut rig = Rig::new();
     let (_, leases) = rig.running();
