@@ -32,7 +32,8 @@ const PROBE_PRE_ROLL: u64 = 16;
 const CANDIDATES: usize = 3;
 /// A join lies this far inside of the track's sound, so that there is sound to decode on both sides.
 const INSIDE_SECONDS: i64 = 15;
-/// Decoding begins this long before a range's first packet, pre-roll included: far more than any audio decoder needs, and than demuxers miss by.
+/// Decoding begins this long before a range's first packet, pre-roll included: far more than any audio decoder needs,
+/// and than demuxers miss by.
 const SEEK_SECONDS: i64 = 5;
 
 /// What decides into how many ranges sound is cut.
