@@ -46,6 +46,7 @@ pub(crate) async fn serve(args: Serve) -> CommandResult {
     let config = coordinator_config(&args.data, &args.listen);
     let slots = args.workers.unwrap_or_else(cores);
     let cluster = Local::start(config, args.data.join("scratch"), slots).await?;
+    cluster.opening().cancel();
     announce(&cluster.coordinator);
     until_stopped(cluster, &signals).await
 }
@@ -88,13 +89,14 @@ pub(crate) async fn worker(args: Worker) -> CommandResult {
 pub(crate) struct Local {
     /// Its addresses and its end.
     pub(crate) coordinator: Running,
+    opening: CancellationToken,
     shutdown: CancellationToken,
     worker: Option<JoinHandle<()>>,
     stop: Stop,
 }
 
 impl Local {
-    /// Starts the coordinator and, with `slots > 0`, proves and starts the worker at the same time.
+    /// Starts the coordinator and, with `slots > 0`, proves a worker, which begins to work at the [`Self::opening`].
     pub(crate) async fn start(
         config: CoordinatorConfig,
         scratch: PathBuf,
@@ -103,7 +105,8 @@ impl Local {
         let (shutdown, stop) = (CancellationToken::new(), Stop::default());
         let coordinator =
             reelmill_coordinator::start(config, shutdown.clone()).await.map_err(coordinator_failure)?;
-        let mut local = Self { coordinator, shutdown, worker: None, stop };
+        let opening = CancellationToken::new();
+        let mut local = Self { coordinator, opening, shutdown, worker: None, stop };
         if slots > 0 {
             let config = WorkerConfig {
                 slots: Some(slots),
@@ -111,7 +114,15 @@ impl Local {
                 ..WorkerConfig::new(local_worker_id(), vec![local.address()], scratch)
             };
             match reelmill_worker::Worker::build(config).await {
-                Ok(app) => local.worker = Some(tokio::spawn(app.run(local.stop.clone()))),
+                Ok(app) => {
+                    let (opening, stop) = (local.opening.clone(), local.stop.clone());
+                    local.worker = Some(tokio::spawn(async move {
+                        tokio::select! {
+                            () = opening.cancelled() => app.run(stop).await,
+                            () = stop.drain.cancelled() => {}
+                        }
+                    }));
+                }
                 Err(e) => {
                     let failure = worker_failure(e);
                     local.leave().await;
@@ -125,6 +136,11 @@ impl Local {
     /// Where its gRPC is.
     pub(crate) fn address(&self) -> String {
         format!("http://{}", self.coordinator.grpc_addr)
+    }
+
+    /// Cancelled to let the worker begin.
+    pub(crate) fn opening(&self) -> CancellationToken {
+        self.opening.clone()
     }
 
     /// Resolves when the coordinator has ended by itself.

@@ -16,10 +16,15 @@ use reelmill_common::ids::{IdempotencyKey, JobId};
 use reelmill_common::job::{JobRequest, JobState, JobView};
 use reelmill_coordinator::CoordinatorConfig;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+use tokio_util::sync::CancellationToken;
 
 /// Name of the state directory within the package's directory.
 const STATE: &str = ".reelmill";
+/// How long what earlier commands left may take to be removed; a store that is away is not waited for longer.
+const REMOVAL: Duration = Duration::from_secs(150);
+/// How often it is looked whether it is.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Transcodes one film.
 pub(crate) async fn run(args: Transcode) -> CommandResult {
@@ -33,15 +38,15 @@ pub(crate) async fn run(args: Transcode) -> CommandResult {
     let signals = roles::listen()?;
     let slots = args.workers.unwrap_or_else(roles::cores).max(1);
     let result = with_cluster(&place, slots, &job, args.json, &signals).await;
-    let end = match result {
-        Ok(end) => end,
+    let Followed { end, leftovers } = match result {
+        Ok(followed) => followed,
         Err(failure) => {
-            place.leave(failure.exit);
+            place.leave(failure.exit, !place.is_new);
             return Err(failure);
         }
     };
     let exit = end.state.exit_code().map_or(Exit::Encoder, Exit::of_job);
-    place.leave(exit);
+    place.leave(exit, leftovers);
     if end.state == JobState::Published {
         summary::print(&end, &place.out, started.elapsed(), args.json).await?;
     }
@@ -54,6 +59,13 @@ pub(crate) async fn run(args: Transcode) -> CommandResult {
     jobs::ended(&end)
 }
 
+/// How the job ended.
+struct Followed {
+    end: JobView,
+    /// Jobs of earlier commands are still in the state directory, with what they wrote.
+    leftovers: bool,
+}
+
 /// Runs coordinator and worker, the job through them, and takes both down again.
 async fn with_cluster(
     place: &Place,
@@ -61,12 +73,11 @@ async fn with_cluster(
     job: &JobRequest,
     json: bool,
     signals: &Signals,
-) -> Result<JobView, Failure> {
-    let mut cluster =
-        roles::Local::start(config(&place.state, slots), place.state.join("scratch"), slots).await?;
-    let address = cluster.address();
+) -> Result<Followed, Failure> {
+    let mut cluster = roles::Local::start(config(place, slots), place.state.join("scratch"), slots).await?;
+    let (address, opening) = (cluster.address(), cluster.opening());
     let outcome = tokio::select! {
-        outcome = follow(&address, job, json) => outcome,
+        outcome = follow(&address, job, json, opening) => outcome,
         () = signals.drain.cancelled() => Err(interrupted(place)),
         failure = cluster.failed() => return Err(failure),
     };
@@ -75,11 +86,15 @@ async fn with_cluster(
 }
 
 /// A coordinator for the workers of this process alone. An earlier command's workers have died with it, and what they
-/// held with them: nobody will claim it, so a job that goes on is offered at once.
-fn config(state: &Path, slots: u32) -> CoordinatorConfig {
-    let mut config =
-        CoordinatorConfig { http_addr: None, slots_hint: Some(slots), ..CoordinatorConfig::local(state) };
+/// held with them: nobody will claim it, so a job that goes on is offered at once. Nor does a file of theirs come late
+/// into a directory; a store may still perform what it was sent.
+fn config(place: &Place, slots: u32) -> CoordinatorConfig {
+    let local = CoordinatorConfig::local(&place.state);
+    let mut config = CoordinatorConfig { http_addr: None, slots_hint: Some(slots), ..local };
     config.machine.takeover_ms = Some(0);
+    if place.is_directory {
+        config.machine.store_timeout_ms = 0;
+    }
     config
 }
 
@@ -88,14 +103,22 @@ fn interrupted(place: &Place) -> Failure {
     Failure::new(Exit::Interrupted, text)
 }
 
-/// Submits (or finds) the job, stops what an earlier command with other options left, and watches it to its end.
-async fn follow(address: &str, job: &JobRequest, json: bool) -> Result<JobView, Failure> {
+/// Submits (or finds) the job, stops what earlier commands with other options left, watches the job to its end, and
+/// removes what those had written.
+async fn follow(
+    address: &str,
+    job: &JobRequest,
+    json: bool,
+    opening: CancellationToken,
+) -> Result<Followed, Failure> {
     let mut client = Client::new(&[address.to_owned()])?;
     let (view, created) = client.submit(job).await?;
-    clear_others(&mut client, &view.id).await?;
+    let others = stop_others(&mut client, &view.id).await?;
     if !created && matches!(view.state, JobState::Failed(_) | JobState::Cancelled) {
         client.retry(&view.id).await?;
     }
+    // from here on nobody works for another job
+    opening.cancel();
     let mut live = Live::new(json);
     let end = client.watch(&view.id, |view| live.update(view)).await;
     live.finish();
@@ -105,17 +128,54 @@ async fn follow(address: &str, job: &JobRequest, json: bool) -> Result<JobView, 
         client.delete(&end.id).await?;
         client.watch(&end.id, |_| {}).await?;
     }
-    Ok(end)
+    let mut leftovers = !others.is_empty();
+    if end.state == JobState::Published {
+        leftovers = !remove_others(&mut client, &others).await?;
+    }
+    Ok(Followed { end, leftovers })
 }
 
-/// Jobs of earlier commands into the same directory are stopped and their files collected.
-async fn clear_others(client: &mut Client, keep: &JobId) -> Result<(), Failure> {
+/// Stops the jobs of earlier commands into the same directory. Those that never published are given back: their files
+/// are nobody's once a package is there. One that is being published is a package, and is waited for.
+async fn stop_others(client: &mut Client, keep: &JobId) -> Result<Vec<JobId>, Failure> {
+    let mut unpublished = Vec::new();
     for other in client.list().await?.into_iter().filter(|j| j.id != *keep) {
-        if !other.state.is_terminal() && other.state != JobState::Publishing {
-            client.cancel(&other.id).await?;
+        match other.state {
+            JobState::Publishing => drop(client.watch(&other.id, |_| {}).await?),
+            JobState::Published | JobState::Collected => {}
+            _ => {
+                if !other.state.is_terminal() {
+                    client.cancel(&other.id).await?;
+                }
+                unpublished.push(other.id);
+            }
         }
     }
-    Ok(())
+    Ok(unpublished)
+}
+
+/// Removes what jobs that never published have written, but for what the package names. Says whether all of it is gone.
+async fn remove_others(client: &mut Client, others: &[JobId]) -> Result<bool, Failure> {
+    for other in others {
+        client.delete(other).await?;
+    }
+    let gone = async {
+        for other in others {
+            while client.get(other).await?.state != JobState::Collected {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(REMOVAL, gone).await {
+        Ok(gone) => gone.map(|()| true),
+        Err(_) => {
+            eprintln!(
+                "what an earlier command left could not be removed yet: the same command tries it again"
+            );
+            Ok(false)
+        }
+    }
 }
 
 /// What makes a source itself: its size and time of change. Fails here, before anything starts, when it cannot be
@@ -148,6 +208,8 @@ struct Place {
     out: String,
     /// State and work files.
     state: PathBuf,
+    /// The package goes into a directory of this machine.
+    is_directory: bool,
     /// The state's directory was not there before this command.
     is_new: bool,
     /// The package's directory, if this command made it: removed again when the input is at fault.
@@ -166,7 +228,7 @@ impl Place {
             let state = std::env::temp_dir().join(name);
             let is_new = !state.exists();
             std::fs::create_dir_all(&state).map_err(|e| refused(&state, e))?;
-            return Ok(Self { out: out.to_owned(), state, is_new, made: None });
+            return Ok(Self { out: out.to_owned(), state, is_directory: false, is_new, made: None });
         }
         let out = request::absolute(out.strip_prefix("file://").unwrap_or(out))?;
         let directory = PathBuf::from(&out);
@@ -174,16 +236,17 @@ impl Place {
         let state = directory.join(STATE);
         let is_new = !state.exists();
         std::fs::create_dir_all(&state).map_err(|e| refused(&directory, e))?;
-        Ok(Self { out, state, is_new, made })
+        Ok(Self { out, state, is_directory: true, is_new, made })
     }
 
     /// Tidies up after the command: nothing of its own stays after success or when the input is at fault; what a
     /// later run can go on from stays otherwise. State that was there before is not touched after a usage error: the
-    /// store's lock may have been refused, because another command is at work in it.
-    fn leave(&self, exit: Exit) {
+    /// store's lock may have been refused, because another command is at work in it. `leftovers` of earlier commands are
+    /// known to the state alone.
+    fn leave(&self, exit: Exit, leftovers: bool) {
         let keep = matches!(exit, Exit::Encoder | Exit::Unreachable | Exit::Interrupted);
         let foreign = exit == Exit::Usage && !self.is_new;
-        if foreign || (keep && self.has_work()) {
+        if foreign || leftovers || (keep && self.has_work()) {
             return;
         }
         remove(&self.state);

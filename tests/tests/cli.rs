@@ -191,6 +191,71 @@ fn a_second_run_cut_otherwise_takes_over_the_first_ones_segments() {
     assert!(report.contains("they were adopted"), "{report}");
 }
 
+/// Every file below a directory, hidden ones too, and every folder without any.
+fn all_below(directory: &Path) -> BTreeSet<PathBuf> {
+    let (mut found, mut open) = (BTreeSet::new(), vec![directory.to_path_buf()]);
+    while let Some(folder) = open.pop() {
+        let entries: Vec<PathBuf> =
+            std::fs::read_dir(&folder).expect("folder").map(|e| e.expect("entry").path()).collect();
+        let is_empty = entries.is_empty();
+        let (folders, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|p| p.is_dir());
+        open.extend(folders);
+        found.extend(files.into_iter().chain(is_empty.then_some(folder)));
+    }
+    found.into_iter().map(|p| p.strip_prefix(directory).expect("below").to_owned()).collect()
+}
+
+/// Two runs given up for others leave no file behind once a package is there, not even half of one; what the package
+/// shares with them stays. An older package stays, too, for those who still play it.
+#[test]
+fn runs_given_up_for_another_leave_nothing_beside_the_package() {
+    let dir = tempfile::tempdir().expect("scratch");
+    let film = Film { name: "given_up", frames: 120, ..PLAIN };
+    let made = film.make(dir.path()).expect("film");
+    let out = dir.path().join("out");
+    let run = |wish: &[&str], dies_at: Option<&str>| {
+        let mut command = reelmill::command(&["transcode", "--segment", "1s"]).expect("command");
+        command.arg(&made.path).arg("--out").arg(&out).args(wish);
+        if let Some(effect) = dies_at {
+            command.env("REELMILL_ABORT_AT_EFFECT", effect);
+        }
+        tool::run(&mut command, Duration::from_secs(120)).expect("runs")
+    };
+    // effects of the worker: some chunks are done then, and not all
+    let on_the_way = Some("worker:40");
+    let done = run(&["--preset", "speed"], None);
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    let older = all_below(&out);
+
+    assert_eq!(run(&["--preset", "superfast", "--chunk", "1s"], on_the_way).code(), -1);
+    assert_eq!(run(&["--preset", "ultrafast", "--chunk", "1s"], on_the_way).code(), -1);
+    let given_up = all_below(&out);
+    // what a killed upload leaves, in a folder of the first run that nothing else is put into
+    let folder_of = |files: &BTreeSet<PathBuf>, but: &BTreeSet<PathBuf>| -> BTreeSet<PathBuf> {
+        let folders = files.difference(but).filter(|p| p.extension().is_some_and(|e| e == "m4s"));
+        folders.filter_map(|p| p.parent().map(Path::to_owned)).collect()
+    };
+    let orphans = folder_of(&given_up, &older);
+    assert!(orphans.len() >= 2, "both runs have written pictures: {orphans:?}");
+    for folder in &orphans {
+        std::fs::write(out.join(folder).join("000001.m4s#1"), "half").expect("a half-written file");
+    }
+
+    let done = run(&["--preset", "ultrafast", "--chunk", "2s"], None);
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    let all = all_below(&out);
+    let newer = folder_of(&all, &older);
+    assert_eq!(newer.len(), orphans.len() / 2, "one of the two runs' folders are left: {all:?}");
+    assert!(newer.is_subset(&orphans), "the package took over what it shares with the second run");
+    let new_files: Vec<_> =
+        all.difference(&older).filter(|p| !p.parent().is_some_and(|f| newer.contains(f))).collect();
+    assert!(new_files.is_empty(), "{new_files:?}");
+    assert!(all.iter().all(|p| !p.to_string_lossy().contains('#')), "{all:?}");
+    assert!(older.is_subset(&all), "whoever plays the older package goes on");
+    let found = judge(&out, &film.expected()).expect("judged");
+    assert!(found.is_empty(), "{}", found.iter().map(|f| format!("{f}\n")).collect::<String>());
+}
+
 #[test]
 fn a_film_through_a_server() {
     let dir = tempfile::tempdir().expect("scratch");

@@ -78,12 +78,14 @@ fn remove_idle(path: &Path, idle: Duration) -> io::Result<bool> {
     fs::remove_file(path).map(|()| true).or_else(gone)
 }
 
-/// Removes the staging files of `names` (relative to `directory`), whatever their age, and returns how many there were.
+/// Removes the staging files of `names` (relative to `directory`), whatever their age, and returns how many there were. A
+/// folder that held nothing else goes with them.
 pub(crate) fn sweep_names(directory: &Path, names: &BTreeSet<String>) -> Result<u64, BlobError> {
     let folders: BTreeSet<PathBuf> =
         names.iter().filter_map(|name| Some(directory.join(name).parent()?.to_path_buf())).collect();
     let mut removed = 0;
     for folder in folders {
+        let before = removed;
         let shown = folder.display().to_string();
         let failed = |error: io::Error| BlobError::from_io(error, "sweep", &shown);
         let entries = match fs::read_dir(&folder) {
@@ -99,8 +101,19 @@ pub(crate) fn sweep_names(directory: &Path, names: &BTreeSet<String>) -> Result<
                 removed += u64::from(remove_idle(&path, Duration::ZERO).map_err(failed)?);
             }
         }
+        if removed > before && folder != directory {
+            remove_empty(&folder).map_err(failed)?;
+        }
     }
     Ok(removed)
+}
+
+/// Removes a directory in which nothing is left.
+fn remove_empty(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir(directory) {
+        Err(e) if !matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// Is `name` one that a file is staged under (`name#N`)?

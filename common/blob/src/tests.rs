@@ -201,6 +201,8 @@ async fn what_a_crash_left_is_swept_and_was_never_listed() {
         );
     }
     std::fs::create_dir_all(directory.path().join(".reelmill")).unwrap();
+    std::fs::create_dir(directory.path().join("w")).unwrap();
+    std::fs::write(directory.path().join("w/000001.m4s#1"), "half").unwrap();
     for left in ["v/000002.m4s#1", "v/000001.m4s#12", "master.m3u8#0", ".reelmill/state", "half.tmp"] {
         std::fs::write(directory.path().join(left), "half").unwrap();
     }
@@ -210,6 +212,8 @@ async fn what_a_crash_left_is_swept_and_was_never_listed() {
     assert_eq!(root.sweep(Duration::from_secs(600)).await.unwrap(), 0);
     let of = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
     assert_eq!(root.sweep_names(of(&["v/000002.m4s", "v/kept", "w/none", "half.tmp"])).await.unwrap(), 1);
+    assert_eq!(root.sweep_names(of(&["w/000001.m4s"])).await.unwrap(), 1);
+    assert!(!directory.path().join("w").exists(), "nothing else was in it");
     assert_eq!(root.sweep(Duration::ZERO).await.unwrap(), 2);
     assert_eq!(root.sweep(Duration::ZERO).await.unwrap(), 0);
     assert_eq!(names().await, ["v/000001.m4s", "v/kept#x"]);

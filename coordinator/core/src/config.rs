@@ -14,8 +14,8 @@ pub struct CoordinatorConfig {
     pub lease_ttl_ms: u64,
     /// Workers send heartbeats this often, milliseconds.
     pub heartbeat_ms: u64,
-    /// How long an object store may still perform a write it was given, milliseconds: collection waits for lease TTL
-    /// plus this.
+    /// How long an object store may still perform a write it was given, milliseconds: collection waits until lease TTL
+    /// plus this has passed since the job was last worked on.
     pub store_timeout_ms: u64,
     /// How long a new leader waits before it offers chunks that nobody has claimed, milliseconds; `None`: a third of
     /// the lease. 0 where no worker can have outlived the leader before, because all of them shared its process. A
@@ -68,6 +68,12 @@ impl CoordinatorConfig {
     /// How long a new leader waits for claims, milliseconds.
     pub(crate) fn takeover(&self) -> u64 {
         self.takeover_ms.unwrap_or(self.lease_ttl_ms / 3)
+    }
+
+    /// How long an upload may still land that was allowed until now, milliseconds. `alive`: its worker may go on for as
+    /// long as its lease.
+    pub(crate) fn uploads_outlive(&self, alive: bool) -> u64 {
+        self.store_timeout_ms + if alive { self.lease_ttl_ms } else { 0 }
     }
 }
 

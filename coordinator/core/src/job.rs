@@ -57,6 +57,10 @@ pub(crate) struct Job {
     pub(crate) task: Option<Running>,
     /// Nothing is offered before: a new leader waits for claims of what already runs.
     pub(crate) hold_until: Millis,
+    /// From then on no upload of its attempts can land any more, unless it is worked on.
+    pub(crate) quiet_at: Millis,
+    /// An attempt of it lived in this term.
+    pub(crate) was_worked_on: bool,
     /// When the present stage began in this term, and what was done of it then: for the estimate of its end.
     pub(crate) stage_began: (Millis, u64),
     /// When encoding began in this term.
@@ -79,6 +83,8 @@ impl Job {
             live: BTreeSet::new(),
             task: None,
             hold_until: Millis(0),
+            quiet_at: now,
+            was_worked_on: false,
             stage_began: (now, 0),
             encoding_since: None,
             notes: VecDeque::new(),

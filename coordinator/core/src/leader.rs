@@ -211,6 +211,7 @@ impl Leader {
         }
         if let Some(job) = self.jobs.get_mut(&attempt.job) {
             job.live.insert(id);
+            job.was_worked_on = true;
             if let Some(work) = &mut job.work {
                 work.take(attempt.spec.id, id);
             }
@@ -287,6 +288,9 @@ impl Leader {
             (s, None) if s.is_terminal() => Some(unix_ms),
             (s, ended) if s.is_terminal() => ended,
             _ => None,
+        if job.is_active() && job.was_worked_on {
+            job.quiet_at = turn.now.plus(turn.config.uploads_outlive(true));
+        }
         };
         job.set_state(state);
         ops.push(Op::Put(Record::Job(Box::new(job.record.clone()))));

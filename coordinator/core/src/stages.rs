@@ -28,7 +28,9 @@ impl Leader {
         plan: Option<Result<Vec<SpecRef>, FailReason>>,
     ) {
         let Some(job) = self.jobs.get_mut(id) else { return };
-        job.hold_until = turn.now.plus(turn.config.takeover());
+        let takeover_ms = turn.config.takeover();
+        job.hold_until = turn.now.plus(takeover_ms);
+        job.quiet_at = turn.now.plus(turn.config.uploads_outlive(takeover_ms > 0));
         match job.state() {
             JobState::Planned | JobState::Running => {
                 match plan.unwrap_or_else(|| Err(Self::plan_missing())) {
@@ -79,11 +81,11 @@ impl Leader {
         };
         if let Some(kind) = task {
             // an old attempt's upload may still be on its way: nothing may be written behind the deletion
-            let waits = match sabotaged!(turn.config, CollectAtOnce) {
-                false => turn.config.lease_ttl_ms + turn.config.store_timeout_ms,
-                true => 0,
+            let waits = match kind {
+                TaskKind::Collect if !sabotaged!(turn.config, CollectAtOnce) => job.quiet_at.since(turn.now),
+                _ => 0,
             };
-            self.start(turn, id, kind, if kind == TaskKind::Collect { waits } else { 0 }, 0);
+            self.start(turn, id, kind, waits, 0);
         }
         self.index_ready(id);
         turn.reschedule = true;

@@ -27,6 +27,11 @@ pub(super) async fn collect(context: &Context, order: &Order) -> Result<TaskOutp
     } else {
         all(&place.package).await?
     };
+    if place.is_shared {
+        // in a directory of our own nothing else is there to be mistaken for ours, and it goes as a whole
+        let names = package.iter().cloned().collect();
+        context.switch.around("sweep", place.package.sweep_names(names)).await.map_err(storage)?;
+    }
     delete(context, &place.package, package).await?;
     delete(context, &place.work, private).await?;
     Ok(TaskOutput::Collected)

@@ -62,6 +62,50 @@ fn a_job_that_is_deleted_while_it_is_archived_is_collected() {
     }
 }
 
+/// The collection that begins when the job is deleted.
+fn collect_delay(rig: &mut Rig) -> u64 {
+    rig.done.clear();
+    assert!(delete(rig));
+    let task = rig.task().expect("a task");
+    assert_eq!(task.kind, TaskKind::Collect);
+    task.delay_ms
+}
+
+#[test]
+fn collection_waits_for_uploads_that_may_still_land_and_not_longer() {
+    let mut rig = Rig::new();
+    published(&mut rig);
+    rig.tick(30_000);
+    assert_eq!(collect_delay(&mut rig), 45_000, "lease TTL and store timeout from its last work on");
+
+    let mut rig = Rig::new();
+    published(&mut rig);
+    rig.tick(80_000);
+    assert_eq!(collect_delay(&mut rig), 0, "long ago");
+
+    let mut rig = Rig::new();
+    published(&mut rig);
+    rig.tick(80_000);
+    rig.term(2);
+    assert_eq!(collect_delay(&mut rig), 75_000, "a new leader does not know when that was");
+
+    let mut rig = Rig::new();
+    rig.submit("j");
+    assert!(rig.call(Call::Cancel { tenant: tenant("t"), job: job("j") }).is_some_and(|a| a.is_ok()));
+    assert_eq!(collect_delay(&mut rig), 0, "nobody has worked on it");
+}
+
+#[test]
+fn where_workers_die_with_the_leader_only_the_store_may_be_late() {
+    let config =
+        CoordinatorConfig { takeover_ms: Some(0), store_timeout_ms: 7_000, ..CoordinatorConfig::default() };
+    let mut rig = Rig::with(config);
+    rig.running();
+    rig.term(2);
+    assert!(rig.call(Call::Cancel { tenant: tenant("t"), job: job("j") }).is_some_and(|a| a.is_ok()));
+    assert_eq!(collect_delay(&mut rig), 7_000);
+}
+
 #[test]
 fn what_never_published_is_collected_after_thirty_days_and_then_forgotten() {
     let failed = |rig: &mut Rig| {
