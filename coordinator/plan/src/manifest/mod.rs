@@ -2,7 +2,7 @@
 //! for it. No clock, host or random id goes in, so that a second leader writes identical bytes.
 //!
 //! The rules kept here are those of RFC 8216, Apple's HLS authoring specification, ISO/IEC 23009-1 and the DASH-IF
-//! interoperability points; `tests/apple_rules.rs` names them one by one. Playlists are built line by line into one
+//! interoperability points; `tests/apple_rules` names them one by one. Playlists are built line by line into one
 //! text each, whose size grows with the segments and nothing else.
 
 mod bandwidth;
