@@ -121,7 +121,7 @@ pub(crate) struct Listen {
     #[arg(long, default_value = "127.0.0.1:7080", value_name = "ADDR")]
     pub(crate) http: SocketAddr,
     /// A worker that is not heard of for this long has lost its work. A coordinator that was started again waits a third
-    /// of it for the workers it had before.
+    /// of it for workers of other processes that it had before.
     #[arg(long, default_value = "15s", value_parser = lease_ttl, value_name = "DURATION")]
     pub(crate) lease_ttl: humantime::Duration,
     /// Path sources must lie below this directory. Default on loopback: anywhere.

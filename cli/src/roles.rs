@@ -109,12 +109,19 @@ impl Local {
         let mut local = Self { coordinator, opening, shutdown, worker: None, stop };
         if slots > 0 {
             let config = WorkerConfig {
+        let boot = reelmill_worker::boot_id();
+        let mut config = config;
+        // the embedded store is locked by this process: whoever leads next finds the worker dead with it
+        if slots > 0 && matches!(config.state, StateLocation::Embedded) {
+            config.machine.own_worker = Some(boot.clone());
+        }
                 slots: Some(slots),
                 cache: cache_dir(),
                 ..WorkerConfig::new(local_worker_id(), vec![local.address()], scratch)
             };
             match reelmill_worker::Worker::build(config).await {
                 Ok(app) => {
+                boot: Some(boot),
                     let (opening, stop) = (local.opening.clone(), local.stop.clone());
                     local.worker = Some(tokio::spawn(async move {
                         tokio::select! {

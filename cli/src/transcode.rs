@@ -85,13 +85,11 @@ async fn with_cluster(
     outcome
 }
 
-/// A coordinator for the workers of this process alone. An earlier command's workers have died with it, and what they
-/// held with them: nobody will claim it, so a job that goes on is offered at once. Nor does a file of theirs come late
-/// into a directory; a store may still perform what it was sent.
+/// A coordinator for the worker of this process alone. An earlier command's worker has died with it, so no file of its
+/// comes late into a directory; a store may still perform what it was sent.
 fn config(place: &Place, slots: u32) -> CoordinatorConfig {
     let local = CoordinatorConfig::local(&place.state);
     let mut config = CoordinatorConfig { http_addr: None, slots_hint: Some(slots), ..local };
-    config.machine.takeover_ms = Some(0);
     if place.is_directory {
         config.machine.store_timeout_ms = 0;
     }

@@ -136,6 +136,14 @@ pub struct LeaderRecord {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum StateKey {
     /// `leader`
+/// `outside`: a worker that does not share the leader's process was given work, and may outlive that process. Absent: no
+/// worker can have outlived an earlier leader.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutsideRecord {
+    /// The term in which it first came.
+    pub term: FencingTerm,
+}
+
     Leader,
     /// `term`: the embedded store's counter.
     Term,
@@ -143,6 +151,8 @@ pub enum StateKey {
     Job(JobId),
     /// `commits/<id>/<spec>`
     Commit(JobId, SpecId),
+    /// `outside`
+    Outside,
     /// `faults/<id>/<spec>`
     Fault(JobId, SpecId),
     /// `idem/<tenant>/<key>`
@@ -163,6 +173,7 @@ impl StateKey {
             Self::Commit(j, s) => format!("commits/{j}/{s}"),
             Self::Fault(j, s) => format!("faults/{j}/{s}"),
             Self::Idempotency(t, k) => format!("idem/{t}/{k}"),
+            Self::Outside => "outside".to_owned(),
             Self::Outbox(j) => format!("outbox/{j}"),
             Self::Upload(j) => format!("uploads/{j}"),
         }
@@ -183,6 +194,7 @@ impl StateKey {
             ("commits", Some(j), Some(s)) => Self::Commit(JobId::parse(j).ok()?, spec(s)?),
             ("faults", Some(j), Some(s)) => Self::Fault(JobId::parse(j).ok()?, spec(s)?),
             ("idem", Some(t), Some(k)) => {
+            ("outside", None, None) => Self::Outside,
                 Self::Idempotency(TenantId::parse(t).ok()?, IdempotencyKey::parse(k).ok()?)
             }
             ("outbox", Some(j), None) => Self::Outbox(JobId::parse(j).ok()?),
@@ -207,6 +219,7 @@ mod tests {
             StateKey::Commit(job.clone(), spec),
             StateKey::Fault(job.clone(), spec),
             StateKey::Idempotency(TenantId::local(), IdempotencyKey::parse("k").expect("key")),
+            StateKey::Outside,
             StateKey::Outbox(job.clone()),
             StateKey::Upload(job),
         ] {

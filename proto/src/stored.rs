@@ -12,7 +12,7 @@ use reelmill_common::job::JobRequest;
 use reelmill_common::outcome::{AnalyseReport, ChunkReport};
 use reelmill_common::plan::Plan;
 use reelmill_common::record::{
-    CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, StateKey,
+    CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, OutsideRecord, StateKey,
 };
 
 /// Version of stored analyses, chunk reports and folded commits.
@@ -90,6 +90,8 @@ pub enum Record {
     Fault(FaultRecord),
     /// Of `idem/…`.
     Idempotency(IdempotencyRecord),
+    /// Of `outside`.
+    Outside(OutsideRecord),
     /// Of `leader`.
     Leader(LeaderRecord),
 }
@@ -102,6 +104,7 @@ impl Record {
             Self::Commit(v) => StateKey::Commit(v.job.clone(), v.spec),
             Self::Fault(v) => StateKey::Fault(v.job.clone(), v.spec),
             Self::Idempotency(v) => StateKey::Idempotency(v.tenant.clone(), v.key.clone()),
+            Self::Outside(_) => StateKey::Outside,
             Self::Leader(_) => StateKey::Leader,
         }
     }
@@ -114,6 +117,7 @@ pub fn encode_record(v: &Record) -> Vec<u8> {
         Record::Commit(v) => encode_commit(v),
         Record::Fault(v) => encode_fault(v),
         Record::Idempotency(v) => encode_idempotency(v),
+        Record::Outside(v) => encode_outside(v),
         Record::Leader(v) => encode_leader(v),
     }
 }
@@ -125,6 +129,7 @@ pub fn decode_record(key: &StateKey, bytes: &[u8]) -> Result<Record, WireError> 
         StateKey::Commit(..) => Record::Commit(decode_commit(bytes)?),
         StateKey::Fault(..) => Record::Fault(decode_fault(bytes)?),
         StateKey::Idempotency(..) => Record::Idempotency(decode_idempotency(bytes)?),
+        StateKey::Outside => Record::Outside(decode_outside(bytes)?),
         StateKey::Leader => Record::Leader(decode_leader(bytes)?),
         StateKey::Term | StateKey::Outbox(_) | StateKey::Upload(_) => {
             return Err(WireError::invalid("key", format_args!("{} holds no record", key.to_text())));
@@ -176,6 +181,16 @@ pub fn encode_idempotency(v: &IdempotencyRecord) -> Vec<u8> {
 /// An idempotency record from its stored form.
 pub fn decode_idempotency(bytes: &[u8]) -> Result<IdempotencyRecord, WireError> {
     decode::<pb::IdempotencyRecord>(bytes)?.try_into()
+}
+
+/// An outside record as stored.
+pub fn encode_outside(v: &OutsideRecord) -> Vec<u8> {
+    pb::OutsideRecord::from(v).encode_to_vec()
+}
+
+/// An outside record from its stored form.
+pub fn decode_outside(bytes: &[u8]) -> Result<OutsideRecord, WireError> {
+    decode::<pb::OutsideRecord>(bytes)?.try_into()
 }
 
 /// A leader record as stored.

@@ -230,7 +230,7 @@ fn runs_given_up_for_another_leave_nothing_beside_the_package() {
     assert_eq!(run(&["--preset", "superfast", "--chunk", "1s"], on_the_way).code(), -1);
     assert_eq!(run(&["--preset", "ultrafast", "--chunk", "1s"], on_the_way).code(), -1);
     let given_up = all_below(&out);
-    // what a killed upload leaves, in a folder of the first run that nothing else is put into
+    // what a killed upload leaves
     let folder_of = |files: &BTreeSet<PathBuf>, but: &BTreeSet<PathBuf>| -> BTreeSet<PathBuf> {
         let folders = files.difference(but).filter(|p| p.extension().is_some_and(|e| e == "m4s"));
         folders.filter_map(|p| p.parent().map(Path::to_owned)).collect()
@@ -245,8 +245,11 @@ fn runs_given_up_for_another_leave_nothing_beside_the_package() {
     assert_eq!(done.code(), 0, "{}", done.stderr);
     let all = all_below(&out);
     let newer = folder_of(&all, &older);
-    assert_eq!(newer.len(), orphans.len() / 2, "one of the two runs' folders are left: {all:?}");
-    assert!(newer.is_subset(&orphans), "the package took over what it shares with the second run");
+    let root = std::fs::read_to_string(out.join("master.m3u8")).expect("the root");
+    let is_named = |folder: &&PathBuf| root.contains(folder.to_str().expect("UTF-8"));
+    assert!(newer.iter().all(|f| is_named(&f)), "only what the root names was added: {all:?}");
+    assert!(orphans.iter().any(|f| is_named(&f)), "it took over what the second run had made: {orphans:?}");
+    assert!(orphans.iter().any(|f| !is_named(&f)), "what the first one had made went: {orphans:?}");
     let new_files: Vec<_> =
         all.difference(&older).filter(|p| !p.parent().is_some_and(|f| newer.contains(f))).collect();
     assert!(new_files.is_empty(), "{new_files:?}");
@@ -254,6 +257,79 @@ fn runs_given_up_for_another_leave_nothing_beside_the_package() {
     assert!(older.is_subset(&all), "whoever plays the older package goes on");
     let found = judge(&out, &film.expected()).expect("judged");
     assert!(found.is_empty(), "{}", found.iter().map(|f| format!("{f}\n")).collect::<String>());
+}
+
+/// Milliseconds of a log line's time within its day.
+fn time_of_day_ms(line: &Value) -> u64 {
+    let time = line["timestamp"].as_str().and_then(|t| t.split_once('T')).expect("a time").1;
+    let mut parts = time.trim_end_matches('Z').split([':', '.']).map(|p| p.get(..3).unwrap_or(p));
+    let mut next = || parts.next().and_then(|p| p.parse::<u64>().ok()).expect("a number");
+    (next() * 3_600 + next() * 60 + next()) * 1_000 + next()
+}
+
+/// Nobody but the worker that died with the first command can have held its chunks: the second one waits for nobody.
+#[test]
+fn a_killed_transcode_goes_on_without_waiting_for_claims() {
+    let dir = tempfile::tempdir().expect("scratch");
+    let film = SHORT.make(dir.path()).expect("film").path;
+    let out = dir.path().join("out");
+    let command = || {
+        let mut command = reelmill::command(&["transcode", "--preset", "ultrafast"]).expect("command");
+        command.args(["--segment", "1s", "--chunk", "1s", "--log-json"]);
+        command.args(["--log", "reelmill_coordinator=info,reelmill_effects=debug"]);
+        command.arg(&film).arg("--out").arg(&out);
+        command
+    };
+    let mut killed = command();
+    killed.env("REELMILL_ABORT_AT_EFFECT", "worker:40");
+    assert_eq!(tool::run(&mut killed, Duration::from_secs(120)).expect("dies").code(), -1);
+    let done = tool::run(&mut command(), Duration::from_secs(120)).expect("runs");
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+
+    let lines: Vec<Value> = done.stderr.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+    let find = |name: &str, is: &str| {
+        let at = lines.iter().position(|l| l["fields"][name] == is);
+        at.unwrap_or_else(|| panic!("no {name} {is:?} in {}", done.stderr))
+    };
+    let loaded = &lines[find("message", "loaded")]["fields"];
+    assert!(loaded["plans"] == 1, "it went on from a plan: {loaded}");
+    let begun = find("message", "the term has begun");
+    assert_eq!(lines[begun]["fields"]["waits_ms"], 0);
+    let (connected, leased) = (find("message", "worker connected"), find("kind", "lease"));
+    assert!(begun < connected && connected < leased);
+    let took_ms = (time_of_day_ms(&lines[leased]) + 86_400_000 - time_of_day_ms(&lines[begun])) % 86_400_000;
+    assert!(
+        took_ms < 5_000,
+        "a wait for claims would be a third of 15 s; its first lease came after {took_ms} ms"
+    );
+}
+
+/// What `serve` says of its wait for claims when it is started again.
+#[test]
+fn a_server_waits_for_workers_of_other_processes_and_not_for_its_own() {
+    let dir = tempfile::tempdir().expect("scratch");
+    let data = dir.path().join("data");
+    let says = |text: &str| {
+        tool::wait_until(text, Duration::from_secs(60), || {
+            let log = std::fs::read_to_string(data.with_extension("log")).unwrap_or_default();
+            log.contains(text).then_some(())
+        })
+        .expect("said");
+    };
+    let first = Server::start(&data).expect("serves");
+    says("worker connected");
+    drop(first);
+    let second = Server::start(&data).expect("serves again");
+    says("waits_ms=0");
+    let mut other = reelmill::command(&["worker", "--name", "other", "--slots", "1"]).expect("command");
+    other.args(["--coordinator", &format!("http://{}", second.grpc)]).arg("--scratch").arg(dir.path());
+    let mut other = other.stderr(std::process::Stdio::null()).spawn().expect("a worker of its own");
+    says("worker=other");
+    drop(second);
+    let third = Server::start(&data).expect("serves once more");
+    says("waits_ms=5000");
+    drop(third);
+    other.kill().and_then(|()| other.wait()).expect("the worker is ended");
 }
 
 #[test]

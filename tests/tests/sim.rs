@@ -14,7 +14,7 @@ const SEEDS: u64 = 1_000;
 /// Seeds that are run a second time.
 const TWICE: u64 = 50;
 /// What may happen, but too seldom to be counted on.
-const SELDOM: &[&str] = &["client: refused"];
+const SELDOM: &[&str] = &["client: refused", "record: outside gone"];
 /// How often everything that can happen must have happened over [`SEEDS`] seeds.
 const EACH: u64 = 100;
 
@@ -82,6 +82,7 @@ const EVERYTHING: &[&str] = &[
     "record: fault",
     "record: idempotency",
     "record: job forgotten",
+    "record: outside",
     "revoked",
     "settled: gone",
     "settled: lost",
@@ -223,6 +224,7 @@ sabotages! {
     finds_leases_by_the_wall_clock: Bug::Control(ControlBug::LeaseByWallClock),
     finds_a_winner_forgotten: Bug::Control(ControlBug::WinnerForgotten),
     finds_collection_that_does_not_wait: Bug::Control(ControlBug::CollectAtOnce),
+    finds_workers_from_outside_not_recorded: Bug::Control(ControlBug::OutsideNotRecorded),
     finds_files_deleted_by_attempt: Bug::DeleteByAttempt,
     finds_outcomes_dropped_on_reconnect: Bug::Agent(AgentBug::OutcomeDroppedOnReconnect),
     finds_outcomes_forgotten_on_send: Bug::Agent(AgentBug::OutcomeForgottenOnSend),

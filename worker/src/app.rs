@@ -72,7 +72,7 @@ impl Worker {
             switch,
             coordinators: config.coordinators,
             security: config.security,
-            boot: boot_id(),
+            boot: config.boot.unwrap_or_else(boot_id),
         })?;
         Ok(App { driver, capability })
     }
@@ -102,7 +102,7 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
 }
 
 /// A name that no other start of any worker has.
-fn boot_id() -> BootId {
+pub fn boot_id() -> BootId {
     let name = hex::encode(rand::random::<[u8; 16]>());
     BootId::parse(&name).unwrap_or_else(|e| unreachable!("hex digits are a valid name: {e}"))
 }

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
     /// Its stable name.
+    /// This start of it. `None`: a new name.
+    pub boot: Option<BootId>,
     pub worker: WorkerId,
     /// Coordinators to try in turn, as `http://host:port` or `https://…`.
     pub coordinators: Vec<String>,
@@ -40,6 +42,7 @@ impl WorkerConfig {
     /// The usual settings.
     pub fn new(worker: WorkerId, coordinators: Vec<String>, scratch: PathBuf) -> Self {
         Self {
+            boot: None,
             worker,
             coordinators,
             security: Security::default(),

@@ -23,6 +23,6 @@ pub mod tools;
 mod upload;
 pub mod work;
 
-pub use app::{App, Worker, run};
-pub use config::{Secret, Security, WorkerConfig, WorkerError};
+pub use app::{App, Worker, boot_id, run};
+pub use config::{Security, WorkerConfig, WorkerError};
 pub use session::Stop;

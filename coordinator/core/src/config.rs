@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use reelmill_common::TenantId;
+use reelmill_common::{BootId, TenantId};
 
 /// 30 days, in milliseconds: how long ended jobs and idempotency keys are kept.
 pub(crate) const RETAIN_MS: u64 = 30 * 24 * 3_600 * 1_000;
@@ -17,10 +17,9 @@ pub struct CoordinatorConfig {
     /// How long an object store may still perform a write it was given, milliseconds: collection waits until lease TTL
     /// plus this has passed since the job was last worked on.
     pub store_timeout_ms: u64,
-    /// How long a new leader waits before it offers chunks that nobody has claimed, milliseconds; `None`: a third of
-    /// the lease. 0 where no worker can have outlived the leader before, because all of them shared its process. A
-    /// chunk that is offered too early costs time, never truth.
-    pub takeover_ms: Option<u64>,
+    /// The worker that shares this process and its end, by its boot: another process never meets it. Only where no other
+    /// process can lead while this one lives (the embedded store); `None`: there is no such worker.
+    pub own_worker: Option<BootId>,
     /// How long the record of a job that has ended is kept, milliseconds; then it is archived.
     pub retain_ms: u64,
     /// Submits are refused when the state store has used this much of what it may, in thousandths.
@@ -49,7 +48,7 @@ impl Default for CoordinatorConfig {
             lease_ttl_ms: 15_000,
             heartbeat_ms: 5_000,
             store_timeout_ms: 60_000,
-            takeover_ms: None,
+            own_worker: None,
             retain_ms: RETAIN_MS,
             state_full_permille: 700,
             faults_max: 3,
@@ -65,9 +64,10 @@ impl Default for CoordinatorConfig {
 }
 
 impl CoordinatorConfig {
-    /// How long a new leader waits for claims, milliseconds.
-    pub(crate) fn takeover(&self) -> u64 {
-        self.takeover_ms.unwrap_or(self.lease_ttl_ms / 3)
+    /// How long a new leader waits before it offers chunks that nobody has claimed, milliseconds: not at all where no
+    /// worker can have outlived the leader before. A chunk that is offered too early costs time, never truth.
+    pub(crate) fn takeover(&self, may_be_claimed: bool) -> u64 {
+        if may_be_claimed { self.lease_ttl_ms / 3 } else { 0 }
     }
 
     /// How long an upload may still land that was allowed until now, milliseconds. `alive`: its worker may go on for as

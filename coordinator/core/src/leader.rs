@@ -11,6 +11,7 @@ use crate::effect::{Count, Effect};
 use crate::event::{SessionId, TermBegun};
 use crate::fair::Fair;
 use crate::job::Job;
+use crate::outside::Outside;
 use crate::record::{Op, Record};
 use crate::turn::{Turn, sabotaged};
 use crate::work::{TaskId, WorkKind};
@@ -41,6 +42,7 @@ pub(crate) struct Leader {
     /// Attempts of older leaders whose fault this one has counted: a Hello that was sent before and comes after must not
     /// bring them back to be counted again. No more than the workers held when the term began.
     pub(crate) old_faults: BTreeSet<AttemptId>,
+    pub(crate) outside: Outside,
     /// Bytes that the state store has used, and may; `None` until it was told.
     pub(crate) state_room: Option<(u64, u64)>,
     next_attempt: u64,
@@ -52,8 +54,8 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
-    /// Loads everything.
-    pub(crate) fn begin(turn: &mut Turn<'_>, begun: TermBegun) -> Self {
+    /// Loads everything. `has_led`: this process has led before.
+    pub(crate) fn begin(turn: &mut Turn<'_>, begun: TermBegun, has_led: bool) -> Self {
         let mut this = Self {
             term: begun.term,
             outbox: Outbox::new(begun.term),
@@ -66,6 +68,7 @@ impl Leader {
             fair: Fair::default(),
             tasks: BTreeMap::new(),
             old_faults: BTreeSet::new(),
+            outside: Outside::begin(turn.now, has_led),
             state_room: None,
             next_attempt: 0,
             next_task: 0,
@@ -83,6 +86,7 @@ impl Leader {
                 Record::Idempotency(r) => {
                     this.idempotency.insert((r.tenant.clone(), r.key.clone()), *r);
                 }
+                Record::Outside(_) => this.outside.is_recorded(),
                 Record::Commit(_) | Record::Fault(_) => parts.push(record),
             }
         }
@@ -103,7 +107,7 @@ impl Leader {
         let job = match &record {
             Record::Commit(r) => self.jobs.get_mut(&r.job),
             Record::Fault(r) => self.jobs.get_mut(&r.job),
-            Record::Job(_) | Record::Idempotency(_) => return,
+            Record::Job(_) | Record::Idempotency(_) | Record::Outside(_) => return,
         };
         match (job, record) {
             (Some(job), Record::Commit(r)) => {
@@ -140,7 +144,7 @@ impl Leader {
                 Record::Fault(r) => {
                     changed.insert(r.job.clone());
                 }
-                Record::Idempotency(_) => {}
+                Record::Idempotency(_) | Record::Outside(_) => {}
             }
         }
         for job in changed {

@@ -18,6 +18,7 @@ mod job;
 mod leader;
 mod machine;
 mod outcomes;
+mod outside;
 mod record;
 mod retention;
 #[cfg(feature = "sabotage")]

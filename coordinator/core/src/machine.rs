@@ -23,13 +23,15 @@ const SWEEP_MS: u64 = 10_000;
 pub struct Coordinator {
     config: Rules,
     leader: Option<Box<Leader>>,
+    /// This process has led before: its own worker may hold attempts of that term.
+    has_led: bool,
     swept: Millis,
 }
 
 impl Coordinator {
     /// A machine that leads no term yet.
     pub fn new(config: CoordinatorConfig) -> Self {
-        Self { config: Rules::new(config), leader: None, swept: Millis(0) }
+        Self { config: Rules::new(config), leader: None, has_led: false, swept: Millis(0) }
     }
 
     /// The same machine with a bug in it.
@@ -38,6 +40,10 @@ impl Coordinator {
         let mut this = Self::new(config);
         this.config.sabotage = Some(bug);
         this
+    }
+
+    pub(crate) fn config(&self) -> &Rules {
+        &self.config
     }
 
     pub(crate) fn leader(&self) -> Option<&Leader> {
@@ -63,7 +69,8 @@ impl Coordinator {
 
     fn begin(&mut self, now: Millis, begun: TermBegun) -> Step {
         let mut turn = Turn::new(now, &self.config);
-        let mut leader = Box::new(Leader::begin(&mut turn, begun));
+        let mut leader = Box::new(Leader::begin(&mut turn, begun, self.has_led));
+        self.has_led = true;
         let step = finish(turn, &mut leader);
         self.leader = Some(leader);
         step
@@ -164,6 +171,7 @@ fn carry(turn: &mut Turn<'_>, leader: &mut Leader, event: Event) {
 fn tick(turn: &mut Turn<'_>, leader: &mut Leader, unix_ms: u64, sweep: bool) {
     leader.set_wall(turn.now, unix_ms);
     leader.expire_leases(turn);
+    leader.forget_outside(turn);
     for worker in leader.workers.values_mut() {
         worker.release(turn.now);
     }

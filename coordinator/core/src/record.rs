@@ -4,7 +4,7 @@
 //! `reelmill-proto`; the guard that ties a batch to its term is added by whoever performs it.
 
 use reelmill_common::FencingTerm;
-use reelmill_common::record::{CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, StateKey};
+use reelmill_common::record::{CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, OutsideRecord, StateKey};
 
 /// Most operations of one batch: etcd refuses transactions of more than 128, guards included.
 pub const BATCH_OPS_MAX: usize = 100;
@@ -20,6 +20,8 @@ pub enum Record {
     Fault(Box<FaultRecord>),
     /// `idem/<tenant>/<key>`
     Idempotency(Box<IdempotencyRecord>),
+    /// `outside`
+    Outside(OutsideRecord),
 }
 
 impl Record {
@@ -30,6 +32,7 @@ impl Record {
             Self::Commit(r) => StateKey::Commit(r.job.clone(), r.spec),
             Self::Fault(r) => StateKey::Fault(r.job.clone(), r.spec),
             Self::Idempotency(r) => StateKey::Idempotency(r.tenant.clone(), r.key.clone()),
+            Self::Outside(_) => StateKey::Outside,
         }
     }
 }

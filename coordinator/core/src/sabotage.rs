@@ -41,11 +41,13 @@ pub enum Sabotage {
     WinnerForgotten,
     /// Collection does not wait for uploads that may still be on their way.
     CollectAtOnce,
+    /// Workers of other processes are given work without a word in the store.
+    OutsideNotRecorded,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::CommitWithoutLiveness,
         Self::EffectBeforeWrite,
         Self::UnknownTakenAsFailed,
@@ -65,5 +67,6 @@ impl Sabotage {
         Self::LeaseByWallClock,
         Self::WinnerForgotten,
         Self::CollectAtOnce,
+        Self::OutsideNotRecorded,
     ];
 }

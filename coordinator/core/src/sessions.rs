@@ -27,6 +27,7 @@ impl Leader {
             Some(again) => again,
             None => return,
         };
+        self.came(turn, &hello.boot);
         turn.then(Effect::Send {
             session,
             term: self.term,

@@ -28,9 +28,9 @@ impl Leader {
         plan: Option<Result<Vec<SpecRef>, FailReason>>,
     ) {
         let Some(job) = self.jobs.get_mut(id) else { return };
-        let takeover_ms = turn.config.takeover();
-        job.hold_until = turn.now.plus(takeover_ms);
-        job.quiet_at = turn.now.plus(turn.config.uploads_outlive(takeover_ms > 0));
+        let may_be_claimed = self.outside.may_be_claimed();
+        job.hold_until = turn.now.plus(turn.config.takeover(may_be_claimed));
+        job.quiet_at = turn.now.plus(turn.config.uploads_outlive(may_be_claimed));
         match job.state() {
             JobState::Planned | JobState::Running => {
                 match plan.unwrap_or_else(|| Err(Self::plan_missing())) {

@@ -82,6 +82,12 @@ impl Coordinator {
         self.leader().map(|l| l.term)
     }
 
+    /// Of a term that has just begun: how long open work is held back for workers of an earlier one to claim it,
+    /// milliseconds.
+    pub fn takeover_ms(&self) -> u64 {
+        self.leader().map_or(0, |l| self.config().takeover(l.outside.may_be_claimed()))
+    }
+
     /// A job of a tenant, once it is durable.
     pub fn view(&self, now: Millis, tenant: &TenantId, job: &JobId) -> Option<JobView> {
         let leader = self.leader()?;

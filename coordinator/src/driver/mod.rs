@@ -134,6 +134,8 @@ impl Driver {
             self.role.send_replace(Role::Standby { leader: None });
             if shutdown.is_cancelled() {
                 return Ok(());
+            let waits_ms = self.machine.takeover_ms();
+            tracing::info!(term = term.0, waits_ms, "the term has begun");
             }
             self.parts.leadership.resign().await?;
         }

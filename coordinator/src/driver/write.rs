@@ -102,5 +102,6 @@ fn encode(record: &Record) -> Vec<u8> {
         Record::Commit(r) => stored::encode_commit(r),
         Record::Fault(r) => stored::encode_fault(r),
         Record::Idempotency(r) => stored::encode_idempotency(r),
+        Record::Outside(r) => stored::encode_outside(r),
     }
 }

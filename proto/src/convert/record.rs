@@ -7,7 +7,8 @@ use crate::wire::{
     MAX_FEW, MAX_PARTS, WireError, bounded, digest, many, maybe, need, parsed, present, text, version,
 };
 use reelmill_common::record::{
-    CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, ManifestRef, ObjectRef, PlanRef,
+    CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, ManifestRef, ObjectRef, OutsideRecord,
+    PlanRef,
 };
 use reelmill_common::{FencingTerm, ObjectKey, RunNo, TenantId};
 
@@ -201,6 +202,20 @@ impl TryFrom<pb::IdempotencyRecord> for IdempotencyRecord {
 impl From<&LeaderRecord> for pb::LeaderRecord {
     fn from(v: &LeaderRecord) -> Self {
         Self { record_version: VERSION, term: v.term.0, address: v.address.clone() }
+impl From<&OutsideRecord> for pb::OutsideRecord {
+    fn from(v: &OutsideRecord) -> Self {
+        Self { record_version: VERSION, term: v.term.0 }
+    }
+}
+
+impl TryFrom<pb::OutsideRecord> for OutsideRecord {
+    type Error = WireError;
+    fn try_from(v: pb::OutsideRecord) -> Result<Self, WireError> {
+        version(v.record_version, VERSION, "record_version")?;
+        Ok(Self { term: FencingTerm(v.term) })
+    }
+}
+
     }
 }
 

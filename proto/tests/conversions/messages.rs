@@ -12,7 +12,8 @@ use reelmill_common::job::{
 use reelmill_common::ladder::{CustomRung, JobPreset, LadderChoice, X264Preset};
 use reelmill_common::outcome::Verdict;
 use reelmill_common::record::{
-    CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, ManifestRef, ObjectRef, PlanRef,
+    CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, ManifestRef, ObjectRef, OutsideRecord,
+    PlanRef,
 };
 use reelmill_common::session::{
     AttemptProgress, FromWorker, Hello, Lease, NamedFile, ReadGrant, Termed, ToWorker, WriteGrant,
@@ -242,4 +243,5 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         idempotency.prop_map(Record::Idempotency),
         leader.prop_map(Record::Leader),
     ]
+        any::<u64>().prop_map(|term| Record::Outside(OutsideRecord { term: FencingTerm(term) })),
 }

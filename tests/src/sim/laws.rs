@@ -115,6 +115,8 @@ impl Laws {
                 Op::Put(Record::Commit(new)) => self.commits(store, batch.term, new, tally),
                 Op::Put(Record::Fault(new)) => self.budget_used(store, batch, new, tally),
                 Op::Put(Record::Idempotency(_)) => tally.count("record: idempotency"),
+                Op::Put(Record::Outside(_)) => tally.count("record: outside"),
+                Op::Delete(StateKey::Outside) => tally.count("record: outside gone"),
                 Op::Delete(StateKey::Commit(..) | StateKey::Fault(..)) => tally.count("record: deleted"),
                 Op::Delete(StateKey::Job(job)) => self.job_goes(store, job, tally),
                 Op::Delete(key) => self.breach(format!("{} is deleted", key.to_text())),

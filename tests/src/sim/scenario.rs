@@ -126,9 +126,8 @@ impl Scenario {
             heartbeat_ms: 2_000,
             store_timeout_ms: UPLOAD_MAX_MS + 1_000,
             suspend_ms: 3_000,
-            // some forget soon, some take over without waiting for claims
+            // some forget soon
             retain_ms: if self.seed % 4 == 2 { 15_000 } else { CoordinatorConfig::default().retain_ms },
-            takeover_ms: (self.seed % 3 == 1).then_some(0),
             weights: weights.map(|(n, w)| (tenant(n), *w)).collect(),
             ..CoordinatorConfig::default()
         }

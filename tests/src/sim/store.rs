@@ -122,6 +122,11 @@ impl Store {
         }
     }
 
+    /// Would the next leader know that workers may outlive this one?
+    pub(super) fn knows_of_workers(&self) -> bool {
+        self.records.contains_key(&StateKey::Outside)
+    }
+
     /// Has every job come to its end, and does nothing go on by itself?
     pub(super) fn is_at_rest(&self) -> bool {
         self.jobs().all(|j| j.state.is_terminal() && j.state != JobState::Collecting)

@@ -26,6 +26,9 @@ impl World {
             if !right {
                 self.laws.breach(format!("{} is leased while {} is {record:?}", order.attempt, order.job));
             }
+            if !self.store.knows_of_workers() {
+                self.laws.breach(format!("{} is leased and the next leader would not wait for it", order.attempt));
+            }
         }
         let Some((_, spec)) = self.laws.spec(&order.job, order.spec) else {
             return self.laws.breach(format!("a lease of an unknown spec of {}", order.job));

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod jobs;
+mod outside;
 mod retention;
 mod rig;
 mod scheduling;

@@ -1,5 +1,6 @@
 //! What is kept for how long, what is refused when the state store fills, and how long a new leader waits.
 
+use super::outside::own_worker;
 use super::rig::*;
 use crate::config::RETAIN_MS;
 use crate::*;
@@ -97,8 +98,7 @@ fn collection_waits_for_uploads_that_may_still_land_and_not_longer() {
 
 #[test]
 fn where_workers_die_with_the_leader_only_the_store_may_be_late() {
-    let config =
-        CoordinatorConfig { takeover_ms: Some(0), store_timeout_ms: 7_000, ..CoordinatorConfig::default() };
+    let config = CoordinatorConfig { store_timeout_ms: 7_000, ..own_worker() };
     let mut rig = Rig::with(config);
     rig.running();
     rig.term(2);
@@ -160,21 +160,4 @@ fn a_key_that_stands_is_answered_although_the_store_is_full() {
     rig.feed(Event::StateRoom { used: 1, most: 1 });
     let again = rig.submit_as("b", "t", Some("k"), 1, 0);
     assert_eq!(again, Some(Ok(Answer { job: job("a"), existed: true })));
-}
-
-#[test]
-fn a_new_leader_waits_for_claims_unless_nobody_can_make_any() {
-    for (takeover_ms, waits_ms) in [(None, 5_000), (Some(0), 0), (Some(700), 700)] {
-        let mut rig = Rig::with(CoordinatorConfig { takeover_ms, ..CoordinatorConfig::default() });
-        rig.running();
-        rig.term(2);
-        let worker = rig.connect(rig.hello("v", "b2", 2));
-        rig.ask(worker, 2);
-        if waits_ms > 0 {
-            rig.tick(waits_ms - 1);
-            assert_eq!(rig.leases(), [], "{takeover_ms:?}");
-            rig.tick(1);
-        }
-        assert_eq!(rig.leases().len(), 2, "{takeover_ms:?}");
-    }
 }
