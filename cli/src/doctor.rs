@@ -1,24 +1,26 @@
 //! `reelmill doctor`: prove by doing that this machine can work, and say what to do where it cannot.
 
 use crate::args::Doctor;
+use crate::etcd::STATE;
 use crate::exit::{CommandResult, Exit, Failure};
-use bytes::Bytes;
-use reelmill_blob::{BlobError, BlobErrorKind, Blobs, PutOptions, PutOutcome, Stores};
+use reelmill_blob::Stores;
+use reelmill_blob::proof::{self, Proof, prove};
 use reelmill_common::ids::WorkerId;
 use reelmill_worker::WorkerConfig;
 use reelmill_worker::doctor::{DoctorLine, Verdict, check};
 use serde_json::json;
 
-/// Checks ffmpeg, encoders, scratch space and, if asked, an object store.
+/// What the lines about an object store begin with.
+const STORE: &str = "store";
+
+/// Checks ffmpeg, encoders, scratch space and, if asked, an object store and etcd.
 pub(crate) async fn run(args: Doctor) -> CommandResult {
     let name = WorkerId::parse("doctor").map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
     let mut lines = check(&WorkerConfig::new(name, Vec::new(), std::env::temp_dir())).await;
     if let Some(url) = &args.store {
-        lines.push(match store(url).await {
-            Ok(text) => DoctorLine { what: "store", verdict: Verdict::Good, text },
-            Err(e) => DoctorLine { what: "store", verdict: Verdict::Bad, text: format!("{url}: {e}") },
-        });
+        lines.extend(store(url).await);
     }
+    lines.extend(args.etcd.doctor().await?);
     for line in &lines {
         if args.json {
             let verdict = match line.verdict {
@@ -31,44 +33,35 @@ pub(crate) async fn run(args: Doctor) -> CommandResult {
             println!("{line}");
         }
     }
-    let bad = |what: fn(&str) -> bool| lines.iter().any(|l| l.verdict == Verdict::Bad && what(l.what));
-    Ok(if bad(|w| w != "store") {
+    let is_elsewhere = |what: &str| [STORE, STATE].contains(&what);
+    let bad = |elsewhere: bool| {
+        lines.iter().any(|l| l.verdict == Verdict::Bad && is_elsewhere(l.what) == elsewhere)
+    };
+    Ok(if bad(false) {
         Exit::Encoder
-    } else if bad(|w| w == "store") {
+    } else if bad(true) {
         Exit::Unreachable
     } else {
         Exit::Done
     })
 }
 
-/// Round trip, range and create-only on a name of our own, which is deleted again.
-async fn store(url: &str) -> Result<String, BlobError> {
-    let blobs = Stores::default().open(url)?;
-    let name = format!("reelmill-doctor-{}", uuid::Uuid::now_v7());
-    let outcome = probe(&blobs, &name).await;
-    blobs.delete(&name).await?;
-    outcome
-}
-
-async fn probe(blobs: &Blobs, name: &str) -> Result<String, BlobError> {
-    const CONTENT: &[u8] = b"reelmill doctor: round trip, range, create-only";
-    let wrong = |what: &str| BlobError::new(BlobErrorKind::Invalid, what.to_owned());
-    let put =
-        |content: &'static [u8]| blobs.put_create(name, Bytes::from_static(content), PutOptions::default());
-    if !matches!(put(CONTENT).await?, PutOutcome::Created) {
-        return Err(wrong("a new name was there already: the listing or another client interferes"));
-    }
-    if blobs.get(name).await?.0 != CONTENT {
-        return Err(wrong("what was read is not what was written"));
-    }
-    if blobs.get_range(name, 9..15).await?[..] != CONTENT[9..15] {
-        return Err(wrong("a ranged read gave other bytes than the whole object"));
-    }
-    if !matches!(put(b"a second writer").await?, PutOutcome::AlreadyThere(_)) {
-        return Err(wrong("a second create-only put succeeded: this store does not keep If-None-Match"));
-    }
-    if !blobs.list("").await?.iter().any(|e| e.name == name) {
-        return Err(wrong("the object is not in the listing"));
-    }
-    Ok(format!("{}: round trip, range, create-only and list work", blobs.root()))
+/// What the store at `url` does, a line a check, on objects of names of our own, which are deleted again.
+async fn store(url: &str) -> Vec<DoctorLine> {
+    let proofs = match Stores::default().open(url) {
+        Ok(root) => prove(&root, &format!("reelmill-doctor-{}", uuid::Uuid::now_v7())).await,
+        Err(error) => {
+            let text = format!("{url}: {error}");
+            return vec![DoctorLine { what: STORE, verdict: Verdict::Bad, text }];
+        }
+    };
+    let line = |proof: Proof| {
+        let verdict = match proof.verdict {
+            proof::Verdict::Good => Verdict::Good,
+            proof::Verdict::Lacking => Verdict::Warning,
+            proof::Verdict::Bad => Verdict::Bad,
+        };
+        DoctorLine { what: STORE, verdict, text: proof.to_string() }
+    };
+    proofs.into_iter().map(line).collect()
 }

@@ -4,9 +4,12 @@
 //! that it can be read or, for a package's place, that it can be one.
 
 use crate::config::CoordinatorConfig;
-use reelmill_blob::{BlobError, BlobErrorKind, Stores, resolve_source};
+use reelmill_blob::{BlobError, BlobErrorKind, Blobs, Stores, proof, resolve_source};
 use reelmill_common::job::JobRequest;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use uuid::Uuid;
 
 /// The rules of this process.
 #[derive(Clone, Debug)]
@@ -15,6 +18,8 @@ pub(crate) struct Admission {
     stores: Vec<String>,
     is_loopback: bool,
     open: Stores,
+    /// Stores that were seen to keep create-only puts.
+    proven: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Admission {
@@ -22,6 +27,7 @@ impl Admission {
     pub(crate) fn new(config: &CoordinatorConfig, open: Stores) -> Self {
         Self {
             open,
+            proven: Arc::default(),
             source_root: config.source_root.clone(),
             stores: config.stores.clone(),
             is_loopback: config.is_loopback(),
@@ -66,6 +72,31 @@ impl Admission {
         self.open.open(output).map(drop)
     }
 
+    /// Refuses a request whose package would go to a store in which one worker can overwrite another's segment. Each
+    /// store is asked once, by doing it.
+    pub(crate) async fn prove_output(&self, request: &JobRequest) -> Result<(), BlobError> {
+        match &request.options.output {
+            Some(output) => self.prove(&self.open.open(output)?).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a place whose store does not keep create-only puts. A directory keeps them by its file system's links,
+    /// which the first write tells.
+    pub(crate) async fn prove(&self, place: &Blobs) -> Result<(), BlobError> {
+        let store = store_of(place.root());
+        if place.directory().is_some() || self.proven().contains(store) {
+            return Ok(());
+        }
+        proof::keeps_create_only(place, &format!("reelmill-proof-{}", Uuid::now_v7())).await?;
+        self.proven().insert(store.to_owned());
+        Ok(())
+    }
+
+    fn proven(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn known_store(&self, url: &str) -> Result<(), BlobError> {
         let is_known = self.stores.iter().any(|prefix| is_below(url, prefix));
         if is_known || (self.stores.is_empty() && self.is_loopback) {
@@ -75,6 +106,12 @@ impl Admission {
             if self.stores.is_empty() { "none is configured".to_owned() } else { self.stores.join(", ") };
         Err(denied(&format!("{url} is not in a configured store ({known})")))
     }
+}
+
+/// Scheme and bucket of a location.
+fn store_of(url: &str) -> &str {
+    let bucket = url.find("://").map_or(0, |scheme| scheme + 3);
+    url[bucket..].find('/').map_or(url, |end| &url[..bucket + end])
 }
 
 /// Is `url` the prefix itself or below it? `s3://films-secret/a` is not below `s3://films`.
@@ -90,6 +127,8 @@ fn denied(why: &str) -> BlobError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use reelmill_blob::Policy;
+    use reelmill_blob::chaos::{ChaosRates, ChaosStore};
     use reelmill_common::TenantId;
     use reelmill_common::job::JobOptions;
     use reelmill_common::ladder::LadderChoice;
@@ -108,7 +147,7 @@ mod tests {
 
     fn rules(is_loopback: bool, root: Option<PathBuf>, stores: &[&str]) -> Admission {
         let stores = stores.iter().map(|s| (*s).to_owned()).collect();
-        Admission { source_root: root, stores, is_loopback, open: Stores::default() }
+        Admission { source_root: root, stores, is_loopback, open: Stores::default(), proven: Arc::default() }
     }
 
     fn kind(rules: &Admission, source: &str, output: Option<&str>) -> Option<BlobErrorKind> {
@@ -168,5 +207,28 @@ mod tests {
         for bad in ["out/film", "", "warp://films/out", "http://host/out"] {
             assert_eq!(output(bad), Some(BlobErrorKind::Invalid), "{bad:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_store_is_proven_once() {
+        let rates = Arc::new(Mutex::new(ChaosRates::default()));
+        let chaos = Arc::new(Mutex::new(None::<ChaosStore>));
+        let (set, keep) = (Arc::clone(&rates), Arc::clone(&chaos));
+        let impatient = Policy { attempts: 1, ..Policy::default() };
+        let stores = Stores::decorated(impatient, move |store| {
+            let store = ChaosStore::new(store, 1, *set.lock().unwrap());
+            *keep.lock().unwrap() = Some(store.clone());
+            Arc::new(store)
+        });
+        let admission = Admission { open: stores, ..rules(true, None, &[]) };
+        let prove = async |output| admission.prove_output(&request("/a.mp4", output)).await;
+        prove(Some("memory://films/a")).await.unwrap();
+        // from here on every question fails: a store that is known is not asked
+        *rates.lock().unwrap() = ChaosRates { slow_down: 1_000, ..ChaosRates::default() };
+        chaos.lock().unwrap().as_ref().unwrap().set_rates(*rates.lock().unwrap());
+        prove(Some("memory://films/b")).await.unwrap();
+        prove(None).await.unwrap();
+        let error = prove(Some("memory://other/a")).await.unwrap_err();
+        assert_eq!(error.kind(), BlobErrorKind::Unavailable, "{error}");
     }
 }

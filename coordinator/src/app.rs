@@ -70,6 +70,10 @@ pub async fn start_on(
     // recorded from the first event on
     telemetry::recorder();
     let places = open_places(&config, stores.clone()).await?;
+    let admission = Admission::new(&config, stores);
+    for root in places.roots() {
+        admission.prove(root).await?;
+    }
     let grpc = listen(config.grpc_addr).await?;
     let http = match config.http_addr {
         Some(address) => Some(listen(address).await?),
@@ -93,7 +97,7 @@ pub async fn start_on(
     let shared = Shared {
         driver: handle.clone(),
         catalog: Arc::clone(&catalog),
-        admission: Admission::new(&config, stores),
+        admission,
         sessions_max: config.sessions_max,
         slots_hint: config.slots_hint,
     };

@@ -16,6 +16,7 @@ pub mod readers;
 pub mod reelmill;
 pub mod reference;
 pub mod sabotage;
+pub mod seaweed;
 pub mod sim;
 pub mod sound;
 pub mod tool;

@@ -2,11 +2,13 @@
 
 use crate::error::{BlobError, BlobErrorKind};
 use crate::local;
+use crate::location::Client;
 use crate::policy::Policy;
 use crate::transfer;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use object_store::path::Path;
+use object_store::signer::Signer;
 use object_store::{
     Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload,
 };
@@ -21,7 +23,7 @@ use std::time::Duration;
 /// A root in an object store; names are relative to it. Cloning is cheap.
 #[derive(Clone)]
 pub struct Blobs {
-    store: Arc<dyn ObjectStore>,
+    client: Client,
     prefix: Path,
     root: String,
     directory: Option<PathBuf>,
@@ -41,6 +43,15 @@ pub struct PutOptions {
     pub content_type: Option<&'static str>,
     /// `Cache-Control`.
     pub cache_control: Option<&'static str>,
+}
+
+/// How an object is served.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Served {
+    /// `Content-Type`, if the store keeps one.
+    pub content_type: Option<String>,
+    /// `Cache-Control`, if the store keeps one.
+    pub cache_control: Option<String>,
 }
 
 /// What a create-only put found.
@@ -86,13 +97,13 @@ pub struct Entry {
 impl Blobs {
     /// A root in `store`; `directory` is where it lies if it is a local one.
     pub(crate) fn new(
-        store: Arc<dyn ObjectStore>,
+        client: Client,
         prefix: Path,
         root: String,
         directory: Option<PathBuf>,
         policy: Policy,
     ) -> Self {
-        Self { store, prefix, root, directory, policy }
+        Self { client, prefix, root, directory, policy }
     }
 
     /// The location `url` with the default policy and a client of its own ([`crate::Stores`] shares clients).
@@ -130,7 +141,11 @@ impl Blobs {
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
-        &self.store
+        &self.client.store
+    }
+
+    pub(crate) fn signer(&self) -> Option<&Arc<dyn Signer>> {
+        self.client.signer.as_ref()
     }
 
     /// Writes `name` if it is not there. If it is, nothing is overwritten, and its content comes back.
@@ -221,7 +236,7 @@ impl Blobs {
         let path = self.path(name)?;
         let what = self.shown(name);
         self.policy
-            .retry(|_| transfer::read_range(&self.store, &path, &what, range.clone(), version, &self.policy))
+            .retry(|_| transfer::read_range(self.store(), &path, &what, range.clone(), version, &self.policy))
             .await
     }
 
@@ -244,11 +259,25 @@ impl Blobs {
         self.policy
             .retry(|_| {
                 self.policy.limit(0, "look at", &what, async {
-                    let found = self.store.head(&path).await;
+                    let found = self.store().head(&path).await;
                     found.map(|meta| Head::of(&meta)).map_err(|e| BlobError::from_store(e, "look at", &what))
                 })
             })
             .await
+    }
+
+    /// How `name` is served by the store itself.
+    pub async fn served_as(&self, name: &str) -> Result<Served, BlobError> {
+        let path = self.path(name)?;
+        let what = self.shown(name);
+        let options = GetOptions { head: true, ..Default::default() };
+        let look = |_| transfer::open(self.store(), &path, &what, options.clone(), &self.policy);
+        let attributes = self.policy.retry(look).await?.attributes;
+        let text = |attribute| attributes.get(&attribute).map(|value| value.to_string());
+        Ok(Served {
+            content_type: text(Attribute::ContentType),
+            cache_control: text(Attribute::CacheControl),
+        })
     }
 
     /// Every object whose name lies below the directory `prefix` (`""`: all), sorted by name. The store is asked page by
@@ -265,12 +294,8 @@ impl Blobs {
         self.policy
             .retry(|_| {
                 self.policy.limit(0, "delete", &what, async {
-                    match self
-                        .store
-                        .delete(&path)
-                        .await
-                        .map_err(|e| BlobError::from_store(e, "delete", &what))
-                    {
+                    let deleted = self.store().delete(&path).await;
+                    match deleted.map_err(|e| BlobError::from_store(e, "delete", &what)) {
                         Err(error) if error.kind() != BlobErrorKind::NotFound => Err(error),
                         _ => Ok(()),
                     }
@@ -321,7 +346,7 @@ impl Blobs {
             object_store::PutOptions { mode, attributes: self.attributes(options), ..Default::default() };
         self.policy
             .limit(size, "write", &what, async {
-                let put = self.store.put_opts(path, PutPayload::from_bytes(content), options).await;
+                let put = self.store().put_opts(path, PutPayload::from_bytes(content), options).await;
                 put.map(drop).map_err(|error| BlobError::from_store(error, "write", &what))
             })
             .await
@@ -344,12 +369,12 @@ impl Blobs {
     }
 
     async fn get_once(&self, path: &Path, name: &str) -> Result<(Bytes, Head), BlobError> {
-        transfer::read(&self.store, path, &self.shown(name), GetOptions::default(), &self.policy).await
+        transfer::read(self.store(), path, &self.shown(name), GetOptions::default(), &self.policy).await
     }
 
     async fn list_once(&self, path: &Path, prefix: &str) -> Result<Vec<Entry>, BlobError> {
         let what = self.shown(prefix);
-        let mut found = self.store.list(Some(path).filter(|p| !p.as_ref().is_empty()));
+        let mut found = self.store().list(Some(path).filter(|p| !p.as_ref().is_empty()));
         let mut entries = Vec::new();
         loop {
             let next = async { found.try_next().await.map_err(|e| BlobError::from_store(e, "list", &what)) };
@@ -401,7 +426,7 @@ impl Blobs {
         path.as_ref().strip_prefix(self.prefix.as_ref())?.strip_prefix('/').map(str::to_owned)
     }
 
-    fn shown(&self, name: &str) -> String {
+    pub(crate) fn shown(&self, name: &str) -> String {
         if name.is_empty() {
             self.root.clone()
         } else {

@@ -143,7 +143,16 @@ fn chain<'a>(
 }
 
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    chain(error).last().map(ToString::to_string).unwrap_or_default()
+    chain(error).last().map(|cause| without_body(&cause.to_string())).unwrap_or_default()
+}
+
+/// A store's answer without the XML it came in, but for its code: `… 404 Not Found (NoSuchBucket)`.
+fn without_body(text: &str) -> String {
+    let Some((status, body)) = text.split_once(": <") else {
+        return text.to_owned();
+    };
+    let code = body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+    code.map_or_else(|| status.to_owned(), |(code, _)| format!("{status} ({code})"))
 }
 
 #[cfg(test)]
@@ -169,6 +178,15 @@ mod tests {
             assert_eq!((error.kind(), error.retryable()), (kind, retryable), "{io:?}");
             assert!(error.to_string().starts_with("cannot write /out/a: "), "{error}");
         }
+    }
+
+    #[test]
+    fn an_answer_in_xml_is_told_in_one_line() {
+        let answer = "Server returned non-2xx status code: 404 Not Found: <?xml version=\"1.0\"?>\n<Error><Code>\
+                      NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>";
+        assert_eq!(without_body(answer), "Server returned non-2xx status code: 404 Not Found (NoSuchBucket)");
+        assert_eq!(without_body("503: <html>busy</html>"), "503");
+        assert_eq!(without_body("Connection refused (os error 111)"), "Connection refused (os error 111)");
     }
 
     #[test]

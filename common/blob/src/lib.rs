@@ -2,8 +2,9 @@
 //!
 //! [`Stores`] turns a root URL (`/path`, `file://`, `s3://`, `gs://`, `az://`, `memory://`) into [`Blobs`]: names
 //! relative to that root and verified operations on them. [`source`] resolves what a user named as a film and reads
-//! ranges of it while it stays the same object. [`chaos`] injects faults under all of this, [`conformance`] is what
-//! every store must pass.
+//! ranges of it while it stays the same object. [`SignedRequest`] hands one operation to somebody without a credential.
+//! [`chaos`] injects faults under all of this, [`conformance`] is what every store must pass, and [`proof`] tells a
+//! person what a store of theirs does.
 //!
 //! This crate must not know what an object holds, and nothing above it may retry an operation of its own: when an
 //! error leaves here, the attempts are used up. Bytes come from and go to object stores only.
@@ -15,14 +16,19 @@ mod error;
 mod local;
 mod location;
 mod policy;
+pub mod proof;
+mod sign;
 pub mod source;
 mod transfer;
 
-pub use blobs::{Blobs, Entry, Existing, Head, PutOptions, PutOutcome};
+pub use blobs::{Blobs, Entry, Existing, Head, PutOptions, PutOutcome, Served};
 pub use error::{BlobError, BlobErrorKind};
 pub use location::Stores;
 pub use policy::Policy;
+pub use sign::SignedRequest;
 pub use source::{SourceLocation, SourceReader, open_source, resolve_source};
 
+#[cfg(test)]
+mod proof_tests;
 #[cfg(test)]
 mod tests;

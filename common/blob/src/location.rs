@@ -9,6 +9,7 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::signer::Signer;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,8 +31,30 @@ type Decorate = dyn Fn(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> + Send + Sy
 #[derive(Clone, Default)]
 pub struct Stores {
     policy: Policy,
+    /// Variables that win over the environment's.
+    variables: BTreeMap<String, String>,
     decorate: Option<Arc<Decorate>>,
-    clients: Arc<Mutex<BTreeMap<String, Arc<dyn ObjectStore>>>>,
+    clients: Arc<Mutex<BTreeMap<String, Client>>>,
+}
+
+/// What serves one bucket: the store, and what signs requests to it where its kind can.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) signer: Option<Arc<dyn Signer>>,
+}
+
+impl Client {
+    /// A store whose requests cannot be signed.
+    pub(crate) fn unsigned(store: Arc<dyn ObjectStore>) -> Self {
+        Self { store, signer: None }
+    }
+
+    /// A store that also signs.
+    fn signing<S: ObjectStore + Signer>(store: S) -> Self {
+        let store = Arc::new(store);
+        Self { store: Arc::clone(&store) as Arc<dyn ObjectStore>, signer: Some(store) }
+    }
 }
 
 impl fmt::Debug for Stores {
@@ -44,6 +67,13 @@ impl Stores {
     /// Opens stores with `policy`.
     pub fn new(policy: Policy) -> Self {
         Self { policy, ..Self::default() }
+    }
+
+    /// Takes `value` for the environment variable `name` of a cloud (`AWS_ENDPOINT`), whatever the environment says.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
     }
 
     /// The same, with every store wrapped by `decorate` before it is used.
@@ -62,20 +92,20 @@ impl Stores {
                 self.open_directory(&directory)
             }
             Root::Bucket { url, bucket, prefix } => {
-                let store = self.client(&bucket, || bucket_store(&url))?;
-                Ok(Blobs::new(store, prefix, url.to_string(), None, self.policy))
+                let client = self.client(&bucket, || self.bucket_client(&url))?;
+                Ok(Blobs::new(client, prefix, url.to_string(), None, self.policy))
             }
         }
     }
 
     /// A local directory that must be there already.
     pub(crate) fn open_directory(&self, directory: &std::path::Path) -> Result<Blobs, BlobError> {
-        let store = self.wrap(Arc::new(local::open(directory)?));
+        let client = Client::unsigned(self.wrap(Arc::new(local::open(directory)?)));
         let shown = directory.display().to_string();
         let root = directory
             .canonicalize()
             .map_err(|error| BlobError::from_io(error, "open the directory", &shown))?;
-        Ok(Blobs::new(store, Path::default(), shown, Some(root), self.policy))
+        Ok(Blobs::new(client, Path::default(), shown, Some(root), self.policy))
     }
 
     fn wrap(&self, store: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
@@ -88,15 +118,71 @@ impl Stores {
     fn client(
         &self,
         bucket: &str,
-        open: impl FnOnce() -> Result<Arc<dyn ObjectStore>, BlobError>,
-    ) -> Result<Arc<dyn ObjectStore>, BlobError> {
+        open: impl FnOnce() -> Result<Client, BlobError>,
+    ) -> Result<Client, BlobError> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(store) = clients.get(bucket) {
-            return Ok(Arc::clone(store));
+        if let Some(client) = clients.get(bucket) {
+            return Ok(client.clone());
         }
-        let store = self.wrap(open()?);
-        clients.insert(bucket.to_owned(), Arc::clone(&store));
-        Ok(store)
+        let Client { store, signer } = open()?;
+        let client = Client { store: self.wrap(store), signer };
+        clients.insert(bucket.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// The client of one bucket, with the settings that every store is opened with.
+    fn bucket_client(&self, url: &Url) -> Result<Client, BlobError> {
+        // object_store's own retries would be a second layer under ours, and its 30 s limit is for a whole body
+        let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+        let client = ClientOptions::new()
+            .with_timeout_disabled()
+            .with_connect_timeout(CONNECT_TIMEOUT)
+            .with_read_timeout(Duration::from_millis(self.policy.stall_ms));
+        let at = url.as_str();
+        let failed = |error| BlobError::from_store(error, "open", at);
+        Ok(match url.scheme() {
+            "s3" => {
+                let http = self.variable("AWS_ALLOW_HTTP").is_some_and(|v| v == "true" || v == "1");
+                let builder = self.configured("AWS_", AmazonS3Builder::from_env(), |b, key, value| {
+                    Ok(b.with_config(key.parse()?, value))
+                });
+                let builder = builder.map_err(failed)?.with_url(at).with_retry(retry);
+                let store = builder.with_client_options(client.with_allow_http(http)).build();
+                Client::signing(store.map_err(failed)?)
+            }
+            "gs" => {
+                let from_env = GoogleCloudStorageBuilder::from_env();
+                let builder = self
+                    .configured("GOOGLE_", from_env, |b, key, value| Ok(b.with_config(key.parse()?, value)));
+                let builder = builder.map_err(failed)?.with_url(at).with_retry(retry);
+                Client::signing(builder.with_client_options(client).build().map_err(failed)?)
+            }
+            "az" => {
+                let from_env = MicrosoftAzureBuilder::from_env();
+                let builder = self
+                    .configured("AZURE_", from_env, |b, key, value| Ok(b.with_config(key.parse()?, value)));
+                let builder = builder.map_err(failed)?.with_url(at).with_retry(retry);
+                Client::signing(builder.with_client_options(client).build().map_err(failed)?)
+            }
+            _ => Client::unsigned(Arc::new(InMemory::new())),
+        })
+    }
+
+    /// `builder` with those of our own variables that begin with `prefix`.
+    fn configured<B>(
+        &self,
+        prefix: &str,
+        builder: B,
+        set: impl Fn(B, &str, &str) -> object_store::Result<B>,
+    ) -> object_store::Result<B> {
+        let ours = self.variables.iter().filter(|(name, _)| name.starts_with(prefix));
+        // which of them speak HTTP without TLS is asked apart
+        let settings = ours.filter(|(name, _)| !name.ends_with("_ALLOW_HTTP"));
+        settings.fold(Ok(builder), |builder, (name, value)| set(builder?, &name.to_ascii_lowercase(), value))
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        self.variables.get(name).cloned().or_else(|| std::env::var(name).ok())
     }
 }
 
@@ -164,37 +250,6 @@ impl Root {
             _ => invalid("the scheme is not known; use a path, file://, s3://, gs:// or az://"),
         }
     }
-}
-
-fn bucket_store(url: &Url) -> Result<Arc<dyn ObjectStore>, BlobError> {
-    // object_store's own retries would be a second layer under ours, and its 30 s limit is for a whole body
-    let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-    let client = || {
-        ClientOptions::new()
-            .with_timeout_disabled()
-            .with_connect_timeout(CONNECT_TIMEOUT)
-            .with_read_timeout(Duration::from_millis(Policy::default().stall_ms))
-    };
-    let at = url.as_str();
-    let failed = |error| BlobError::from_store(error, "open", at);
-    Ok(match url.scheme() {
-        "s3" => {
-            let allow_http = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|v| v == "true" || v == "1");
-            let options = client().with_allow_http(allow_http);
-            let builder =
-                AmazonS3Builder::from_env().with_url(at).with_retry(retry).with_client_options(options);
-            Arc::new(builder.build().map_err(failed)?)
-        }
-        "gs" => {
-            let builder = GoogleCloudStorageBuilder::from_env().with_url(at);
-            Arc::new(builder.with_retry(retry).with_client_options(client()).build().map_err(failed)?)
-        }
-        "az" => {
-            let builder = MicrosoftAzureBuilder::from_env().with_url(at);
-            Arc::new(builder.with_retry(retry).with_client_options(client()).build().map_err(failed)?)
-        }
-        _ => Arc::new(InMemory::new()),
-    })
 }
 
 #[cfg(test)]

@@ -34,16 +34,6 @@ async fn a_local_directory_conforms() {
     conformance(&Stores::new(quick()).open(url.as_str()).unwrap()).await.unwrap();
 }
 
-/// `REELMILL_TEST_S3=s3://bucket/prefix` with the `AWS_*` variables of its server runs the suite there, too.
-#[tokio::test]
-async fn s3_conforms_where_there_is_one() {
-    let Ok(url) = std::env::var("REELMILL_TEST_S3") else {
-        eprintln!("REELMILL_TEST_S3 is not set: the suite was not run over S3");
-        return;
-    };
-    conformance(&Stores::new(quick()).open(&url).unwrap()).await.unwrap();
-}
-
 /// The store under test, its faults, and the memory below them.
 struct UnderChaos {
     root: Blobs,

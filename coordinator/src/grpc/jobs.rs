@@ -78,6 +78,7 @@ impl JobsService {
                 return Err(Status::internal(format!("the source could not be looked at: {error}")));
             }
         };
+        self.shared.admission.prove_output(&request).await.map_err(|e| status::of_blob(&e))?;
         Ok(Submission {
             id: new_job_id()?,
             request,
