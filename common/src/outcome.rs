@@ -4,6 +4,8 @@ use crate::capability::EncoderProof;
 use crate::hash::Sha256;
 use crate::ids::SegmentNumber;
 use crate::keys::ObjectKey;
+use std::iter::Sum;
+use std::ops::AddAssign;
 
 /// The end of an attempt as its worker tells it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,7 +14,22 @@ pub enum Outcome {
     /// Everything was made, checked and uploaded.
     Done(Report),
     /// It did not work.
-    Failed(Fault),
+    Failed {
+        /// Why.
+        fault: Fault,
+        /// What it used up all the same.
+        cost: AttemptCost,
+    },
+}
+
+impl Outcome {
+    /// What the attempt used up.
+    pub fn cost(&self) -> AttemptCost {
+        match self {
+            Self::Done(report) => report.cost(),
+            Self::Failed { cost, .. } => *cost,
+        }
+    }
 }
 
 /// What an attempt made. Stored as an object under `key` before it is reported; the commit names key and hash.
@@ -31,12 +48,22 @@ pub struct Report {
 /// The report's content, by kind of work.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ReportBody {
-    /// The object under the report's key is the `SourceIndex`.
-    Index,
-    /// avcC per rung and peak per downmix.
-    Analyse(AnalyseReport),
-    /// Segments of a chunk.
+    /// The object under the report's key is the `SourceIndex`; what it cost.
+    Index(AttemptCost),
+    /// avcC per rung and peak per downmix; what it cost.
+    Analyse(AnalyseReport, AttemptCost),
+    /// Segments of a chunk. What it cost is told there, because it is stored with the chunk.
     Encode(ChunkReport),
+}
+
+impl Report {
+    /// What the attempt used up.
+    pub fn cost(&self) -> AttemptCost {
+        match &self.body {
+            ReportBody::Index(cost) | ReportBody::Analyse(_, cost) => *cost,
+            ReportBody::Encode(report) => report.cost,
+        }
+    }
 }
 
 /// Facts of an `Analyse` item, in the order of its spec.
@@ -115,10 +142,29 @@ pub struct AttemptCost {
     pub wall_ms: u64,
     /// CPU milliseconds of its child processes.
     pub cpu_ms: u64,
-    /// Of the wall time, milliseconds in which ffmpeg ran.
+    /// Of the wall time, milliseconds in which ffmpeg or ffprobe ran.
     pub encode_ms: u64,
-    /// Source bytes read.
+    /// Source bytes read: those that came from the source's store, read ahead in vain or not; of a local file that
+    /// ffmpeg opens itself, what its system calls read, its own few kilobytes included.
     pub source_bytes: u64,
+}
+
+impl AddAssign for AttemptCost {
+    fn add_assign(&mut self, other: Self) {
+        self.wall_ms = self.wall_ms.saturating_add(other.wall_ms);
+        self.cpu_ms = self.cpu_ms.saturating_add(other.cpu_ms);
+        self.encode_ms = self.encode_ms.saturating_add(other.encode_ms);
+        self.source_bytes = self.source_bytes.saturating_add(other.source_bytes);
+    }
+}
+
+impl Sum for AttemptCost {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |mut sum, one| {
+            sum += one;
+            sum
+        })
+    }
 }
 
 /// Why an attempt failed: who is at fault and what to do.

@@ -99,6 +99,8 @@ pub struct PlanReport {
     pub decisions: Vec<String>,
     /// Source frames in the index.
     pub source_frames: u64,
+    /// Size of the source.
+    pub source_bytes: u64,
     /// Frames shown more than once, extra showings in all.
     pub repeated_frames: u64,
     /// Frames left out (sources above 60 fps).

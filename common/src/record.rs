@@ -8,7 +8,7 @@ use crate::hash::Sha256;
 use crate::ids::{AttemptId, FencingTerm, IdempotencyKey, JobId, RunNo, SpecId, TenantId, WorkerId};
 use crate::job::{JobRequest, JobState};
 use crate::keys::ObjectKey;
-use crate::outcome::Fault;
+use crate::outcome::{AttemptCost, Fault};
 
 /// An object and the proof of its content.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,6 +48,10 @@ pub struct JobRecord {
     pub manifests: Vec<ManifestRef>,
     /// Wall clock when it became terminal, milliseconds since the Unix epoch.
     pub ended_unix_ms: Option<u64>,
+    /// What was used up besides the chunks that are committed (their reports tell it): index, analysis, attempts that
+    /// failed or were lost, of all runs. Of a lost one, as far as was heard; of one that a leader ended and did not
+    /// live to write down, nothing.
+    pub spent: AttemptCost,
 }
 
 /// The current plan of a job.

@@ -5,7 +5,7 @@
 use crate::capability::Capability;
 use crate::hash::Sha256;
 use crate::ids::{AttemptId, BootId, FencingTerm, JobId, SpecId, WorkerId};
-use crate::outcome::{Outcome, Verdict};
+use crate::outcome::{AttemptCost, Outcome, Verdict};
 use crate::spec::WorkItem;
 
 /// From worker to coordinator.
@@ -73,6 +73,8 @@ pub struct AttemptProgress {
     pub done: u64,
     /// Of how many.
     pub total: u64,
+    /// What it used up so far: all that is ever heard of an attempt that is lost.
+    pub cost: AttemptCost,
 }
 
 /// A file about to be uploaded: path below the grant's base, size and hash.

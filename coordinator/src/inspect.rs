@@ -29,8 +29,8 @@ pub(crate) async fn outcome(
         Err(error) => return Err(not_now(error)),
     };
     let checked = match (&item, &report.body) {
-        (WorkItem::Index(_), ReportBody::Index) => index(catalog, job, report).await?,
-        (WorkItem::Analyse(spec), ReportBody::Analyse(body)) => {
+        (WorkItem::Index(_), ReportBody::Index(_)) => index(catalog, job, report).await?,
+        (WorkItem::Analyse(spec), ReportBody::Analyse(body, _)) => {
             analysis(spec, body).and_then(|()| same_object(report, &encode_analysis(body)))
         }
         (WorkItem::Encode(spec), ReportBody::Encode(body)) => {
@@ -45,7 +45,7 @@ pub(crate) async fn outcome(
     };
     if let Err(fault) = checked {
         tracing::warn!(%job, %spec, message = %fault.message, "a report does not fit its spec");
-        *outcome = Outcome::Failed(fault);
+        *outcome = Outcome::Failed { fault, cost: outcome.cost() };
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use reelmill_common::outcome::{ChunkReport, FaultKind};
+use reelmill_common::outcome::{AttemptCost, ChunkReport, FaultKind};
 use reelmill_common::spec::{ChunkMedia, ChunkSpec};
 use reelmill_common::{Ticks, Timebase};
 use reelmill_coordinator_core::{Backlog, Count, WorkKind, WorkerView};
@@ -108,6 +108,7 @@ fn register() {
         for outcome in ["committed", "vanished", "superseded"] {
             counter!(CHUNKS, "kind" => kind, "outcome" => outcome).absolute(0);
         }
+        counter!(SOURCE_BYTES, "kind" => kind).absolute(0);
         for fault in FAULT_KINDS {
             counter!(CHUNKS, "kind" => kind, "outcome" => fault_outcome(fault)).absolute(0);
         }
@@ -119,7 +120,6 @@ fn register() {
         counter!(OUTPUT_SECONDS, "media" => media).absolute(0);
         counter!(OUTPUT_BYTES, "media" => media).absolute(0);
     }
-    counter!(SOURCE_BYTES).absolute(0);
     counter!(SUSPENSIONS).absolute(0);
 }
 
@@ -142,27 +142,36 @@ pub(crate) fn count(what: &Count) {
     let ended = |kind: &WorkKind, outcome: &'static str| {
         counter!(CHUNKS, "kind" => kind.name(), "outcome" => outcome).increment(1);
     };
+    let read = |kind: &WorkKind, spent: &AttemptCost| {
+        counter!(SOURCE_BYTES, "kind" => kind.name()).increment(spent.source_bytes);
+    };
     match what {
         Count::Offered { kind, queued_ms, speculative } => {
             let speculative = if *speculative { "true" } else { "false" };
             counter!(OFFERS, "kind" => kind.name(), "speculative" => speculative).increment(1);
             histogram!(QUEUE_SECONDS, "kind" => kind.name()).record(seconds(*queued_ms));
         }
-        Count::Committed { kind, took_ms, cost_ms, .. } => {
+        Count::Committed { kind, took_ms, cost_ms, spent, .. } => {
             ended(kind, "committed");
+            read(kind, spent);
             histogram!(ITEM_SECONDS, "kind" => kind.name()).record(seconds(*took_ms));
             histogram!(COST_RATIO, "kind" => kind.name())
                 .record(seconds(*took_ms) / seconds((*cost_ms).max(1)));
         }
-        Count::Faulted { kind, fault, worker } => {
+        Count::Faulted { kind, fault, worker, spent } => {
             tracing::warn!(%worker, kind = kind.name(), fault = fault.name(), "an attempt failed");
             ended(kind, fault_outcome(*fault));
+            read(kind, spent);
         }
-        Count::Vanished { kind, worker } => {
+        Count::Vanished { kind, worker, spent } => {
             tracing::warn!(%worker, kind = kind.name(), "a worker vanished while it worked");
             ended(kind, "vanished");
+            read(kind, spent);
         }
-        Count::Superseded { kind } => ended(kind, "superseded"),
+        Count::Superseded { kind, spent } => {
+            ended(kind, "superseded");
+            read(kind, spent);
+        }
         Count::Suspended { worker, for_ms } => {
             tracing::warn!(%worker, for_ms, "a worker failed too often in a row and is suspended");
             counter!(SUSPENSIONS).increment(1);
@@ -185,7 +194,6 @@ pub(crate) fn reported(spec: &ChunkSpec, report: &ChunkReport) {
     };
     counter!(OUTPUT_SECONDS, "media" => media).increment((output_ms + 500) / 1_000);
     counter!(OUTPUT_BYTES, "media" => media).increment(report.files.iter().map(|f| f.bytes).sum());
-    counter!(SOURCE_BYTES).increment(report.cost.source_bytes);
     histogram!(SPEED, "media" => media).record(seconds(output_ms) / seconds(report.cost.encode_ms.max(1)));
 }
 

@@ -11,6 +11,7 @@
 
 use crate::event::SessionId;
 use crate::work::{SpecRef, WorkKind};
+use reelmill_common::outcome::AttemptCost;
 use reelmill_common::{JobId, Millis, WorkerId};
 
 /// How far a live attempt is.
@@ -60,6 +61,8 @@ pub(crate) struct Attempt {
     pub(crate) renewed_at: Millis,
     /// Units done, and of how many.
     pub(crate) progress: (u64, u64),
+    /// What it used up, as far as was heard.
+    pub(crate) cost: AttemptCost,
     /// Nothing else runs on its worker.
     pub(crate) alone: bool,
 }

@@ -8,6 +8,7 @@ use crate::leader::Leader;
 use crate::record::{Op, Record};
 use crate::turn::{Turn, sabotaged};
 use reelmill_common::job::JobState;
+use reelmill_common::outcome::AttemptCost;
 use reelmill_common::record::{IdempotencyRecord, JobRecord};
 use reelmill_common::{JobId, RunNo, TenantId};
 
@@ -66,6 +67,7 @@ impl Leader {
             plan: None,
             manifests: vec![],
             ended_unix_ms: None,
+            spent: AttemptCost::default(),
         };
         let mut ops = vec![Op::Put(Record::Job(Box::new(record.clone())))];
         if let Some((tenant, key)) = key {

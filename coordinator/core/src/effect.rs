@@ -4,7 +4,7 @@ use crate::call::{Answer, Refusal, Token};
 use crate::event::SessionId;
 use crate::record::Batch;
 use crate::work::{Task, WorkKind};
-use reelmill_common::outcome::FaultKind;
+use reelmill_common::outcome::{AttemptCost, FaultKind};
 use reelmill_common::session::ToWorker;
 use reelmill_common::{AttemptId, FencingTerm, JobId, SpecId, WorkerId};
 
@@ -102,6 +102,8 @@ pub enum Count {
         took_ms: u64,
         /// Predicted slot-milliseconds.
         cost_ms: u64,
+        /// What it used up.
+        spent: AttemptCost,
     },
     /// An attempt ended with a fault.
     Faulted {
@@ -111,6 +113,8 @@ pub enum Count {
         fault: FaultKind,
         /// On whom.
         worker: WorkerId,
+        /// What it used up.
+        spent: AttemptCost,
     },
     /// A worker vanished while running an attempt.
     Vanished {
@@ -118,11 +122,15 @@ pub enum Count {
         kind: WorkKind,
         /// Who.
         worker: WorkerId,
+        /// What it used up, as far as was heard.
+        spent: AttemptCost,
     },
     /// An attempt was not needed any more (lost race, cancelled job).
     Superseded {
         /// What kind of work.
         kind: WorkKind,
+        /// What it used up, as far as was heard.
+        spent: AttemptCost,
     },
     /// A worker failed too often in a row and gets no work for a while.
     Suspended {

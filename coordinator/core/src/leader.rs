@@ -236,12 +236,16 @@ impl Leader {
         }
         if let Some(job) = self.jobs.get_mut(&attempt.job) {
             job.live.remove(&id);
+            // what won has told its cost where its output is recorded
+            if why != Why::Won {
+                job.record.spent += attempt.cost;
+            }
             if let Some(work) = &mut job.work {
                 work.release(attempt.spec.id, id, turn.now);
             }
         }
         if why == Why::NotNeeded {
-            turn.then(Effect::Count(Count::Superseded { kind: attempt.kind }));
+            turn.then(Effect::Count(Count::Superseded { kind: attempt.kind, spent: attempt.cost }));
         }
         self.index_ready(&attempt.job);
         turn.reschedule = true;

@@ -38,6 +38,9 @@ impl Leader {
     }
 
     fn judge(&mut self, turn: &mut Turn<'_>, worker: &WorkerId, ended: Ended) -> Verdict {
+        if let Some(a) = self.attempts.get_mut(&ended.attempt).filter(|a| a.worker == *worker) {
+            a.cost = ended.outcome.cost();
+        }
         let Some(job) = self.jobs.get(&ended.job) else { return Verdict::Gone };
         if matches!(job.state(), JobState::Published | JobState::Collecting | JobState::Collected) {
             return Verdict::Gone;
@@ -61,7 +64,7 @@ impl Leader {
         }
         match ended.outcome {
             Outcome::Done(report) => self.done(turn, ended.attempt, report),
-            Outcome::Failed(fault) => {
+            Outcome::Failed { fault, .. } => {
                 self.failed(turn, ended.attempt, fault);
                 Verdict::Lost
             }
@@ -80,8 +83,8 @@ impl Leader {
     fn done(&mut self, turn: &mut Turn<'_>, id: AttemptId, report: Report) -> Verdict {
         let Some(attempt) = self.attempts.get(&id).cloned() else { return Verdict::Lost };
         let kind = match report.body {
-            ReportBody::Index => WorkKind::Index,
-            ReportBody::Analyse(_) => WorkKind::Analyse,
+            ReportBody::Index(_) => WorkKind::Index,
+            ReportBody::Analyse(..) => WorkKind::Analyse,
             ReportBody::Encode(_) => WorkKind::Encode,
         };
         if kind != attempt.kind {
@@ -115,6 +118,7 @@ impl Leader {
                 _ => &mut job.record.analysis,
             };
             *made = Some(report);
+            job.record.spent += attempt.cost;
             job.record.version += 1;
             ops.push(Op::Put(Record::Job(Box::new(job.record.clone()))));
         }
@@ -123,6 +127,7 @@ impl Leader {
             worker: attempt.worker.clone(),
             took_ms,
             cost_ms: attempt.spec.cost_ms,
+            spent: attempt.cost,
         };
         turn.write(ops, vec![Effect::Count(count)]);
         if attempt.kind == WorkKind::Encode {
@@ -150,6 +155,7 @@ impl Leader {
             kind: attempt.kind,
             fault: fault.kind,
             worker: attempt.worker.clone(),
+            spent: attempt.cost,
         }));
         match fault.kind {
             FaultKind::Abandoned if !sabotaged!(turn.config, AbandonedCounts) => {}
@@ -194,7 +200,11 @@ impl Leader {
         let Some(attempt) = self.end_attempt(turn, id, Why::Vanished) else { return };
         // if it lives after all, it should stop: the chunk goes to somebody else
         self.tell(turn, &attempt.worker, ToWorker::Revoke { attempt: id });
-        turn.then(Effect::Count(Count::Vanished { kind: attempt.kind, worker: attempt.worker.clone() }));
+        turn.then(Effect::Count(Count::Vanished {
+            kind: attempt.kind,
+            worker: attempt.worker.clone(),
+            spent: attempt.cost,
+        }));
         self.distrust(turn, &attempt.worker);
         let Some(job) = self.jobs.get_mut(&attempt.job) else { return };
         let mut record = job.fault_record(attempt.spec.id);
@@ -222,7 +232,11 @@ impl Leader {
         let op = Op::Put(Record::Fault(Box::new(record)));
         match used_up {
             Some(reason) => self.fail_job(turn, &id, reason, vec![op]),
-            None => turn.write(vec![op], vec![]),
+            None => {
+                // the job's record tells what the attempt used up
+                job.record.version += 1;
+                turn.write(vec![op, Op::Put(Record::Job(Box::new(job.record.clone())))], vec![]);
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use crate::turn::{Turn, sabotaged};
 use crate::work::{SpecRef, WorkKind};
 use crate::worker::Worker;
 use reelmill_common::capability::Needs;
+use reelmill_common::outcome::AttemptCost;
 use reelmill_common::{AttemptId, JobId, Millis, TenantId, WorkerId};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -224,6 +225,7 @@ impl Leader {
                 offered_at: turn.now,
                 renewed_at: turn.now,
                 progress: (0, 0),
+                cost: AttemptCost::default(),
                 alone,
             },
         );

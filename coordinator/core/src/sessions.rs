@@ -10,7 +10,7 @@ use crate::leader::Leader;
 use crate::outcomes::Ended;
 use crate::turn::{Turn, sabotaged};
 use crate::worker::Worker;
-use reelmill_common::outcome::{FaultKind, Outcome};
+use reelmill_common::outcome::{AttemptCost, FaultKind, Outcome};
 use reelmill_common::session::{AttemptProgress, FromWorker, Hello, ToWorker};
 use reelmill_common::{AttemptId, BootId, JobId, Millis, SpecId, WorkerId};
 
@@ -122,7 +122,7 @@ impl Leader {
         let old = !self.attempts.contains_key(&ended.attempt) && self.may_adopt(ended.attempt);
         let counts = match &ended.outcome {
             Outcome::Done(_) => true,
-            Outcome::Failed(fault) => {
+            Outcome::Failed { fault, .. } => {
                 fault.kind == FaultKind::Source || sabotaged!(turn.config, OldFaultCountsAgain)
             }
         };
@@ -163,6 +163,7 @@ impl Leader {
             offered_at: turn.now,
             renewed_at: turn.now,
             progress: (0, 0),
+            cost: AttemptCost::default(),
             alone: false,
         };
         self.begin_attempt(id, attempt);
@@ -212,6 +213,7 @@ impl Leader {
                     a.is_known();
                     a.renewed_at = turn.now;
                     a.progress = (p.done, p.total);
+                    a.cost = p.cost;
                 }
                 None => turn.then(Effect::Send {
                     session,

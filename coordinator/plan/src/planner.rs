@@ -112,7 +112,11 @@ fn continuous(input: &PlanInput<'_>, wishes: &[Wish<'_>], notes: Vec<String>) ->
     limits::check(input.index, &LIMITS)?;
     wish::check_options(input.options)?;
     check_analyses(input, wishes)?;
-    let mut report = PlanReport { decisions: input.index.notes.clone(), ..PlanReport::default() };
+    let mut report = PlanReport {
+        decisions: input.index.notes.clone(),
+        source_bytes: input.index.bytes,
+        ..PlanReport::default()
+    };
     let ignored = &input.index.ignored;
     report
         .decisions

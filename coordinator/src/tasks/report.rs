@@ -3,7 +3,7 @@
 
 use super::Order;
 use super::package::{Package, folder_of};
-use reelmill_common::outcome::ChunkReport;
+use reelmill_common::outcome::{AttemptCost, ChunkReport};
 use reelmill_common::plan::{AudioRendition, Plan, VideoRendition};
 use reelmill_common::record::FaultRecord;
 use reelmill_common::spec::{AAC_FRAME, ChunkMedia};
@@ -128,11 +128,23 @@ struct JsonChunk<'a> {
 struct JsonTotals {
     chunks: usize,
     bytes: u64,
+    source_size: u64,
+    /// Read by all attempts: those of the chunks, and the others.
     source_bytes: u64,
     attempt_wall_ms: u64,
     attempt_cpu_ms: u64,
+    other_attempts: JsonCost,
     faults: u32,
     losses: u32,
+}
+
+/// Index, analysis, attempts that failed or were lost.
+#[derive(Serialize, Default)]
+struct JsonCost {
+    wall_ms: u64,
+    cpu_ms: u64,
+    encode_ms: u64,
+    source_bytes: u64,
 }
 
 /// Renders the report of a package.
@@ -159,7 +171,7 @@ pub(super) fn render(order: &Order, package: &Package) -> Result<Vec<u8>, TaskEr
         video: plan.video.iter().map(|r| video(plan, r, &sizes)).collect(),
         audio: plan.audio.iter().map(|r| audio(plan, r, &sizes, &package.reports)).collect(),
         chunks: chunks(order, package),
-        totals: totals(order, &package.reports),
+        totals: totals(order, &package.reports, plan.report.source_bytes),
         encoder_builds: package.reports.iter().map(|r| r.ffmpeg_build.as_str()).collect(),
         checks: CHECKS,
     };
@@ -304,13 +316,22 @@ fn chunks<'a>(order: &'a Order, package: &'a Package) -> Vec<JsonChunk<'a>> {
         .collect()
 }
 
-fn totals(order: &Order, reports: &[ChunkReport]) -> JsonTotals {
+fn totals(order: &Order, reports: &[ChunkReport], source_size: u64) -> JsonTotals {
+    let other = order.record.spent;
+    let all: AttemptCost = reports.iter().map(|r| r.cost).chain([other]).sum();
     JsonTotals {
         chunks: reports.len(),
         bytes: reports.iter().flat_map(|r| &r.files).map(|f| f.bytes).sum(),
-        source_bytes: reports.iter().map(|r| r.cost.source_bytes).sum(),
-        attempt_wall_ms: reports.iter().map(|r| r.cost.wall_ms).sum(),
-        attempt_cpu_ms: reports.iter().map(|r| r.cost.cpu_ms).sum(),
+        source_size,
+        source_bytes: all.source_bytes,
+        attempt_wall_ms: all.wall_ms,
+        attempt_cpu_ms: all.cpu_ms,
+        other_attempts: JsonCost {
+            wall_ms: other.wall_ms,
+            cpu_ms: other.cpu_ms,
+            encode_ms: other.encode_ms,
+            source_bytes: other.source_bytes,
+        },
         faults: order.faults.iter().map(|f| f.faults).sum(),
         losses: order.faults.iter().map(|f| f.losses).sum(),
     }

@@ -1,6 +1,6 @@
 //! A worker over real gRPC that invents its output: asks, grants, uploads and reports as a real one.
 
-use crate::film;
+use crate::film::{self, COST};
 use bytes::Bytes;
 use reelmill_blob::{PutOptions, Stores};
 use reelmill_common::capability::{Capability, EncoderProof};
@@ -110,7 +110,12 @@ impl Fleet {
                 message = session.next() => message?,
                 _ = heartbeat.tick() => {
                     sequence += 1;
-                    let progress = |a: &AttemptId| AttemptProgress { attempt: *a, done: 0, total: 1 };
+                    let progress = |a: &AttemptId| AttemptProgress {
+                        attempt: *a,
+                        done: 0,
+                        total: 1,
+                        cost: COST,
+                    };
                     let running = held.keys().map(progress).collect();
                     session.say(FromWorker::Heartbeat { sequence, running }).await;
                     continue;
@@ -154,11 +159,11 @@ impl Fleet {
                 detail: String::new(),
             }),
             WorkItem::Index(spec) => {
-                Done::Private(encode_index(&film::index(&spec.location)), ReportBody::Index)
+                Done::Private(encode_index(&film::index(&spec.location)), ReportBody::Index(COST))
             }
             WorkItem::Analyse(spec) => {
                 let report = film::analysis(spec);
-                Done::Private(encode_analysis(&report), ReportBody::Analyse(report))
+                Done::Private(encode_analysis(&report), ReportBody::Analyse(report, COST))
             }
             WorkItem::Encode(spec) => {
                 let (files, mut report) = film::encode(spec);
@@ -174,7 +179,7 @@ impl Fleet {
         let package = self.stores.open(&lease.output.package).expect("the package opens");
         let work = self.stores.open(&lease.output.work).expect("the private area opens");
         let (stored, body) = match done {
-            Done::Not(fault) => return Outcome::Failed(fault),
+            Done::Not(fault) => return Outcome::Failed { fault, cost: COST },
             Done::Private(stored, body) => (stored, body),
             Done::Files(files, report) => {
                 for (name, content) in files {

@@ -9,6 +9,9 @@ use reelmill_common::outcome::{AnalyseReport, AttemptCost, ChunkReport, FileRepo
 use reelmill_common::spec::{AnalyseSpec, AudioChunk, ChunkMedia, ChunkSpec, VideoChunk};
 use reelmill_common::{SegmentNumber, Sha256, TickSeq, Ticks, Timebase};
 
+/// What each attempt costs.
+pub(crate) const COST: AttemptCost =
+    AttemptCost { wall_ms: 40, cpu_ms: 30, encode_ms: 20, source_bytes: 1_000 };
 /// Seconds of the film: five segments of 4 s.
 const SECONDS: u32 = 20;
 
@@ -85,7 +88,7 @@ pub(crate) fn encode(spec: &ChunkSpec) -> (Vec<(String, Vec<u8>)>, ChunkReport) 
         ChunkMedia::Video(v) => made.video(v),
         ChunkMedia::Audio(a) => made.audio(a),
     }
-    let cost = AttemptCost { wall_ms: 40, cpu_ms: 30, encode_ms: 20, source_bytes: 1_000 };
+    let cost = COST;
     let report = ChunkReport {
         files: made.reports,
         units: made.units,

@@ -167,8 +167,10 @@ impl From<&Report> for wpb::Report {
     fn from(v: &Report) -> Self {
         use wpb::report::Body;
         let body = match &v.body {
-            ReportBody::Index => Body::Index(wpb::IndexDone {}),
-            ReportBody::Analyse(r) => Body::Analyse(r.into()),
+            ReportBody::Index(cost) => Body::Index(wpb::IndexDone { cost: Some((*cost).into()) }),
+            ReportBody::Analyse(r, cost) => {
+                Body::Analyse(wpb::AnalyseDone { analysis: Some(r.into()), cost: Some((*cost).into()) })
+            }
             ReportBody::Encode(r) => Body::Encode(r.into()),
         };
         Self { key: v.key.to_string(), sha256: v.sha256.0.to_vec(), bytes: v.bytes, body: Some(body) }
@@ -184,8 +186,11 @@ impl TryFrom<wpb::Report> for Report {
             sha256: digest(&v.sha256, "sha256")?,
             bytes: v.bytes,
             body: match present(v.body, "body")? {
-                Body::Index(wpb::IndexDone {}) => ReportBody::Index,
-                Body::Analyse(r) => ReportBody::Analyse(one(r, "analyse")?),
+                Body::Index(done) => ReportBody::Index(need(done.cost, "index.cost")?),
+                Body::Analyse(done) => ReportBody::Analyse(
+                    need(done.analysis, "analyse.analysis")?,
+                    need(done.cost, "analyse.cost")?,
+                ),
                 Body::Encode(r) => ReportBody::Encode(one(r, "encode")?),
             },
         })
@@ -204,7 +209,9 @@ pub(crate) fn outcome_report(
     use wpb::outcome_report::Outcome as Wire;
     let outcome = match outcome {
         Outcome::Done(report) => Wire::Done(report.into()),
-        Outcome::Failed(fault) => Wire::Failed(fault.into()),
+        Outcome::Failed { fault, cost } => {
+            Wire::Failed(wpb::Failure { fault: Some(fault.into()), cost: Some((*cost).into()) })
+        }
     };
     wpb::OutcomeReport {
         attempt: Some(attempt.into()),
@@ -220,7 +227,9 @@ impl TryFrom<wpb::OutcomeReport> for NamedOutcome {
         use wpb::outcome_report::Outcome as Wire;
         let outcome = match present(v.outcome, "outcome")? {
             Wire::Done(r) => Outcome::Done(one(r, "done")?),
-            Wire::Failed(f) => Outcome::Failed(one(f, "failed")?),
+            Wire::Failed(f) => {
+                Outcome::Failed { fault: need(f.fault, "failed.fault")?, cost: need(f.cost, "failed.cost")? }
+            }
         };
         Ok((need(v.attempt, "attempt")?, parsed(&v.job, "job")?, spec_id(&v.spec, "spec")?, outcome))
     }

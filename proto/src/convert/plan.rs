@@ -129,6 +129,7 @@ impl From<&PlanReport> for pb::PlanReport {
         Self {
             decisions: v.decisions.clone(),
             source_frames: v.source_frames,
+            source_bytes: v.source_bytes,
             repeated_frames: v.repeated_frames,
             dropped_frames: v.dropped_frames,
         }
@@ -141,6 +142,7 @@ impl TryFrom<pb::PlanReport> for PlanReport {
         Ok(Self {
             decisions: texts(v.decisions, "decisions")?,
             source_frames: v.source_frames,
+            source_bytes: v.source_bytes,
             repeated_frames: v.repeated_frames,
             dropped_frames: v.dropped_frames,
         })

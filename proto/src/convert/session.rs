@@ -131,14 +131,19 @@ impl TryFrom<pb::Capability> for Capability {
 
 impl From<&AttemptProgress> for pb::AttemptProgress {
     fn from(v: &AttemptProgress) -> Self {
-        Self { attempt: Some(v.attempt.into()), done: v.done, total: v.total }
+        Self { attempt: Some(v.attempt.into()), done: v.done, total: v.total, cost: Some(v.cost.into()) }
     }
 }
 
 impl TryFrom<pb::AttemptProgress> for AttemptProgress {
     type Error = WireError;
     fn try_from(v: pb::AttemptProgress) -> Result<Self, WireError> {
-        Ok(Self { attempt: need(v.attempt, "attempt")?, done: v.done, total: v.total })
+        Ok(Self {
+            attempt: need(v.attempt, "attempt")?,
+            done: v.done,
+            total: v.total,
+            cost: need(v.cost, "cost")?,
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Strategies for session messages, requests, views and records.
 
 use super::values::{
+    cost,
     attempt, capability, fault, job_id, key, name, outcome, sha, spec_id, work_item, worker_id,
 };
 use proptest::collection::{btree_map, vec};
@@ -37,8 +38,8 @@ prop_compose! {
 }
 
 pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
-    let progress = (attempt(), any::<u64>(), any::<u64>())
-        .prop_map(|(attempt, done, total)| AttemptProgress { attempt, done, total });
+    let progress = (attempt(), any::<u64>(), any::<u64>(), cost())
+        .prop_map(|(attempt, done, total, cost)| AttemptProgress { attempt, done, total, cost });
     let file =
         (text(), any::<u64>(), sha()).prop_map(|(name, bytes, sha256)| NamedFile { name, bytes, sha256 });
     prop_oneof![
@@ -197,6 +198,7 @@ prop_compose! {
         (slots_hint, run, version) in any::<(u32, u32, u64)>(),
         (submitted_unix_ms, ended_unix_ms) in any::<(u64, Option<u64>)>(),
         (index, analysis) in (of(object()), of(object())),
+        spent in cost(),
         plan in of((any::<u32>(), object(), any::<u32>(), any::<u64>()).prop_map(
             |(revision, object, chunks, media_ms)| PlanRef { revision, object, chunks, media_ms }
         )),
@@ -207,7 +209,7 @@ prop_compose! {
     ) -> JobRecord {
         JobRecord {
             id, request, slots_hint, submitted_unix_ms, state, run: RunNo(run), version, index, analysis, plan,
-            manifests, ended_unix_ms,
+            manifests, ended_unix_ms, spent,
         }
     }
 }

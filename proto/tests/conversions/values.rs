@@ -292,7 +292,7 @@ prop_compose! {
         audio in vec(audio_rendition(), 0..3),
         chunks in vec((chunk_spec(), any::<u64>(), needs()), 0..3),
         decisions in vec(text(), 0..3),
-        (source_frames, repeated_frames, dropped_frames) in any::<(u64, u64, u64)>(),
+        (source_frames, source_bytes, repeated_frames, dropped_frames) in any::<(u64, u64, u64, u64)>(),
     ) -> Plan {
         Plan {
             revision, parent, source: SourceId(source), zero, timebase, duration, grid, video, audio,
@@ -300,7 +300,7 @@ prop_compose! {
                 .into_iter()
                 .map(|(spec, cost_ms, needs)| PlannedChunk { spec, cost_ms, needs })
                 .collect(),
-            report: PlanReport { decisions, source_frames, repeated_frames, dropped_frames },
+            report: PlanReport { decisions, source_frames, source_bytes, repeated_frames, dropped_frames },
         }
     }
 }
@@ -409,17 +409,25 @@ prop_compose! {
         loudness in of(any::<(i32, i32, i32)>().prop_map(|(a, b, c)| Loudness {
             integrated_lufs_x100: a, range_lu_x100: b, true_peak_dbtp_x100: c,
         })),
-        (wall_ms, cpu_ms, encode_ms, source_bytes) in any::<(u64, u64, u64, u64)>(),
+        cost in cost(),
         encoder in of(encoder()),
         ffmpeg_build in text(),
         notes in vec(text(), 0..3),
     ) -> ChunkReport {
         ChunkReport {
             files, units, configs, loudness,
-            cost: AttemptCost { wall_ms, cpu_ms, encode_ms, source_bytes },
-            encoder, ffmpeg_build, notes,
+            cost, encoder, ffmpeg_build, notes,
         }
     }
+}
+
+pub(crate) fn cost() -> impl Strategy<Value = AttemptCost> {
+    any::<(u64, u64, u64, u64)>().prop_map(|(wall_ms, cpu_ms, encode_ms, source_bytes)| AttemptCost {
+        wall_ms,
+        cpu_ms,
+        encode_ms,
+        source_bytes,
+    })
 }
 
 pub(crate) fn analysis() -> impl Strategy<Value = AnalyseReport> {
@@ -440,13 +448,14 @@ pub(crate) fn fault() -> impl Strategy<Value = Fault> {
 
 pub(crate) fn outcome() -> impl Strategy<Value = Outcome> {
     let body = prop_oneof![
-        Just(ReportBody::Index),
-        analysis().prop_map(ReportBody::Analyse),
+        cost().prop_map(ReportBody::Index),
+        (analysis(), cost()).prop_map(|(report, cost)| ReportBody::Analyse(report, cost)),
         chunk_report().prop_map(ReportBody::Encode),
     ];
     let report = (key(), sha(), any::<u64>(), body)
         .prop_map(|(key, sha256, bytes, body)| Outcome::Done(Report { key, sha256, bytes, body }));
-    prop_oneof![report, fault().prop_map(Outcome::Failed)]
+    let failed = (fault(), cost()).prop_map(|(fault, cost)| Outcome::Failed { fault, cost });
+    prop_oneof![report, failed]
 }
 
 pub(crate) fn spec_id() -> impl Strategy<Value = SpecId> {

@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A child process that makes no progress is killed after this.
 const STALLED_MS: u64 = 9_000;
+/// What an attempt costs from start to end.
+const COST: AttemptCost = AttemptCost { wall_ms: 0, cpu_ms: 3, encode_ms: 0, source_bytes: 1 };
 
 /// What the shell does for an attempt.
 #[derive(Clone, Debug)]
@@ -352,7 +354,8 @@ impl World {
         let Some(work) = self.workers[w].work.get(&attempt).cloned() else { return };
         let life = self.workers[w].life;
         if done < 3 {
-            self.tell_agent(w, AgentEvent::Progress { attempt, done: done * 100, total: 300 });
+            let cost = AttemptCost { cpu_ms: done, ..AttemptCost::default() };
+            self.tell_agent(w, AgentEvent::Progress { attempt, done: done * 100, total: 300, cost });
             return self.after(work.third_ms, What::Work { worker: w, life, attempt, done: done + 1 });
         }
         let name = format!("rung/{attempt}.m4s");
@@ -376,7 +379,7 @@ impl World {
             self.laws.faulted(&work.job, work.spec, attempt);
         }
         let fault = Fault { kind, message: "the model says so".to_owned(), detail: String::new() };
-        self.conclude(w, attempt, AgentEvent::WorkFailed { attempt, fault });
+        self.conclude(w, attempt, AgentEvent::WorkFailed { attempt, fault, cost: COST });
     }
 
     /// An end that the agent must keep until it is settled.
@@ -430,14 +433,14 @@ impl World {
 
 fn report(work: &Work, attempt: AttemptId) -> Report {
     let body = match work.kind {
-        WorkKind::Index => ReportBody::Index,
-        WorkKind::Analyse => ReportBody::Analyse(AnalyseReport::default()),
+        WorkKind::Index => ReportBody::Index(COST),
+        WorkKind::Analyse => ReportBody::Analyse(AnalyseReport::default(), COST),
         WorkKind::Encode => ReportBody::Encode(ChunkReport {
             files: vec![],
             units: vec![],
             configs: vec![],
             loudness: None,
-            cost: AttemptCost::default(),
+            cost: COST,
             encoder: None,
             ffmpeg_build: String::new(),
             notes: vec![],

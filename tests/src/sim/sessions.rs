@@ -122,7 +122,8 @@ impl World {
         if matches!(outcome, Outcome::Done(_)) && self.laws.wrong.contains(&attempt) {
             self.tally.count("outcome: found wrong");
             let message = "a frame is missing".to_owned();
-            return Outcome::Failed(Fault { kind: FaultKind::Output, message, detail: String::new() });
+            let fault = Fault { kind: FaultKind::Output, message, detail: String::new() };
+            return Outcome::Failed { fault, cost: outcome.cost() };
         }
         outcome
     }

@@ -105,7 +105,9 @@ impl Agent {
             AgentEvent::Disconnected => self.lost_connection(&mut fx),
             AgentEvent::Received(message) => self.received(now, message, &mut fx),
             AgentEvent::Tick => self.tick(now, &mut fx),
-            AgentEvent::Progress { attempt, done, total } => self.progressed(attempt, done, total),
+            AgentEvent::Progress { attempt, done, total, cost } => {
+                self.progressed(attempt, done, total, cost);
+            }
             AgentEvent::Made { attempt, files } => self.made(now, attempt, files, &mut fx),
             AgentEvent::Uploaded { attempt, report } => {
                 let uploading = self.attempts.get(attempt).is_some_and(|h| h.phase == Phase::Uploading);
@@ -114,10 +116,10 @@ impl Agent {
                     self.conclude(now, attempt, Box::new(Outcome::Done(*report)), &mut fx);
                 }
             }
-            AgentEvent::WorkFailed { attempt, fault } => {
+            AgentEvent::WorkFailed { attempt, fault, cost } => {
                 if self.attempts.get(attempt).is_some_and(Held::busy) {
                     fx.push(AgentEffect::Discard { attempt });
-                    self.conclude(now, attempt, Box::new(Outcome::Failed(fault)), &mut fx);
+                    self.conclude(now, attempt, Box::new(Outcome::Failed { fault, cost }), &mut fx);
                 }
             }
             AgentEvent::DrainRequested => self.drain_requested(now, &mut fx),

@@ -9,7 +9,7 @@ mod dial;
 use crate::abort::AbortSwitch;
 use crate::config::{Security, WorkerError};
 use crate::scratch::{AttemptDir, Scratch};
-use crate::work::{Made, Shop, Work};
+use crate::work::{Made, Shop, Spent, Work};
 use crate::{metrics, upload};
 use dial::{Connection, Dialer};
 use reelmill_blob::Stores;
@@ -91,6 +91,7 @@ struct Attempt {
     /// Removes the scratch files with the last one that holds it.
     dir: Option<Arc<AttemptDir>>,
     made: Option<Arc<Made>>,
+    spent: Arc<Spent>,
     stop: CancellationToken,
     task: Option<AbortOnDropHandle<()>>,
 }
@@ -192,7 +193,9 @@ impl Driver {
             }
             Event::Connected { .. } | Event::Received { .. } | Event::Ended { .. } => {}
             Event::Progress(attempt, done, total) => {
-                self.tell(AgentEvent::Progress { attempt, done, total }).await;
+                let Some(held) = self.attempts.get(&attempt) else { return };
+                let cost = held.spent.so_far(self.shop.clock.now());
+                self.tell(AgentEvent::Progress { attempt, done, total, cost }).await;
             }
             Event::Worked(attempt, Ok(made)) => {
                 let files = made.files.iter().map(|(file, _)| file.clone()).collect();
@@ -211,7 +214,8 @@ impl Driver {
                 let kind = fault.kind.name();
                 held.span.in_scope(|| tracing::warn!(kind, detail = fault.detail, "failed: {fault}"));
                 metrics::attempt_ended(held.kind, kind);
-                self.tell(AgentEvent::WorkFailed { attempt, fault }).await;
+                let cost = held.spent.so_far(self.shop.clock.now());
+                self.tell(AgentEvent::WorkFailed { attempt, fault, cost }).await;
             }
         }
     }
@@ -288,13 +292,14 @@ impl Driver {
             span: span.clone(),
             dir: None,
             made: None,
+            spent: Arc::new(Spent::new(self.shop.clock.now())),
             stop: CancellationToken::new(),
             task: None,
         };
         let (events, progress) = (self.events.clone(), self.events.clone());
         let dir = self.scratch.attempt(attempt).map(Arc::new);
         held.dir = dir.as_ref().ok().cloned();
-        let (shop, stop) = (self.shop.clone(), held.stop.clone());
+        let (shop, stop, spent) = (self.shop.clone(), held.stop.clone(), Arc::clone(&held.spent));
         let work = async move {
             tracing::info!("started");
             let result = match dir {
@@ -302,7 +307,7 @@ impl Driver {
                     // told again soon: a full queue loses nothing that matters
                     let progress =
                         move |done, total| drop(progress.try_send(Event::Progress(attempt, done, total)));
-                    Work { shop, lease, dir, stop, progress: Box::new(progress) }.perform().await
+                    Work { shop, lease, dir, stop, progress: Box::new(progress), spent }.perform().await
                 }
                 Err(e) => Err(e.into()),
             };

@@ -54,12 +54,13 @@ impl Source {
         &self.reader.reader
     }
 
-    /// Bytes read here for the attempt so far; a local file that ffmpeg reads itself is not among them.
+    /// Bytes of it that were counted for the attempt so far: read or served here, and what a child that has ended read of
+    /// a local file.
     pub fn bytes_read(&self) -> u64 {
         self.reader.read.load(Ordering::Relaxed)
     }
 
-    /// Counts bytes read with [`Source::reader`].
+    /// Counts bytes read with [`Source::reader`], or by a child that opened the file itself.
     pub fn count(&self, bytes: u64) {
         self.reader.count(bytes);
     }

@@ -24,7 +24,7 @@ pub(super) async fn analyse(
         let args = argv::analyse::peak(&served.input, *stream, settings).map_err(|e| fault::of_argv(&e))?;
         let mut watch = Encoding::new(work, source, |_| {});
         let what = format!("measuring the peak of audio stream {stream}");
-        let ran = work.ffmpeg(&what, args, &mut watch).await;
+        let ran = work.ffmpeg(&what, args, Some(source), &mut watch).await;
         source.still_good().await?;
         // a stream that gives no sample has no peak
         peaks.push(argv::analyse::parse_peak(&ran?.stderr).unwrap_or_default());
@@ -51,7 +51,7 @@ async fn join(
         .map_err(|e| fault::of_argv(&e))?;
     let mut watch = Encoding::new(work, source, |_| {});
     let what = format!("looking for a place where ranges of audio stream {} can meet", probe.stream);
-    let ran = work.ffmpeg(&what, args, &mut watch).await;
+    let ran = work.ffmpeg(&what, args, Some(source), &mut watch).await;
     source.still_good().await?;
     ran?;
     let file = work.dir.read(Path::new(NAME))?;
@@ -69,7 +69,7 @@ async fn configs(work: &Work, spec: &AnalyseSpec, source: &Source) -> Result<Vec
     let args = argv::analyse::configs(spec.encode_timebase, &spec.rungs, &outputs)
         .map_err(|e| fault::of_argv(&e))?;
     let mut watch = Encoding::new(work, source, |_| {});
-    work.ffmpeg("encoding a frame at each rung", args, &mut watch).await?;
+    work.ffmpeg("encoding a frame at each rung", args, None, &mut watch).await?;
     let found = names.iter().map(|name| {
         let file = work.dir.read(Path::new(name))?;
         build::avcc(&file).map_err(|e| e.into_fault())

@@ -29,7 +29,6 @@ pub(super) async fn video(
     demuxer: Demuxer,
     chunk: &VideoChunk,
     source: &Source,
-    cost: &mut AttemptCost,
 ) -> Result<(ChunkReport, Files), Fault> {
     let chunk = Arc::new(chunk.clone());
     let mut rungs: Vec<Option<Capped>> = chunk.rungs.iter().map(|_| None).collect();
@@ -38,7 +37,7 @@ pub(super) async fn video(
     let mut report = begin(work, "");
     report.encoder = chunk.rungs.first().and_then(|r| work.proof(r.settings.family));
     for encode in 1..=rate::MOST_ENCODES {
-        let stderr = pictures(work, demuxer, &chunk, &due, source, cost).await?;
+        let stderr = pictures(work, demuxer, &chunk, &due, source).await?;
         report.notes.extend(fault::tail(&stderr).complaints());
         let mut again = Vec::new();
         for (rung, used) in due {
@@ -56,7 +55,7 @@ pub(super) async fn video(
             break;
         }
     }
-    metrics::encoded(chunk.frames.output.len() as u64, cost.encode_ms);
+    metrics::encoded(chunk.frames.output.len() as u64, work.cost().encode_ms);
     let mut files = Vec::new();
     for (capped, spec) in rungs.into_iter().flatten().zip(&chunk.rungs) {
         report.notes.extend(rate::note(&spec.folder, &spec.settings, &capped.encodes));
@@ -92,7 +91,6 @@ async fn pictures(
     chunk: &VideoChunk,
     due: &[(usize, VideoSettings)],
     source: &Source,
-    cost: &mut AttemptCost,
 ) -> Result<String, Fault> {
     let outputs: Vec<String> = due.iter().map(|(rung, _)| work.scratch_path(&file_name(*rung))).collect();
     let served = source.for_ffmpeg(demuxer, work.lease.decoder_threads).await?;
@@ -103,7 +101,7 @@ async fn pictures(
     let tell = |u: Update| (work.progress)((u.frames * every).min(total), total);
     let mut watch = Encoding::new(work, source, tell);
     let what = format!("encoding video chunk {}", chunk.number);
-    run(work, &what, args, &mut watch, source, cost).await
+    run(work, &what, args, &mut watch, source).await
 }
 
 /// Encodes an audio chunk.
@@ -112,7 +110,6 @@ pub(super) async fn audio(
     demuxer: Demuxer,
     chunk: &AudioChunk,
     source: &Source,
-    cost: &mut AttemptCost,
 ) -> Result<(ChunkReport, Files), Fault> {
     let name = "audio.mp4".to_owned();
     let served = source.for_ffmpeg(demuxer, work.lease.decoder_threads).await?;
@@ -127,7 +124,7 @@ pub(super) async fn audio(
     };
     let mut watch = Encoding::new(work, source, tell);
     let what = format!("encoding audio chunk {}", chunk.number);
-    let stderr = run(work, &what, args, &mut watch, source, cost).await?;
+    let stderr = run(work, &what, args, &mut watch, source).await?;
 
     let mut report = begin(work, &stderr);
     report.loudness = chunk.measure_loudness.then(|| argv::audio::parse_loudness(&stderr)).flatten();
@@ -137,7 +134,7 @@ pub(super) async fn audio(
     Ok((report, files))
 }
 
-/// Runs ffmpeg and adds up what it cost. A source that broke underneath it is the better explanation of a failure,
+/// Runs ffmpeg. A source that broke underneath it is the better explanation of a failure,
 /// and makes a success worthless.
 async fn run(
     work: &Work,
@@ -145,18 +142,12 @@ async fn run(
     args: Vec<String>,
     watch: &mut Encoding<'_>,
     source: &Source,
-    cost: &mut AttemptCost,
 ) -> Result<String, Fault> {
-    let ran = work.ffmpeg(what, args, watch).await;
+    let ran = work.ffmpeg(what, args, Some(source), watch).await;
     if !work.stop.is_cancelled() {
         source.still_good().await?;
     }
     let ran = ran?;
-    cost.cpu_ms += ran.cost.cpu_ms;
-    cost.encode_ms += ran.wall_ms;
-    let local = source.reader().local_path().map_or(0, |_| ran.cost.read_bytes);
-    cost.source_bytes += local;
-    metrics::source_bytes(local);
     match out_of_room(what, &fault::tail(&ran.stderr)) {
         Some(full) => Err(full),
         None => Ok(ran.stderr),

@@ -1,6 +1,7 @@
 //! One run of ffmpeg or ffprobe for an attempt: arguments in, what it said and cost out.
 
 use super::Work;
+use super::spent::Metered;
 use crate::fault;
 use crate::process::{self, Cost, Finished, Launch, Watch};
 use crate::source::Source;
@@ -51,22 +52,25 @@ impl Watch for Encoding<'_> {
 }
 
 impl Work {
-    /// Runs ffmpeg with `args`; `what` names the run for a person.
+    /// Runs ffmpeg with `args`; `what` names the run for a person, `source` is what it reads.
     pub(super) async fn ffmpeg(
         &self,
         what: &str,
         args: Vec<String>,
+        source: Option<&Source>,
         watch: &mut dyn Watch,
     ) -> Result<Finished, Fault> {
-        self.child(&self.shop.tools.ffmpeg, what, args, watch).await.map_err(|e| fault::of_child(what, &e))
+        let ffmpeg = &self.shop.tools.ffmpeg;
+        self.child(ffmpeg, what, args, source, watch).await.map_err(|e| fault::of_child(what, &e))
     }
 
-    /// Runs one of the programs.
+    /// Runs one of the programs, and adds up what it cost, whatever came of it.
     pub(super) async fn child(
         &self,
         program: &Path,
         what: &str,
         args: Vec<String>,
+        source: Option<&Source>,
         watch: &mut dyn Watch,
     ) -> Result<Finished, process::ChildError> {
         tracing::debug!(program = %program.display(), what, "starting");
@@ -76,6 +80,12 @@ impl Work {
             dir: self.dir.path().to_owned(),
             limits: self.limits(),
         };
-        process::run(&launch, watch, &self.stop).await
+        let opened = source.filter(|source| source.reader().local_path().is_some());
+        let mut metered = Metered { watch, spent: &self.spent, opens_source: opened.is_some() };
+        let began = self.shop.clock.now();
+        let ran = process::run(&launch, &mut metered, &self.stop).await;
+        let cost = ran.as_ref().map_or_else(|e| e.cost, |finished| finished.cost);
+        self.spent.ended(cost, self.shop.clock.now().since(began), opened);
+        ran
     }
 }

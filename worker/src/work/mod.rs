@@ -7,6 +7,9 @@ mod analyse;
 mod encode;
 mod ffmpeg;
 mod index;
+mod spent;
+
+pub use spent::Spent;
 
 use crate::clock::Clock;
 use crate::scratch::AttemptDir;
@@ -88,6 +91,8 @@ pub struct Work {
     pub stop: CancellationToken,
     /// Hears how far it is.
     pub progress: Box<Progress>,
+    /// What it uses up; read by others while it goes on.
+    pub spent: Arc<Spent>,
 }
 
 /// What an attempt made: files in scratch, and the report's object.
@@ -106,33 +111,25 @@ pub struct Made {
 impl Work {
     /// Does the work.
     pub async fn perform(self) -> Result<Made, Fault> {
-        let began = self.shop.clock.now();
-        let mut cost = AttemptCost::default();
         let source = self.shop.sources.open(&self.lease.source).await?;
+        self.spent.reads(&source);
         let (body, object, files) = match &self.lease.item {
             WorkItem::Index(_) => {
                 let index = index::index(&self, &source).await?;
-                (ReportBody::Index, reelmill_proto::stored::encode_index(&index), Vec::new())
+                let object = reelmill_proto::stored::encode_index(&index);
+                (ReportBody::Index(self.cost()), object, Vec::new())
             }
             WorkItem::Analyse(spec) => {
                 let report = analyse::analyse(&self, spec, &source).await?;
                 let object = reelmill_proto::stored::encode_analysis(&report);
-                (ReportBody::Analyse(report), object, Vec::new())
+                (ReportBody::Analyse(report, self.cost()), object, Vec::new())
             }
             WorkItem::Encode(spec) => {
-                let made = match &spec.media {
-                    ChunkMedia::Video(chunk) => {
-                        encode::video(&self, spec.demuxer, chunk, &source, &mut cost).await?
-                    }
-                    ChunkMedia::Audio(chunk) => {
-                        encode::audio(&self, spec.demuxer, chunk, &source, &mut cost).await?
-                    }
+                let (mut report, files) = match &spec.media {
+                    ChunkMedia::Video(chunk) => encode::video(&self, spec.demuxer, chunk, &source).await?,
+                    ChunkMedia::Audio(chunk) => encode::audio(&self, spec.demuxer, chunk, &source).await?,
                 };
-                // what was read here, or served to ffmpeg; a local file that it read itself was counted run by run
-                cost.source_bytes += source.bytes_read();
-                cost.wall_ms = self.shop.clock.now().since(began);
-                let (mut report, files) = made;
-                report.cost = cost;
+                report.cost = self.cost();
                 let object = reelmill_proto::stored::encode_chunk_report(&report);
                 (ReportBody::Encode(report), object, files)
             }
@@ -140,6 +137,11 @@ impl Work {
         let (key, object) = (report_key(self.lease.spec, self.lease.attempt), Bytes::from(object));
         let report = Report { key, sha256: Sha256::of(&object), bytes: object.len() as u64, body };
         Ok(Made { item: self.lease.item, files, object, report })
+    }
+
+    /// What it used up so far.
+    fn cost(&self) -> AttemptCost {
+        self.spent.so_far(self.shop.clock.now())
     }
 
     /// What every child of this attempt may use up.

@@ -141,13 +141,13 @@ pub(crate) fn whole_sound(index: &SourceIndex) -> WorkItem {
 pub(crate) fn done(outcome: Outcome) -> Report {
     match outcome {
         Outcome::Done(report) => report,
-        Outcome::Failed(fault) => panic!("{:?}: {fault}\n{}", fault.kind, fault.detail),
+        Outcome::Failed { fault, .. } => panic!("{:?}: {fault}\n{}", fault.kind, fault.detail),
     }
 }
 
 pub(crate) fn failed(outcome: Outcome) -> Fault {
     match outcome {
-        Outcome::Failed(fault) => fault,
+        Outcome::Failed { fault, .. } => fault,
         Outcome::Done(report) => panic!("{:?} was accepted", report.key),
     }
 }

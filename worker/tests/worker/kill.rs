@@ -69,7 +69,7 @@ async fn killed_at_every_effect_nothing_is_lost() {
             Some(Outcome::Done(report)) => {
                 told.insert(report.sha256);
             }
-            Some(Outcome::Failed(fault)) => panic!("{switch}: {fault}"),
+            Some(Outcome::Failed { fault, .. }) => panic!("{switch}: {fault}"),
             None => untold += 1,
         }
         if survived.is_some() {

@@ -3,7 +3,7 @@
 use super::rig::*;
 use crate::*;
 use reelmill_common::job::{FailReason, JobState};
-use reelmill_common::outcome::{FaultKind, Verdict};
+use reelmill_common::outcome::{AttemptCost, FaultKind, Verdict};
 use reelmill_common::session::{FromWorker, ToWorker};
 use reelmill_common::{AttemptId, FencingTerm};
 
@@ -97,6 +97,33 @@ fn a_source_fault_fails_the_job_at_once_and_an_abandoned_attempt_costs_nothing()
     rig.ends(&again, fault(FaultKind::Source));
     assert!(matches!(rig.state("j"), JobState::Failed(FailReason { kind: FaultKind::Source, .. })));
     assert!(rig.was_revoked(leases[1].attempt), "nobody works for it any more");
+}
+
+#[test]
+fn what_attempts_used_up_is_written_down_once_and_that_of_chunks_in_their_reports() {
+    let mut rig = Rig::new();
+    let (w, leases) = rig.running();
+    let sum = |costs: &[AttemptCost]| costs.iter().copied().sum::<AttemptCost>();
+    assert_eq!(rig.record("j").spent, COST, "the index");
+    for _ in 0..2 {
+        rig.ends(&leases[0], fault(FaultKind::Encoder));
+        assert_eq!(rig.record("j").spent, sum(&[COST; 2]), "one that failed, however often it says so");
+    }
+    rig.beat(w, &[leases[1].attempt]);
+    let reborn = rig.hello("w", "b2", 2);
+    let w = rig.connect(reborn);
+    assert_eq!(rig.record("j").spent, sum(&[COST, COST, HEARD]), "one that vanished, as far as was heard");
+    rig.ask(w, 2);
+    rig.tick(400_000); // past any suspension
+    rig.beat(w, &[]);
+    while rig.machine.commits(&job("j")).count() < 3 {
+        rig.ask(w, 2);
+        let leases = rig.leases();
+        assert!(!leases.is_empty());
+        leases.iter().for_each(|lease| rig.wins(lease));
+    }
+    rig.publish();
+    assert_eq!(rig.record("j").spent, sum(&[COST, COST, HEARD]), "what is in the package tells its own cost");
 }
 
 #[test]

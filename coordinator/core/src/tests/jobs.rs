@@ -208,8 +208,12 @@ fn progress_versions_and_estimates_are_told() {
     assert_eq!((before.progress.chunks_done, before.progress.chunks_total), (0, 2));
     assert_eq!((before.progress.work_total_ms, before.progress.eta_ms), (1_400, None));
     rig.now = Millis(rig.now.0 + 450);
-    let running =
-        vec![reelmill_common::session::AttemptProgress { attempt: leases[0].attempt, done: 5, total: 10 }];
+    let running = vec![reelmill_common::session::AttemptProgress {
+        attempt: leases[0].attempt,
+        done: 5,
+        total: 10,
+        cost: Default::default(),
+    }];
     rig.said(w, reelmill_common::session::FromWorker::Heartbeat { sequence: 1, running });
     let half = view(&rig);
     assert_eq!(

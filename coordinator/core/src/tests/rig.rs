@@ -30,6 +30,10 @@ pub(super) struct Rig {
     pub(super) config: CoordinatorConfig,
 }
 
+/// What every attempt costs, and what its heartbeats tell of it.
+pub(super) const COST: AttemptCost = AttemptCost { wall_ms: 50, cpu_ms: 40, encode_ms: 30, source_bytes: 20 };
+pub(super) const HEARD: AttemptCost = AttemptCost { wall_ms: 5, cpu_ms: 4, encode_ms: 3, source_bytes: 2 };
+
 pub(super) fn job(name: &str) -> JobId {
     JobId::parse(name).expect("job")
 }
@@ -47,7 +51,8 @@ pub(super) fn object() -> ObjectRef {
 }
 
 pub(super) fn fault(kind: FaultKind) -> Outcome {
-    Outcome::Failed(Fault { kind, message: "it broke".to_owned(), detail: String::new() })
+    let fault = Fault { kind, message: "it broke".to_owned(), detail: String::new() };
+    Outcome::Failed { fault, cost: COST }
 }
 
 impl Rig {
@@ -231,7 +236,8 @@ impl Rig {
     }
 
     pub(super) fn beat(&mut self, session: SessionId, named: &[AttemptId]) {
-        let running = named.iter().map(|a| AttemptProgress { attempt: *a, done: 0, total: 10 }).collect();
+        let running =
+            named.iter().map(|a| AttemptProgress { attempt: *a, done: 0, total: 10, cost: HEARD }).collect();
         self.said(session, FromWorker::Heartbeat { sequence: 1, running });
     }
 
@@ -266,14 +272,14 @@ impl Rig {
 
     pub(super) fn report(&self, order: &LeaseOrder) -> Outcome {
         let body = match order.kind {
-            WorkKind::Index => ReportBody::Index,
-            WorkKind::Analyse => ReportBody::Analyse(Default::default()),
+            WorkKind::Index => ReportBody::Index(COST),
+            WorkKind::Analyse => ReportBody::Analyse(Default::default(), COST),
             WorkKind::Encode => ReportBody::Encode(ChunkReport {
                 files: vec![],
                 units: vec![],
                 configs: vec![],
                 loudness: None,
-                cost: AttemptCost::default(),
+                cost: COST,
                 encoder: None,
                 ffmpeg_build: String::new(),
                 notes: vec![],

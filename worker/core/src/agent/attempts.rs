@@ -2,7 +2,7 @@
 //!
 //! Pure bookkeeping: it says nothing to anybody. What is said about a phase is decided in [`super`].
 
-use reelmill_common::outcome::Outcome;
+use reelmill_common::outcome::{AttemptCost, Outcome};
 use reelmill_common::session::{AttemptProgress, Lease, NamedFile};
 use reelmill_common::{AttemptId, JobId, Millis, SpecId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +36,7 @@ pub(super) struct Held {
     pub(super) renewed: Millis,
     pub(super) done: u64,
     pub(super) total: u64,
+    pub(super) cost: AttemptCost,
 }
 
 /// All attempts held, and those forgotten lately.
@@ -77,7 +78,8 @@ impl Attempts {
     pub(super) fn accept(&mut self, lease: Box<Lease>, renewed: Millis) {
         let (attempt, job, spec, alone) = (lease.attempt, lease.job.clone(), lease.spec, lease.alone);
         let phase = Phase::Waiting(lease);
-        self.held.insert(attempt, Held { job, spec, alone, phase, renewed, done: 0, total: 0 });
+        let cost = AttemptCost::default();
+        self.held.insert(attempt, Held { job, spec, alone, phase, renewed, done: 0, total: 0, cost });
         self.queue.push(attempt);
     }
 
@@ -146,7 +148,7 @@ impl Attempts {
     pub(super) fn running(&self) -> Vec<AttemptProgress> {
         self.iter()
             .filter(|(_, h)| !matches!(h.phase, Phase::Ended { .. }))
-            .map(|(attempt, h)| AttemptProgress { attempt, done: h.done, total: h.total })
+            .map(|(attempt, h)| AttemptProgress { attempt, done: h.done, total: h.total, cost: h.cost })
             .collect()
     }
 }

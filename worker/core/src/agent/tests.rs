@@ -3,13 +3,14 @@
 use super::*;
 use proptest::prelude::*;
 use reelmill_common::capability::Capability;
-use reelmill_common::outcome::{Fault, FaultKind, Report, ReportBody};
+use reelmill_common::outcome::{AttemptCost, Fault, FaultKind, Report, ReportBody};
 use reelmill_common::session::{FromWorker, Lease, NamedFile, ReadGrant, Termed, ToWorker, WriteGrant};
 use reelmill_common::spec::{IndexSpec, WorkItem};
 use reelmill_common::{BootId, JobId, ObjectKey, Sha256, WorkerId};
 
 const TTL: u64 = 15_000;
 const BEAT: u64 = 5_000;
+const COST: AttemptCost = AttemptCost { wall_ms: 9, cpu_ms: 7, encode_ms: 8, source_bytes: 600 };
 
 fn agent(slots: u32) -> Agent {
     let worker = WorkerId::parse("w1").unwrap();
@@ -64,7 +65,12 @@ fn settled(attempt: AttemptId) -> AgentEvent {
 
 fn report() -> Box<Report> {
     let key = ObjectKey::parse("reports/x.pb").unwrap();
-    Box::new(Report { key, sha256: Sha256::of(b"r"), bytes: 1, body: ReportBody::Index })
+    Box::new(Report {
+        key,
+        sha256: Sha256::of(b"r"),
+        bytes: 1,
+        body: ReportBody::Index(AttemptCost::default()),
+    })
 }
 
 fn fault() -> Fault {
@@ -89,7 +95,7 @@ fn says(fx: &[AgentEffect]) -> Vec<String> {
             }
             AgentEffect::Send(FromWorker::Outcome { attempt, outcome, .. }) => match &**outcome {
                 Outcome::Done(_) => format!("done {attempt}"),
-                Outcome::Failed(f) => format!("{} {attempt}", f.kind.name()),
+                Outcome::Failed { fault: f, .. } => format!("{} {attempt}", f.kind.name()),
             },
             AgentEffect::Send(FromWorker::Draining) => "draining".to_owned(),
             AgentEffect::Start(l) => format!("start {}", l.attempt),
@@ -138,7 +144,7 @@ fn an_attempt_from_lease_to_settled() {
     let mut b = Bench::joined(1);
     let a = id(1, 7);
     b.expect(give(a), &["start 1-7"]);
-    b.expect(AgentEvent::Progress { attempt: a, done: 3, total: 10 }, &[]);
+    b.expect(AgentEvent::Progress { attempt: a, done: 3, total: 10, cost: COST }, &[]);
     b.later(BEAT).expect(AgentEvent::Tick, &["beat 1 [1-7 3/10]"]);
     b.expect(from(1, ToWorker::HeartbeatAck { sequence: 1 }), &[]);
     b.expect(Bench::made(a), &["grant 1-7 1?", "want 1"]);
@@ -158,7 +164,7 @@ fn what_is_not_answered_is_said_again_with_the_heartbeat() {
     b.expect(give(a), &["start 1-1", "want 1"]);
     b.expect(give(c), &["start 1-2"]);
     b.expect(
-        AgentEvent::WorkFailed { attempt: a, fault: fault() },
+        AgentEvent::WorkFailed { attempt: a, fault: fault(), cost: COST },
         &["discard 1-1", "encoder 1-1", "want 1"],
     );
     b.expect(Bench::made(c), &["grant 1-2 1?", "want 2"]);
@@ -174,7 +180,7 @@ fn outcomes_and_work_survive_a_lost_connection_and_a_new_leader() {
     b.expect(give(a), &["start 1-1", "want 1"]);
     b.expect(give(c), &["start 1-2"]);
     b.expect(AgentEvent::Disconnected, &["reconnect"]);
-    b.expect(AgentEvent::WorkFailed { attempt: a, fault: fault() }, &["discard 1-1"]);
+    b.expect(AgentEvent::WorkFailed { attempt: a, fault: fault(), cost: COST }, &["discard 1-1"]);
     b.later(10 * TTL).expect(Bench::made(c), &[]);
     b.expect(AgentEvent::Connected, &["hello 1 running 1 unsettled"]);
     b.expect(welcome(2), &["grant 1-2 1?", "want 2"]);
@@ -252,7 +258,7 @@ fn a_refusal_or_a_revocation_ends_the_attempt_for_good() {
     for late in [Bench::made(c), AgentEvent::Uploaded { attempt: c, report: report() }] {
         b.expect(late, &[]);
     }
-    b.expect(AgentEvent::WorkFailed { attempt: c, fault: fault() }, &[]);
+    b.expect(AgentEvent::WorkFailed { attempt: c, fault: fault(), cost: COST }, &[]);
 }
 
 #[test]
@@ -261,7 +267,7 @@ fn a_refusal_does_not_forget_an_outcome() {
     let a = id(1, 1);
     b.expect(give(a), &["start 1-1"]);
     b.expect(
-        AgentEvent::WorkFailed { attempt: a, fault: fault() },
+        AgentEvent::WorkFailed { attempt: a, fault: fault(), cost: COST },
         &["discard 1-1", "encoder 1-1", "want 1"],
     );
     b.expect(granted(a, false), &[]);
@@ -287,11 +293,11 @@ fn alone_means_alone() {
     b.expect(from(1, ToWorker::Lease(lease(id(1, 2), true))), &[]);
     b.expect(give(id(1, 3)), &[]);
     b.expect(
-        AgentEvent::WorkFailed { attempt: id(1, 1), fault: fault() },
+        AgentEvent::WorkFailed { attempt: id(1, 1), fault: fault(), cost: COST },
         &["discard 1-1", "encoder 1-1", "start 1-2"],
     );
     b.expect(
-        AgentEvent::WorkFailed { attempt: id(1, 2), fault: fault() },
+        AgentEvent::WorkFailed { attempt: id(1, 2), fault: fault(), cost: COST },
         &["discard 1-2", "encoder 1-2", "start 1-3", "want 1"],
     );
 }
@@ -302,11 +308,14 @@ fn unsettled_outcomes_are_bounded_by_taking_no_more() {
     b.agent.config.max_unsettled = 2;
     b.expect(give(id(1, 1)), &["start 1-1"]);
     b.expect(
-        AgentEvent::WorkFailed { attempt: id(1, 1), fault: fault() },
+        AgentEvent::WorkFailed { attempt: id(1, 1), fault: fault(), cost: COST },
         &["discard 1-1", "encoder 1-1", "want 1"],
     );
     b.expect(give(id(1, 2)), &["start 1-2"]);
-    b.expect(AgentEvent::WorkFailed { attempt: id(1, 2), fault: fault() }, &["discard 1-2", "encoder 1-2"]);
+    b.expect(
+        AgentEvent::WorkFailed { attempt: id(1, 2), fault: fault(), cost: COST },
+        &["discard 1-2", "encoder 1-2"],
+    );
     b.expect(settled(id(1, 1)), &["want 1"]);
 }
 
@@ -382,7 +391,7 @@ fn any_event() -> impl Strategy<Value = (u64, AgentEvent)> {
         1 => attempt.clone().prop_map(|attempt| from(attempt.term.0, ToWorker::Revoke { attempt })),
         3 => attempt.clone().prop_map(Bench::made),
         2 => attempt.clone().prop_map(|attempt| AgentEvent::Uploaded { attempt, report: report() }),
-        1 => attempt.prop_map(|attempt| AgentEvent::WorkFailed { attempt, fault: fault() }),
+        1 => attempt.prop_map(|attempt| AgentEvent::WorkFailed { attempt, fault: fault(), cost: COST }),
     ];
     (0u64..4_000, event)
 }

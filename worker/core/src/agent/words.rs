@@ -1,7 +1,7 @@
 //! What goes into the agent and what comes out: configuration, events, effects, and the bugs it can be given.
 
 use reelmill_common::capability::Capability;
-use reelmill_common::outcome::{Fault, Report};
+use reelmill_common::outcome::{AttemptCost, Fault, Report};
 use reelmill_common::session::{FromWorker, Lease, NamedFile, Termed, ToWorker};
 use reelmill_common::{AttemptId, BootId, WorkerId};
 
@@ -48,6 +48,8 @@ pub enum AgentEvent {
         done: u64,
         /// Of how many.
         total: u64,
+        /// What the attempt used up so far.
+        cost: AttemptCost,
     },
     /// The work is done and verified; its files lie in scratch, hashed. Index and Analyse items have no files.
     Made {
@@ -69,6 +71,8 @@ pub enum AgentEvent {
         attempt: AttemptId,
         /// Why.
         fault: Fault,
+        /// What the attempt used up.
+        cost: AttemptCost,
     },
     /// The operator wants the worker to leave: first finish what runs; asked again, hand everything back; asked a
     /// third time, leave at once.

@@ -5,7 +5,7 @@ use super::words::AgentEffect;
 #[cfg(feature = "sabotage")]
 use super::words::Sabotage;
 use super::{Agent, Leaving};
-use reelmill_common::outcome::{Fault, FaultKind, Outcome};
+use reelmill_common::outcome::{AttemptCost, Fault, FaultKind, Outcome};
 use reelmill_common::session::{FromWorker, Lease, NamedFile};
 use reelmill_common::{AttemptId, Millis};
 
@@ -54,10 +54,11 @@ impl Agent {
         }
     }
 
-    pub(super) fn progressed(&mut self, attempt: AttemptId, done: u64, total: u64) {
+    pub(super) fn progressed(&mut self, attempt: AttemptId, done: u64, total: u64, cost: AttemptCost) {
         if let Some(held) = self.attempts.get_mut(attempt) {
             held.total = total;
             held.done = held.done.max(done).min(total);
+            held.cost = cost;
         }
     }
 
@@ -179,6 +180,7 @@ impl Agent {
     /// Stops an attempt and says so: the coordinator need not wait for its lease to end.
     pub(super) fn hand_back(&mut self, now: Millis, attempt: AttemptId, fx: &mut Vec<AgentEffect>) {
         let Some(held) = self.attempts.get(attempt) else { return };
+        let cost = held.cost;
         if held.busy() {
             fx.push(AgentEffect::Abort { attempt });
         }
@@ -187,7 +189,7 @@ impl Agent {
             message: format!("worker {} handed the attempt back: it is leaving or full", self.config.worker),
             detail: String::new(),
         };
-        self.conclude(now, attempt, Box::new(Outcome::Failed(fault)), fx);
+        self.conclude(now, attempt, Box::new(Outcome::Failed { fault, cost }), fx);
     }
 
     pub(super) fn leave_if_done(&mut self, now: Millis, fx: &mut Vec<AgentEffect>) {
