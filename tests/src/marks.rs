@@ -51,11 +51,12 @@ fn cell(counter: u32, column: usize, row: usize) -> [u8; 3] {
 pub fn draw(counter: u32, width: usize, height: usize, out: &mut Vec<u8>) {
     for plane in 0..3 {
         let (w, h) = if plane == 0 { (width, height) } else { (width / 2, height / 2) };
+        // the lines of a row of cells are alike
+        let lines: Vec<Vec<u8>> = (0..CELLS)
+            .map(|row| (0..w).map(|x| cell(counter, x * CELLS / w, row)[plane]).collect())
+            .collect();
         for y in 0..h {
-            let row = y * CELLS / h;
-            for x in 0..w {
-                out.push(cell(counter, x * CELLS / w, row)[plane]);
-            }
+            out.extend_from_slice(&lines[y * CELLS / h]);
         }
     }
 }

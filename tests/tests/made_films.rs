@@ -10,8 +10,10 @@ use reelmill_tests::package::Package;
 use reelmill_tests::reelmill;
 use std::path::Path;
 
+/// Three segments a film.
+const SEGMENT: &str = "2s";
 /// Chunks of one segment, of two, and one chunk for the whole film.
-const CHUNKS: [&str; 3] = ["4s", "8s", "600s"];
+const CHUNKS: [&str; 3] = ["2s", "4s", "600s"];
 
 fn main() {
     let mut trials: Vec<_> = FILMS.iter().map(|film| Trial::test(film.name, || stands(film))).collect();
@@ -24,15 +26,16 @@ fn stands(film: &Film) -> Result<(), Failed> {
     let made = film.make(dir.path()).map_err(|e| format!("{e:#}"))?;
     let mut cuts = Vec::new();
     for chunk in CHUNKS {
-        cuts.push((chunk, transcoded(&made, dir.path(), &["--chunk", chunk])?));
+        cuts.push((chunk, transcoded(&made, dir.path(), &["--chunk", chunk, "--segment", SEGMENT])?));
     }
     alike(&cuts)
 }
 
 /// A film so cheap to look at that its sound would hold up the job: cut into ranges where the option allows it, and
-/// nobody can tell it from the package.
+/// nobody can tell it from the package. A range has 44 s in front of it that are encoded for nothing.
 fn sound_in_ranges() -> Result<(), Failed> {
-    let film = Film { name: "slow", rate: Rate::Constant(5, 1), frames: 550, gop: 20, ..PLAIN };
+    let size = (426, 240);
+    let film = Film { name: "slow", size, rate: Rate::Constant(5, 1), frames: 480, gop: 20, ..PLAIN };
     let dir = tempfile::tempdir()?;
     let made = film.make(dir.path()).map_err(|e| format!("{e:#}"))?;
     let mut cuts = Vec::new();
