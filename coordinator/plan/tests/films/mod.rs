@@ -187,6 +187,27 @@ pub(crate) fn slow_motion() -> SourceIndex {
     index(Some(video), Vec::new())
 }
 
+/// HDR10: PQ in BT.2020, mastered for 1,000 cd/m² and never brighter than 600.
+pub(crate) fn hdr10_pq() -> SourceIndex {
+    let mut video = video(3840, 2160, 24_000, 1001, 480);
+    video.codec = "hevc".to_owned();
+    video.bit_depth = Some(10);
+    video.colour =
+        Colour { primaries: Some(9), transfer: Some(16), matrix: Some(9), full_range: Some(false) };
+    video.light = Light { max_content: Some(600), mastering_peak: Some(1_000) };
+    index(Some(video), vec![audio(1, 2, 48_000, 960_960)])
+}
+
+/// HLG at 50 fps, as broadcasters send it: it says nothing of its light, and its peak is the display's.
+pub(crate) fn hlg_50() -> SourceIndex {
+    let mut video = video(1920, 1080, 12_800, 256, 1000);
+    video.codec = "hevc".to_owned();
+    video.bit_depth = Some(10);
+    video.colour =
+        Colour { primaries: Some(9), transfer: Some(18), matrix: Some(9), full_range: Some(false) };
+    index(Some(video), vec![audio(1, 2, 48_000, 960_000)])
+}
+
 /// One picture under a minute of sound.
 pub(crate) fn still_with_sound() -> SourceIndex {
     let frames = TickSeq::from_sorted(vec![0]);
@@ -206,6 +227,8 @@ pub(crate) fn all() -> Vec<(&'static str, SourceIndex)> {
         ("phone_portrait", phone_portrait()),
         ("matroska_ms", matroska_ms()),
         ("slow_motion", slow_motion()),
+        ("hdr10_pq", hdr10_pq()),
+        ("hlg_50", hlg_50()),
         ("still_with_sound", still_with_sound()),
     ]
 }
