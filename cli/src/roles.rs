@@ -5,7 +5,9 @@ use crate::exit::{CommandResult, Exit, Failure};
 use crate::signals::{self, Signals};
 use reelmill_common::ids::WorkerId;
 use reelmill_coordinator::state::StateErrorKind;
-use reelmill_coordinator::{CoordinatorConfig, CoordinatorError, CoordinatorErrorKind, Running};
+use reelmill_coordinator::{
+    CoordinatorConfig, CoordinatorError, CoordinatorErrorKind, Running, StateLocation,
+};
 use reelmill_worker::{Stop, WorkerConfig, WorkerError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -103,25 +105,25 @@ impl Local {
         slots: u32,
     ) -> Result<Self, Failure> {
         let (shutdown, stop) = (CancellationToken::new(), Stop::default());
-        let coordinator =
-            reelmill_coordinator::start(config, shutdown.clone()).await.map_err(coordinator_failure)?;
-        let opening = CancellationToken::new();
-        let mut local = Self { coordinator, opening, shutdown, worker: None, stop };
-        if slots > 0 {
-            let config = WorkerConfig {
         let boot = reelmill_worker::boot_id();
         let mut config = config;
         // the embedded store is locked by this process: whoever leads next finds the worker dead with it
         if slots > 0 && matches!(config.state, StateLocation::Embedded) {
             config.machine.own_worker = Some(boot.clone());
         }
+        let coordinator =
+            reelmill_coordinator::start(config, shutdown.clone()).await.map_err(coordinator_failure)?;
+        let opening = CancellationToken::new();
+        let mut local = Self { coordinator, opening, shutdown, worker: None, stop };
+        if slots > 0 {
+            let config = WorkerConfig {
+                boot: Some(boot),
                 slots: Some(slots),
                 cache: cache_dir(),
                 ..WorkerConfig::new(local_worker_id(), vec![local.address()], scratch)
             };
             match reelmill_worker::Worker::build(config).await {
                 Ok(app) => {
-                boot: Some(boot),
                     let (opening, stop) = (local.opening.clone(), local.stop.clone());
                     local.worker = Some(tokio::spawn(async move {
                         tokio::select! {

@@ -54,6 +54,15 @@ pub struct JobRecord {
     pub spent: AttemptCost,
 }
 
+/// What is left of a job that was published long ago: an object in its private area, instead of `jobs/<id>`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ArchiveRecord {
+    /// The job as it was; Published.
+    pub job: JobRecord,
+    /// Wall clock when it was archived, milliseconds since the Unix epoch: shown, never decided with.
+    pub archived_unix_ms: u64,
+}
+
 /// The current plan of a job.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PlanRef {
@@ -136,10 +145,6 @@ pub struct LeaderRecord {
     pub address: String,
 }
 
-/// The key families of the state store; keys are built and parsed here only.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum StateKey {
-    /// `leader`
 /// `outside`: a worker that does not share the leader's process was given work, and may outlive that process. Absent: no
 /// worker can have outlived an earlier leader.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -148,15 +153,19 @@ pub struct OutsideRecord {
     pub term: FencingTerm,
 }
 
+/// The key families of the state store; keys are built and parsed here only.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum StateKey {
+    /// `leader`
     Leader,
     /// `term`: the embedded store's counter.
     Term,
+    /// `outside`
+    Outside,
     /// `jobs/<id>`
     Job(JobId),
     /// `commits/<id>/<spec>`
     Commit(JobId, SpecId),
-    /// `outside`
-    Outside,
     /// `faults/<id>/<spec>`
     Fault(JobId, SpecId),
     /// `idem/<tenant>/<key>`
@@ -173,11 +182,11 @@ impl StateKey {
         match self {
             Self::Leader => "leader".to_owned(),
             Self::Term => "term".to_owned(),
+            Self::Outside => "outside".to_owned(),
             Self::Job(j) => format!("jobs/{j}"),
             Self::Commit(j, s) => format!("commits/{j}/{s}"),
             Self::Fault(j, s) => format!("faults/{j}/{s}"),
             Self::Idempotency(t, k) => format!("idem/{t}/{k}"),
-            Self::Outside => "outside".to_owned(),
             Self::Outbox(j) => format!("outbox/{j}"),
             Self::Upload(j) => format!("uploads/{j}"),
         }
@@ -194,11 +203,11 @@ impl StateKey {
         Some(match (family, a, b) {
             ("leader", None, None) => Self::Leader,
             ("term", None, None) => Self::Term,
+            ("outside", None, None) => Self::Outside,
             ("jobs", Some(j), None) => Self::Job(JobId::parse(j).ok()?),
             ("commits", Some(j), Some(s)) => Self::Commit(JobId::parse(j).ok()?, spec(s)?),
             ("faults", Some(j), Some(s)) => Self::Fault(JobId::parse(j).ok()?, spec(s)?),
             ("idem", Some(t), Some(k)) => {
-            ("outside", None, None) => Self::Outside,
                 Self::Idempotency(TenantId::parse(t).ok()?, IdempotencyKey::parse(k).ok()?)
             }
             ("outbox", Some(j), None) => Self::Outbox(JobId::parse(j).ok()?),
@@ -219,11 +228,11 @@ mod tests {
         for key in [
             StateKey::Leader,
             StateKey::Term,
+            StateKey::Outside,
             StateKey::Job(job.clone()),
             StateKey::Commit(job.clone(), spec),
             StateKey::Fault(job.clone(), spec),
             StateKey::Idempotency(TenantId::local(), IdempotencyKey::parse("k").expect("key")),
-            StateKey::Outside,
             StateKey::Outbox(job.clone()),
             StateKey::Upload(job),
         ] {

@@ -4,14 +4,14 @@
 //! storage when they are needed and kept while they are used; nothing here is a source of truth.
 
 use crate::places::{JobPlace, Places};
-use reelmill_blob::{BlobError, BlobErrorKind};
+use reelmill_blob::{BlobError, BlobErrorKind, Blobs};
 use reelmill_common::index::SourceIndex;
 use reelmill_common::job::{FailReason, JobState};
 use reelmill_common::outcome::{AnalyseReport, FaultKind};
 use reelmill_common::plan::Plan;
-use reelmill_common::record::{JobRecord, ObjectRef};
+use reelmill_common::record::{ArchiveRecord, JobRecord, ObjectRef};
 use reelmill_common::spec::{AnalyseSpec, IndexSpec, WorkItem};
-use reelmill_common::{JobId, SpecId};
+use reelmill_common::{JobId, SpecId, TenantId};
 use reelmill_coordinator_core::TaskError;
 use reelmill_plan::{PlanError, ladder};
 use reelmill_proto::WireError;
@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Plans kept in memory. A lease of a job whose plan is not among them costs one read.
 const PLANS_MAX: usize = 64;
+/// Archived records kept in memory.
+const ARCHIVES_MAX: usize = 64;
 
 /// A plan with its chunks by spec.
 #[derive(Debug)]
@@ -62,6 +64,9 @@ struct Known {
     records: BTreeMap<JobId, Arc<JobRecord>>,
     analyses: BTreeMap<JobId, Arc<AnalyseSpec>>,
     plans: VecDeque<(ObjectRef, JobId, Arc<LoadedPlan>)>,
+    archives: VecDeque<Arc<ArchiveRecord>>,
+    /// Records that have gone: what was read before the last of them went may be of a job that was deleted since.
+    forgotten: u64,
 }
 
 impl Catalog {
@@ -71,7 +76,8 @@ impl Catalog {
 
     /// Forgets everything: a term has ended.
     pub(crate) fn clear(&self) {
-        *self.known() = Known::default();
+        let mut known = self.known();
+        *known = Known { forgotten: known.forgotten + 1, ..Known::default() };
     }
 
     /// A job's record has become durable.
@@ -81,12 +87,38 @@ impl Catalog {
             known.analyses.remove(&record.id);
             known.plans.retain(|(_, job, _)| *job != record.id);
         }
+        known.archives.retain(|a| a.job.id != record.id);
         known.records.insert(record.id.clone(), Arc::new(record));
     }
 
     /// A job's record has gone.
     pub(crate) fn forget(&self, job: &JobId) {
-        self.known().records.remove(job);
+        let mut known = self.known();
+        known.records.remove(job);
+        known.forgotten += 1;
+    }
+
+    /// How many records have gone.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.known().forgotten
+    }
+
+    /// An archived record that was read before.
+    pub(crate) fn kept_archive(&self, job: &JobId) -> Option<Arc<ArchiveRecord>> {
+        self.known().archives.iter().find(|a| a.job.id == *job).cloned()
+    }
+
+    /// Keeps an archived record, unless its job may have been deleted since so many records had gone.
+    pub(crate) fn keep_archive(&self, archive: Arc<ArchiveRecord>, forgotten: u64) {
+        let mut known = self.known();
+        let is_old = known.forgotten != forgotten || known.records.contains_key(&archive.job.id);
+        if is_old || known.archives.iter().any(|a| a.job.id == archive.job.id) {
+            return;
+        }
+        known.archives.push_back(archive);
+        if known.archives.len() > ARCHIVES_MAX {
+            known.archives.pop_front();
+        }
     }
 
     /// A job's durable record.
@@ -120,6 +152,11 @@ impl Catalog {
     /// Where a job's objects lie.
     pub(crate) fn place(&self, record: &JobRecord) -> Result<JobPlace, TaskError> {
         self.places.of(&record.id, &record.request).map_err(storage)
+    }
+
+    /// The private area of a job of which no more is known.
+    pub(crate) fn work_of(&self, tenant: &TenantId, job: &JobId) -> Result<Blobs, TaskError> {
+        self.places.work_of(tenant, job).map_err(storage)
     }
 
     /// The content of a job's work item; `None` when the job (in its present state) has none of that name.

@@ -18,6 +18,7 @@ pub mod state;
 mod abort;
 mod admission;
 mod app;
+mod archive;
 mod catalog;
 mod clock;
 mod content;

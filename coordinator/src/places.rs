@@ -4,10 +4,10 @@
 //! Only locations are made here, nothing is read or written. Workers get them as grants and never build one.
 
 use reelmill_blob::{BlobError, Blobs, Stores};
-use reelmill_common::JobId;
 use reelmill_common::job::JobRequest;
 use reelmill_common::keys::job_prefix;
 use reelmill_common::session::WriteGrant;
+use reelmill_common::{JobId, TenantId};
 use url::Url;
 
 /// The roots of this cluster.
@@ -41,6 +41,11 @@ impl Places {
         [&self.work, &self.publish]
     }
 
+    /// The private area of a job.
+    pub(crate) fn work_of(&self, tenant: &TenantId, job: &JobId) -> Result<Blobs, BlobError> {
+        self.work.below(job_prefix(tenant, job).as_str())
+    }
+
     /// The areas of a job.
     pub(crate) fn of(&self, job: &JobId, request: &JobRequest) -> Result<JobPlace, BlobError> {
         let prefix = job_prefix(&request.tenant, job);
@@ -69,7 +74,6 @@ pub(crate) fn url_of(blobs: &Blobs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reelmill_common::TenantId;
     use reelmill_common::job::JobOptions;
     use reelmill_common::ladder::LadderChoice;
 

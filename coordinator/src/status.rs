@@ -3,7 +3,7 @@
 use crate::driver::Role;
 use http::StatusCode;
 use reelmill_blob::{BlobError, BlobErrorKind};
-use reelmill_coordinator_core::Refusal;
+use reelmill_coordinator_core::{Refusal, TaskError};
 use reelmill_proto::{WireError, status};
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -53,6 +53,14 @@ fn blob_code(kind: BlobErrorKind) -> Code {
         BlobErrorKind::Unavailable => Code::Unavailable,
         BlobErrorKind::Invalid => Code::InvalidArgument,
         BlobErrorKind::Changed => Code::FailedPrecondition,
+    }
+}
+
+/// Something the coordinator itself had to read for a client.
+pub(crate) fn of_task(error: &TaskError) -> Status {
+    match error {
+        TaskError::Transient { message } => Status::unavailable(message.clone()),
+        TaskError::Fatal(reason) => Status::internal(reason.message.clone()),
     }
 }
 

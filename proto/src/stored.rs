@@ -12,7 +12,8 @@ use reelmill_common::job::JobRequest;
 use reelmill_common::outcome::{AnalyseReport, ChunkReport};
 use reelmill_common::plan::Plan;
 use reelmill_common::record::{
-    CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, OutsideRecord, StateKey,
+    ArchiveRecord, CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, OutsideRecord,
+    StateKey,
 };
 
 /// Version of stored analyses, chunk reports and folded commits.
@@ -181,6 +182,16 @@ pub fn encode_idempotency(v: &IdempotencyRecord) -> Vec<u8> {
 /// An idempotency record from its stored form.
 pub fn decode_idempotency(bytes: &[u8]) -> Result<IdempotencyRecord, WireError> {
     decode::<pb::IdempotencyRecord>(bytes)?.try_into()
+}
+
+/// An archived record as stored.
+pub fn encode_archive(v: &ArchiveRecord) -> Vec<u8> {
+    pb::ArchiveRecord::from(v).encode_to_vec()
+}
+
+/// An archived record from its stored form.
+pub fn decode_archive(bytes: &[u8]) -> Result<ArchiveRecord, WireError> {
+    decode::<pb::ArchiveRecord>(bytes)?.try_into()
 }
 
 /// An outside record as stored.

@@ -3,17 +3,16 @@
 use crate::abort::BadSwitch;
 use crate::scratch::ScratchError;
 use crate::tools::ToolError;
-use reelmill_common::WorkerId;
-use std::fmt;
+use reelmill_common::{BootId, Secret, WorkerId};
 use std::path::PathBuf;
 
 /// Settings of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
     /// Its stable name.
+    pub worker: WorkerId,
     /// This start of it. `None`: a new name.
     pub boot: Option<BootId>,
-    pub worker: WorkerId,
     /// Coordinators to try in turn, as `http://host:port` or `https://…`.
     pub coordinators: Vec<String>,
     /// How connections are secured.

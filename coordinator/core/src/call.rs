@@ -1,6 +1,7 @@
 //! What clients ask of the machine, and what they are told.
 
 use reelmill_common::job::JobRequest;
+use reelmill_common::record::JobRecord;
 use reelmill_common::{JobId, Sha256, TenantId};
 
 /// Names a waiting caller; the driver knows who it is.
@@ -32,6 +33,12 @@ pub enum Call {
         tenant: TenantId,
         /// Which.
         job: JobId,
+    },
+    /// Delete everything of a job whose record was archived. Its record, as it was read from there: it has been checked
+    /// against the principal's tenant. It comes back into the state for as long as that takes.
+    DeleteArchived {
+        /// The record of a published job.
+        record: Box<JobRecord>,
     },
 }
 
@@ -91,8 +98,8 @@ pub enum Refusal {
     },
     /// The state store is nearly full. Jobs that run still need room in it.
     #[error(
-        "the state store has used {used} of {most} bytes: new jobs are refused until there is room; delete jobs, or \
-         give it more"
+        "the state store has used {used} of {most} bytes: new jobs are refused until there is room, jobs that run go on; \
+         delete jobs that nobody needs any more (their room comes back within minutes), or give the store more"
     )]
     StateFull {
         /// Bytes used.

@@ -25,6 +25,7 @@ impl Leader {
             Call::Cancel { tenant, job } => self.owned(&tenant, &job).and_then(|()| self.cancel(turn, job)),
             Call::Retry { tenant, job } => self.owned(&tenant, &job).and_then(|()| self.retry(turn, job)),
             Call::Delete { tenant, job } => self.owned(&tenant, &job).and_then(|()| self.delete(turn, job)),
+            Call::DeleteArchived { record } => self.delete_archived(turn, *record),
         };
         turn.then(Effect::Reply { token, result });
     }
@@ -171,6 +172,22 @@ impl Leader {
             }
             s => Err(Refusal::WrongState { job: id, state: s.name(), advice: "cancel it first" }),
         }
+    }
+
+    /// An archived job lives again in order to be collected, and is forgotten after that: its end is long ago.
+    fn delete_archived(&mut self, turn: &mut Turn<'_>, record: JobRecord) -> Result<Answer, Refusal> {
+        let (id, tenant) = (record.id.clone(), record.request.tenant.clone());
+        if self.jobs.contains_key(&id) {
+            return self.owned(&tenant, &id).and_then(|()| self.delete(turn, id));
+        }
+        if record.state != JobState::Published {
+            return Err(Refusal::NotFound(id));
+        }
+        let mut job = Job::new(record, turn.now);
+        // a leader before this one may still be archiving it
+        job.quiet_at = turn.now.plus(turn.config.uploads_outlive(true));
+        self.jobs.insert(id.clone(), job);
+        self.delete(turn, id)
     }
 
     fn state_of(&self, id: &JobId) -> Result<JobState, Refusal> {

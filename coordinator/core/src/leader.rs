@@ -292,13 +292,13 @@ impl Leader {
     ) {
         let unix_ms = self.unix_ms(turn.now);
         let Some(job) = self.jobs.get_mut(id) else { return };
+        if job.is_active() && job.was_worked_on {
+            job.quiet_at = turn.now.plus(turn.config.uploads_outlive(true));
+        }
         job.record.ended_unix_ms = match (&state, job.record.ended_unix_ms) {
             (s, None) if s.is_terminal() => Some(unix_ms),
             (s, ended) if s.is_terminal() => ended,
             _ => None,
-        if job.is_active() && job.was_worked_on {
-            job.quiet_at = turn.now.plus(turn.config.uploads_outlive(true));
-        }
         };
         job.set_state(state);
         ops.push(Op::Put(Record::Job(Box::new(job.record.clone()))));

@@ -25,13 +25,14 @@ pub struct Coordinator {
     leader: Option<Box<Leader>>,
     /// This process has led before: its own worker may hold attempts of that term.
     has_led: bool,
-    swept: Millis,
+    /// When it was last looked for what was kept long enough; not yet in this process.
+    swept: Option<Millis>,
 }
 
 impl Coordinator {
     /// A machine that leads no term yet.
     pub fn new(config: CoordinatorConfig) -> Self {
-        Self { config: Rules::new(config), leader: None, has_led: false, swept: Millis(0) }
+        Self { config: Rules::new(config), leader: None, has_led: false, swept: None }
     }
 
     /// The same machine with a bug in it.
@@ -105,9 +106,9 @@ impl Coordinator {
                 return end(vec![]);
             }
             Event::Tick { unix_ms } => {
-                let sweep = now.since(self.swept) >= SWEEP_MS;
+                let sweep = self.swept.is_none_or(|swept| now.since(swept) >= SWEEP_MS);
                 if sweep {
-                    self.swept = now;
+                    self.swept = Some(now);
                 }
                 tick(&mut turn, &mut leader, unix_ms, sweep);
             }

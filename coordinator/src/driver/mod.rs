@@ -129,13 +129,13 @@ impl Driver {
             let Some(begun) = loaded.transpose()? else { return Ok(()) };
             self.leading = true;
             self.feed(Event::TermBegun(Box::new(begun))).await?;
+            let waits_ms = self.machine.takeover_ms();
+            tracing::info!(term = term.0, waits_ms, "the term has begun");
             self.role.send_replace(Role::Leading);
             self.lead(term, lost, shutdown).await?;
             self.role.send_replace(Role::Standby { leader: None });
             if shutdown.is_cancelled() {
                 return Ok(());
-            let waits_ms = self.machine.takeover_ms();
-            tracing::info!(term = term.0, waits_ms, "the term has begun");
             }
             self.parts.leadership.resign().await?;
         }

@@ -1,6 +1,7 @@
 //! The jobs service: wire to domain, the driver's answer, domain to wire.
 
 use super::{Shared, principal, watch};
+use crate::archive;
 use crate::clock::unix_ms;
 use crate::driver::Role;
 use crate::status;
@@ -46,7 +47,7 @@ impl JobsService {
     }
 
     async fn view(&self, tenant: TenantId, job: JobId) -> Result<Option<wire::Job>, Status> {
-        let view = self.shared.driver.view(tenant, job).await.map_err(|r| self.refused(&r))?;
+        let view = archive::view(&self.shared.driver, &self.shared.catalog, &tenant, &job).await?;
         Ok(Some((&view).into()))
     }
 
@@ -57,10 +58,35 @@ impl JobsService {
         id: &str,
         call: impl FnOnce(TenantId, JobId) -> Call,
     ) -> Result<Option<wire::Job>, Status> {
-        let job = job_id(id)?;
-        let answer = self.shared.driver.call(call(tenant.clone(), job)).await;
+        let call = call(tenant.clone(), job_id(id)?);
+        let answer = match self.shared.driver.call(call.clone()).await {
+            Err(Refusal::NotFound(job)) => self.change_archived(&tenant, job, call).await?,
+            answer => answer,
+        };
         let answer: Answer = answer.map_err(|r| self.refused(&r))?;
         self.view(tenant, answer.job).await
+    }
+
+    /// The same of a job that has no live record.
+    async fn change_archived(
+        &self,
+        tenant: &TenantId,
+        job: JobId,
+        call: Call,
+    ) -> Result<Result<Answer, Refusal>, Status> {
+        let found = self.shared.catalog.archived(tenant, &job).await.map_err(|e| status::of_task(&e))?;
+        Ok(match (found, call) {
+            (None, _) => Err(Refusal::NotFound(job)),
+            (Some(archive), Call::Delete { .. }) => {
+                let record = Box::new(archive.job.clone());
+                self.shared.driver.call(Call::DeleteArchived { record }).await
+            }
+            (Some(_), _) => Err(Refusal::WrongState {
+                job,
+                state: "archived",
+                advice: "it was published long ago and can be shown, played and deleted",
+            }),
+        })
     }
 
     async fn submission(&self, tenant: TenantId, request: wire::SubmitRequest) -> Result<Submission, Status> {
@@ -152,7 +178,8 @@ impl Jobs for JobsService {
         // a job that is not there is told at once, not as the end of a stream
         self.view(tenant.clone(), job.clone()).await?;
         let after = request.get_ref().after_version;
-        Ok(Response::new(watch::updates(self.shared.driver.clone(), tenant, job, after, permit)))
+        let jobs = (self.shared.driver.clone(), Arc::clone(&self.shared.catalog));
+        Ok(Response::new(watch::updates(jobs, tenant, job, after, permit)))
     }
 
     async fn cancel(
@@ -184,8 +211,15 @@ impl Jobs for JobsService {
         let _place = self.enter()?;
         let tenant = principal(&request)?.tenant;
         let id = job_id(&request.get_ref().id)?;
-        let (job, reasons) = self.shared.driver.explain(tenant, id).await.map_err(|r| self.refused(&r))?;
-        let decisions = self.decisions(&job.id).await;
+        let (job, reasons) = match self.shared.driver.explain(tenant.clone(), id.clone()).await {
+            Err(Refusal::NotFound(_)) => {
+                let view = archive::view(&self.shared.driver, &self.shared.catalog, &tenant, &id).await?;
+                let reasons = view.notes.clone();
+                (view, reasons)
+            }
+            answer => answer.map_err(|r| self.refused(&r))?,
+        };
+        let decisions = self.decisions(&tenant, &job.id).await;
         Ok(Response::new(wire::ExplainResponse { job: Some((&job).into()), reasons, decisions }))
     }
 
@@ -203,12 +237,20 @@ impl Jobs for JobsService {
 
 impl JobsService {
     /// What the plan decided; none before the plan, or while it cannot be read.
-    async fn decisions(&self, job: &JobId) -> Vec<String> {
-        let Some(record) = self.shared.catalog.record(job).filter(|r| r.plan.is_some()) else {
-            return Vec::new();
+    async fn decisions(&self, tenant: &TenantId, job: &JobId) -> Vec<String> {
+        let catalog = &self.shared.catalog;
+        let read = async {
+            let record = match catalog.record(job) {
+                Some(live) => Some(live),
+                None => catalog.published(tenant, job).await?,
+            };
+            match record.filter(|r| r.plan.is_some()) {
+                Some(record) => catalog.plan(&record).await.map(|p| p.plan.report.decisions.clone()),
+                None => Ok(Vec::new()),
+            }
         };
-        match self.shared.catalog.plan(&record).await {
-            Ok(loaded) => loaded.plan.report.decisions.clone(),
+        match read.await {
+            Ok(decisions) => decisions,
             Err(error) => {
                 tracing::warn!(%job, ?error, "the plan cannot be shown");
                 Vec::new()

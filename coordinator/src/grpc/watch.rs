@@ -4,12 +4,14 @@
 //! again. A chunk more is progress, although it is durable, and waits for its turn. Resuming by version needs no memory
 //! of old changes, because a job's view is absolute.
 
+use crate::archive;
+use crate::catalog::Catalog;
 use crate::driver::DriverHandle;
-use crate::status;
 use reelmill_common::job::{JobView, Progress};
 use reelmill_common::{JobId, TenantId};
 use reelmill_proto::jobs::v1 as wire;
 use reelmill_proto::jobs::v1::watch_response::Event;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -26,7 +28,7 @@ pub(super) type Updates = ReceiverStream<Result<wire::WatchResponse, Status>>;
 
 /// Watches a job for its tenant until it has ended or the watcher has gone.
 pub(super) fn updates(
-    driver: DriverHandle,
+    jobs: (DriverHandle, Arc<Catalog>),
     tenant: TenantId,
     job: JobId,
     after_version: u64,
@@ -35,7 +37,7 @@ pub(super) fn updates(
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         let _permit = permit;
-        if let Err(status) = watch(driver, tenant, job, after_version, &sender).await {
+        if let Err(status) = watch(jobs, tenant, job, after_version, &sender).await {
             // the watcher may have gone
             let _ = sender.send(Err(status)).await;
         }
@@ -46,7 +48,7 @@ pub(super) fn updates(
 type Sender = mpsc::Sender<Result<wire::WatchResponse, Status>>;
 
 async fn watch(
-    driver: DriverHandle,
+    (driver, catalog): (DriverHandle, Arc<Catalog>),
     tenant: TenantId,
     job: JobId,
     after_version: u64,
@@ -54,10 +56,7 @@ async fn watch(
 ) -> Result<(), Status> {
     // subscribed before the first look, so that no change falls in between
     let mut changes = driver.changes();
-    let look = async || {
-        let view = driver.view(tenant.clone(), job.clone()).await;
-        view.map_err(|refusal| status::of_refusal(&refusal, &driver.role()))
-    };
+    let look = async || archive::view(&driver, &catalog, &tenant, &job).await;
     let mut shown = look().await?;
     let is_news = shown.version > after_version || after_version == 0;
     if is_news && !send(sender, Event::Snapshot((&shown).into())).await {

@@ -1,6 +1,7 @@
 //! Jobs as JSON, to read: what the gRPC service shows, for browsers and scripts.
 
 use super::{Edge, HttpError};
+use crate::archive;
 use crate::principal::Principal;
 use crate::status;
 use axum::extract::{Extension, Json, Path, Query, State};
@@ -85,7 +86,7 @@ pub(super) async fn one(
     Extension(principal): Extension<Principal>,
     Path(job): Path<String>,
 ) -> Result<Json<JsonJob>, HttpError> {
-    let view = edge.driver.view(principal.tenant, job_id(&job)?).await.map_err(|r| refused(&edge, &r))?;
+    let view = archive::view(&edge.driver, &edge.catalog, &principal.tenant, &job_id(&job)?).await?;
     Ok(Json(view.into()))
 }
 

@@ -12,13 +12,11 @@ use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use reelmill_blob::Blobs;
-use reelmill_common::job::JobState;
 use reelmill_common::keys::{INIT_NAME, media_name};
 use reelmill_common::record::JobRecord;
 use reelmill_common::{SegmentNumber, Sha256};
 use reelmill_coordinator_core::TaskError;
 use std::ops::RangeInclusive;
-use tonic::Status;
 
 /// Any page may play a package; players read these headers.
 const CORS: [(header::HeaderName, HeaderValue); 2] = [
@@ -53,10 +51,8 @@ pub(super) async fn file(
         Role::Leading => {}
         other => return Err(status::of_role(&other).into()),
     }
-    let record = edge.catalog.record(&job).filter(|r| r.state == JobState::Published).ok_or_else(nothing)?;
-    if record.request.tenant != principal.tenant {
-        return Err(nothing());
-    }
+    let record = edge.catalog.published(&principal.tenant, &job).await.map_err(failed)?;
+    let record = record.ok_or_else(nothing)?;
     let plan = edge.catalog.plan(&record).await.map_err(failed)?;
     let Some(published) = Published::find(&record, &plan, &name) else { return Err(nothing()) };
     let blobs = edge.catalog.place(&record).map_err(failed)?.package;
@@ -165,11 +161,7 @@ fn range(headers: &HeaderMap, size: u64) -> Wanted {
 }
 
 fn failed(error: TaskError) -> HttpError {
-    match error {
-        TaskError::Transient { message } => Status::unavailable(message),
-        TaskError::Fatal(reason) => Status::internal(reason.message),
-    }
-    .into()
+    status::of_task(&error).into()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The player page: one file with its style and script, and hls.js when it was there at build.
 
 use super::{Edge, HttpError, api};
+use crate::archive;
 use crate::principal::Principal;
 use axum::extract::{Extension, Path, State};
 use axum::http::{StatusCode, header};
@@ -22,8 +23,7 @@ pub(super) async fn page(
     Extension(principal): Extension<Principal>,
     Path(job): Path<String>,
 ) -> Result<Response, HttpError> {
-    let tenant = principal.tenant.clone();
-    let view = edge.driver.view(tenant, api::job_id(&job)?).await.map_err(|r| api::refused(&edge, &r))?;
+    let view = archive::view(&edge.driver, &edge.catalog, &principal.tenant, &api::job_id(&job)?).await?;
     let source = view.source.rsplit('/').next().unwrap_or_default();
     let base = format!("/packages/{}/{}", view.tenant, view.id);
     let page = PAGE

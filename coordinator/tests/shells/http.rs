@@ -7,14 +7,14 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     headers: BTreeMap<String, String>,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).expect("text")
     }
 
@@ -24,7 +24,7 @@ impl Answer {
 }
 
 /// One request on a connection of its own, as plain as HTTP allows.
-async fn ask(address: SocketAddr, method: &str, path: &str, extra: &str) -> Answer {
+pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str, extra: &str) -> Answer {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{extra}\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
@@ -42,7 +42,7 @@ async fn ask(address: SocketAddr, method: &str, path: &str, extra: &str) -> Answ
     Answer { status, headers, body: bytes[end + 4..].to_vec() }
 }
 
-async fn get(address: SocketAddr, path: &str) -> Answer {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {
     ask(address, "GET", path, "").await
 }
 

@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, reason = "tests")]
 
+mod archive;
 mod cluster;
 mod durability;
 mod fake_worker;

@@ -7,8 +7,8 @@ use crate::wire::{
     MAX_FEW, MAX_PARTS, WireError, bounded, digest, many, maybe, need, parsed, present, text, version,
 };
 use reelmill_common::record::{
-    CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, ManifestRef, ObjectRef, OutsideRecord,
-    PlanRef,
+    ArchiveRecord, CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, ManifestRef,
+    ObjectRef, OutsideRecord, PlanRef,
 };
 use reelmill_common::{FencingTerm, ObjectKey, RunNo, TenantId};
 
@@ -202,9 +202,20 @@ impl TryFrom<pb::IdempotencyRecord> for IdempotencyRecord {
     }
 }
 
-impl From<&LeaderRecord> for pb::LeaderRecord {
-    fn from(v: &LeaderRecord) -> Self {
-        Self { record_version: VERSION, term: v.term.0, address: v.address.clone() }
+impl From<&ArchiveRecord> for pb::ArchiveRecord {
+    fn from(v: &ArchiveRecord) -> Self {
+        Self { record_version: VERSION, job: Some((&v.job).into()), archived_unix_ms: v.archived_unix_ms }
+    }
+}
+
+impl TryFrom<pb::ArchiveRecord> for ArchiveRecord {
+    type Error = WireError;
+    fn try_from(v: pb::ArchiveRecord) -> Result<Self, WireError> {
+        version(v.record_version, VERSION, "record_version")?;
+        Ok(Self { job: need(v.job, "job")?, archived_unix_ms: v.archived_unix_ms })
+    }
+}
+
 impl From<&OutsideRecord> for pb::OutsideRecord {
     fn from(v: &OutsideRecord) -> Self {
         Self { record_version: VERSION, term: v.term.0 }
@@ -219,6 +230,9 @@ impl TryFrom<pb::OutsideRecord> for OutsideRecord {
     }
 }
 
+impl From<&LeaderRecord> for pb::LeaderRecord {
+    fn from(v: &LeaderRecord) -> Self {
+        Self { record_version: VERSION, term: v.term.0, address: v.address.clone() }
     }
 }
 

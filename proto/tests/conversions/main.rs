@@ -9,7 +9,7 @@ mod values;
 use proptest::prelude::*;
 use prost::Message as _;
 use reelmill_common::job::{JobRequest, JobView};
-use reelmill_common::record::StateKey;
+use reelmill_common::record::{ArchiveRecord, StateKey};
 use reelmill_common::session::{FromWorker, Termed, ToWorker};
 use reelmill_common::spec::WorkItem;
 use reelmill_common::{JobId, TenantId, TickSeq};
@@ -76,6 +76,10 @@ proptest! {
         if let Record::Commit(commit) = &record {
             let folded = vec![commit.clone(), commit.clone()];
             prop_assert_eq!(stored::decode_commits(&stored::encode_commits(&folded)), Ok(folded));
+        }
+        if let Record::Job(job) = &record {
+            let archive = ArchiveRecord { job: (**job).clone(), archived_unix_ms: job.submitted_unix_ms };
+            prop_assert_eq!(stored::decode_archive(&stored::encode_archive(&archive)), Ok(archive));
         }
         let wrong = StateKey::Job(other);
         prop_assume!(wrong != record.key());

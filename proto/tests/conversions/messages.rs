@@ -1,8 +1,7 @@
 //! Strategies for session messages, requests, views and records.
 
 use super::values::{
-    cost,
-    attempt, capability, fault, job_id, key, name, outcome, sha, spec_id, work_item, worker_id,
+    attempt, capability, cost, fault, job_id, key, name, outcome, sha, spec_id, work_item, worker_id,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -13,8 +12,8 @@ use reelmill_common::job::{
 use reelmill_common::ladder::{CustomRung, JobPreset, LadderChoice, X264Preset};
 use reelmill_common::outcome::Verdict;
 use reelmill_common::record::{
-    CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, ManifestRef, ObjectRef, OutsideRecord,
-    PlanRef,
+    CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, ManifestRef, ObjectRef,
+    OutsideRecord, PlanRef,
 };
 use reelmill_common::session::{
     AttemptProgress, FromWorker, Hello, Lease, NamedFile, ReadGrant, Termed, ToWorker, WriteGrant,
@@ -243,7 +242,7 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         commit.prop_map(Record::Commit),
         fault.prop_map(Record::Fault),
         idempotency.prop_map(Record::Idempotency),
+        any::<u64>().prop_map(|term| Record::Outside(OutsideRecord { term: FencingTerm(term) })),
         leader.prop_map(Record::Leader),
     ]
-        any::<u64>().prop_map(|term| Record::Outside(OutsideRecord { term: FencingTerm(term) })),
 }

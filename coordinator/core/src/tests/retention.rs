@@ -6,7 +6,7 @@ use crate::config::RETAIN_MS;
 use crate::*;
 use reelmill_common::job::{FailReason, JobState};
 use reelmill_common::outcome::FaultKind;
-use reelmill_common::record::StateKey;
+use reelmill_common::record::{JobRecord, StateKey};
 
 /// A job that was published just now.
 fn published(rig: &mut Rig) {
@@ -42,6 +42,37 @@ fn a_published_job_is_archived_after_thirty_days_and_then_forgotten() {
     assert!(!is_stored(&rig));
     assert_eq!(rig.machine.view(rig.now, &tenant("t"), &job("j")), None);
     assert!(rig.done.contains(&Effect::JobChanged(job("j"))), "who watches it is told");
+}
+
+#[test]
+fn an_archived_job_can_be_deleted_and_is_forgotten_after_that() {
+    let mut rig = Rig::new();
+    published(&mut rig);
+    let record = rig.record("j").clone();
+    rig.tick(RETAIN_MS + 60_000);
+    rig.task_ends(TaskKind::Archive, Ok(TaskOutput::Archived));
+    assert!(!is_stored(&rig));
+    assert!(!delete(&mut rig), "its record is elsewhere");
+    rig.done.clear();
+    let deleted = |rig: &mut Rig, record: &JobRecord| {
+        rig.call(Call::DeleteArchived { record: Box::new(record.clone()) })
+    };
+    let new = Answer { job: job("j"), existed: false };
+    assert_eq!(deleted(&mut rig, &record), Some(Ok(new.clone())));
+    assert_eq!(rig.state("j"), JobState::Collecting, "durable before anything is deleted");
+    assert_eq!(rig.task().map(|t| (t.kind, t.delay_ms)), Some((TaskKind::Collect, 75_000)));
+    assert_eq!(deleted(&mut rig, &record), Some(Ok(Answer { existed: true, ..new })), "it was so already");
+    rig.done.clear();
+    rig.term(2);
+    rig.task_ends(TaskKind::Collect, Ok(TaskOutput::Collected));
+    rig.tick(60_000);
+    assert!(!is_stored(&rig), "its end is as long ago as it was");
+    let running = JobRecord { state: JobState::Running, ..record };
+    assert_eq!(
+        deleted(&mut rig, &running),
+        Some(Err(Refusal::NotFound(job("j")))),
+        "not a record of the archive"
+    );
 }
 
 #[test]
