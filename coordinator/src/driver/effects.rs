@@ -27,6 +27,9 @@ impl Driver {
         match effect {
             Effect::Lease(order) => self.lease(*order),
             Effect::Send { session, term, message } => {
+                if let ToWorker::Settled { attempt, verdict } = &message {
+                    tracing::debug!(session = session.0, %attempt, ?verdict, "settled");
+                }
                 if let Some(outbound) = self.sessions.get(&session) {
                     outbound.send(&Termed { term, message });
                 }
@@ -132,5 +135,7 @@ async fn send_lease(
         alone: order.alone,
     };
     outbound.send(&Termed { term: order.term, message: ToWorker::Lease(Box::new(lease)) });
+    let (kind, session) = (order.kind.name(), order.session.0);
+    tracing::debug!(job = %order.job, chunk = %order.spec, attempt = %order.attempt, session, kind, "leased");
     Ok(())
 }
