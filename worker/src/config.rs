@@ -3,7 +3,8 @@
 use crate::abort::BadSwitch;
 use crate::scratch::ScratchError;
 use crate::tools::ToolError;
-use reelmill_common::{BootId, Secret, WorkerId};
+use reelmill_common::{BootId, WorkerId};
+use std::fmt;
 use std::path::PathBuf;
 
 /// Settings of a worker.
