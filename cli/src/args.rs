@@ -1,5 +1,6 @@
 //! The command line, and nothing but its grammar.
 
+use crate::etcd::EtcdArgs;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -127,6 +128,10 @@ pub(crate) struct Listen {
     /// Path sources must lie below this directory. Default on loopback: anywhere.
     #[arg(long, value_name = "DIR")]
     pub(crate) source_root: Option<PathBuf>,
+    /// Object sources and outputs must lie below one of these; may be repeated. Default on loopback: any store, on
+    /// another address: none.
+    #[arg(long = "store", value_name = "URL")]
+    pub(crate) stores: Vec<String>,
     /// Listen on a non-loopback address without TLS and tokens.
     #[arg(long)]
     pub(crate) insecure: bool,
@@ -135,11 +140,23 @@ pub(crate) struct Listen {
 /// `reelmill coordinator`
 #[derive(Debug, Args)]
 pub(crate) struct Coordinator {
-    /// Directory for state, work files and packages.
+    /// Directory for state, work files and packages, as far as nothing else is named for them.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
     #[command(flatten)]
     pub(crate) listen: Listen,
+    /// Where work files go: a directory or an object URL that all coordinators and workers reach. Default: in the data
+    /// directory.
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) work: Option<String>,
+    /// Where packages go, likewise.
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) publish: Option<String>,
+    /// Where clients and workers reach this coordinator, as standbys tell them. Default: its gRPC address.
+    #[arg(long, value_name = "URL")]
+    pub(crate) advertise: Option<String>,
+    #[command(flatten)]
+    pub(crate) etcd: EtcdArgs,
 }
 
 /// `reelmill worker`
@@ -255,6 +272,8 @@ pub(crate) struct Doctor {
     /// Print one JSON object a line instead of text.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) etcd: EtcdArgs,
 }
 
 /// Heartbeats come three times as often as leases end: what is shorter only makes workers lose their work.
@@ -262,4 +281,15 @@ fn lease_ttl(text: &str) -> Result<humantime::Duration, String> {
     let ttl: humantime::Duration = text.parse().map_err(|e| format!("{e}"))?;
     let range = std::time::Duration::from_secs(1)..=std::time::Duration::from_secs(3600);
     if range.contains(&*ttl) { Ok(ttl) } else { Err("it must be between 1s and 1h".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_grammar_has_no_contradictions() {
+        Cli::command().debug_assert();
+    }
 }

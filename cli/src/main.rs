@@ -4,6 +4,7 @@
 mod args;
 mod client;
 mod doctor;
+mod etcd;
 mod exit;
 mod jobs;
 mod logging;

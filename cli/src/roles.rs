@@ -56,7 +56,11 @@ pub(crate) async fn serve(args: Serve) -> CommandResult {
 /// `reelmill coordinator`
 pub(crate) async fn coordinator(args: Coordinator) -> CommandResult {
     let signals = listen()?;
-    let config = coordinator_config(&args.data, &args.listen);
+    let mut config = coordinator_config(&args.data, &args.listen);
+    (config.work, config.publish, config.advertise) = (args.work, args.publish, args.advertise);
+    if let Some(etcd) = args.etcd.config()? {
+        config.state = StateLocation::Etcd(etcd);
+    }
     let cluster = Local::start(config, args.data.join("scratch"), 0).await?;
     announce(&cluster.coordinator);
     until_stopped(cluster, &signals).await
@@ -235,6 +239,7 @@ fn coordinator_config(data: &Path, listen: &Listen) -> CoordinatorConfig {
         http_addr: Some(listen.http),
         insecure: listen.insecure,
         source_root: listen.source_root.clone(),
+        stores: listen.stores.clone(),
         ..config
     }
 }
@@ -267,9 +272,10 @@ fn own_name() -> String {
 }
 
 fn coordinator_failure(e: CoordinatorError) -> Failure {
-    let locked = matches!(&e, CoordinatorError::State(s) if s.kind() == StateErrorKind::Locked);
+    let ours = |kind| matches!(kind, StateErrorKind::Locked | StateErrorKind::Invalid);
+    let is_usage = matches!(&e, CoordinatorError::State(s) if ours(s.kind()));
     let exit = match e.kind() {
-        _ if locked => Exit::Usage,
+        _ if is_usage => Exit::Usage,
         CoordinatorErrorKind::Usage => Exit::Usage,
         CoordinatorErrorKind::Storage => Exit::Unreachable,
         CoordinatorErrorKind::Internal => Exit::Encoder,

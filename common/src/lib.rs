@@ -15,6 +15,7 @@ pub mod ladder;
 pub mod outcome;
 pub mod plan;
 pub mod record;
+pub mod secret;
 pub mod session;
 pub mod spec;
 pub mod time;
@@ -25,4 +26,5 @@ pub use ids::{
     SpecId, TenantId, WorkerId,
 };
 pub use keys::ObjectKey;
+pub use secret::Secret;
 pub use time::{Millis, TickRange, TickSeq, Ticks, Timebase};

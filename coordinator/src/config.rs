@@ -86,6 +86,20 @@ impl CoordinatorConfig {
                 "{address} is not a loopback address and there is neither TLS nor a token: listen on 127.0.0.1, or add \
                  --insecure if everybody who can reach {address} may do everything"
             ))),
+            _ => self.check_advertised(),
+        }
+    }
+
+    /// A standby sends clients and workers to the leader's address: it has to be one.
+    fn check_advertised(&self) -> Result<(), CoordinatorError> {
+        match (&self.state, &self.advertise) {
+            (StateLocation::Etcd(_), None) if self.grpc_addr.ip().is_unspecified() => {
+                Err(CoordinatorError::Config(format!(
+                    "{} is no address that others could be sent to: name one with --advertise http://host:{}",
+                    self.grpc_addr,
+                    self.grpc_addr.port()
+                )))
+            }
             _ => Ok(()),
         }
     }
@@ -122,6 +136,18 @@ mod tests {
         let error = config.check().expect_err("refused");
         assert!(error.to_string().contains("--insecure"), "{error}");
         config.insecure = true;
+        assert!(config.check().is_ok());
+    }
+
+    #[test]
+    fn a_coordinator_with_standbys_has_an_address_that_others_can_be_sent_to() {
+        let mut config = CoordinatorConfig::local("/data");
+        config.state = StateLocation::Etcd(EtcdConfig::default());
+        assert!(config.check().is_ok(), "loopback is one, on this machine");
+        (config.grpc_addr, config.insecure) = (SocketAddr::from(([0, 0, 0, 0], 7070)), true);
+        let error = config.check().expect_err("refused");
+        assert!(error.to_string().contains("--advertise http://host:7070"), "{error}");
+        config.advertise = Some("http://media-1:7070".to_owned());
         assert!(config.check().is_ok());
     }
 

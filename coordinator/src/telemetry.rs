@@ -2,6 +2,7 @@
 //!
 //! The recorder is the process's one: a worker in the same process (`serve`) counts into it, too.
 
+use crate::state::Room;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use reelmill_common::outcome::{AttemptCost, ChunkReport, FaultKind};
@@ -28,6 +29,8 @@ const SLOTS: &str = "reelmill_slots";
 const READY: &str = "reelmill_work_items_waiting";
 const TAKEN: &str = "reelmill_work_items_running";
 const BACKLOG: &str = "reelmill_backlog_seconds";
+const STATE_BYTES: &str = "reelmill_state_bytes";
+const COMPACTIONS: &str = "reelmill_state_compactions_total";
 
 /// Waiting and working: from a tenth of a second to an hour.
 const SECONDS: [f64; 14] =
@@ -100,6 +103,12 @@ fn describe() {
     describe_gauge!(READY, "Work items that nobody works on");
     describe_gauge!(TAKEN, "Work items being worked on");
     describe_gauge!(BACKLOG, Unit::Seconds, "Predicted slot-seconds of work that is not committed");
+    describe_gauge!(
+        STATE_BYTES,
+        Unit::Bytes,
+        "Room in the state store: used, and the most that may be; told by the leader, where there is a bound"
+    );
+    describe_counter!(COMPACTIONS, "Compactions of etcd by this coordinator, while it led");
 }
 
 /// Every series begins at 0, so that the first event counts in `rate()`.
@@ -121,6 +130,9 @@ fn register() {
         counter!(OUTPUT_BYTES, "media" => media).absolute(0);
     }
     counter!(SUSPENSIONS).absolute(0);
+    for outcome in ["done", "failed"] {
+        counter!(COMPACTIONS, "outcome" => outcome).absolute(0);
+    }
 }
 
 fn fault_outcome(kind: FaultKind) -> &'static str {
@@ -195,6 +207,17 @@ pub(crate) fn reported(spec: &ChunkSpec, report: &ChunkReport) {
     counter!(OUTPUT_SECONDS, "media" => media).increment((output_ms + 500) / 1_000);
     counter!(OUTPUT_BYTES, "media" => media).increment(report.files.iter().map(|f| f.bytes).sum());
     histogram!(SPEED, "media" => media).record(seconds(output_ms) / seconds(report.cost.encode_ms.max(1)));
+}
+
+/// Shows how full the state store is.
+pub(crate) fn room(room: Room) {
+    gauge!(STATE_BYTES, "kind" => "used").set(room.used as f64);
+    gauge!(STATE_BYTES, "kind" => "most").set(room.most as f64);
+}
+
+/// Counts a compaction of etcd.
+pub(crate) fn compacted(done: bool) {
+    counter!(COMPACTIONS, "outcome" => if done { "done" } else { "failed" }).increment(1);
 }
 
 /// Shows how things stand.

@@ -1,5 +1,6 @@
 //! How everybody else talks to the driver: calls, reads and worker sessions in; roles and job changes out.
 
+use crate::state::Room;
 use reelmill_common::job::JobView;
 use reelmill_common::session::{Hello, Termed, ToWorker};
 use reelmill_common::{JobId, TenantId};
@@ -107,6 +108,7 @@ impl Outbound {
 pub(crate) struct DriverHandle {
     inputs: mpsc::Sender<Input>,
     role: watch::Receiver<Role>,
+    room: watch::Receiver<Option<Room>>,
     changes: broadcast::Sender<JobId>,
     next_session: Arc<AtomicU64>,
 }
@@ -115,14 +117,20 @@ impl DriverHandle {
     pub(super) fn new(
         inputs: mpsc::Sender<Input>,
         role: watch::Receiver<Role>,
+        room: watch::Receiver<Option<Room>>,
         changes: broadcast::Sender<JobId>,
     ) -> Self {
-        Self { inputs, role, changes, next_session: Arc::default() }
+        Self { inputs, role, room, changes, next_session: Arc::default() }
     }
 
     /// What this process is now.
     pub(crate) fn role(&self) -> Role {
         self.role.borrow().clone()
+    }
+
+    /// How full the state store is; `None` where nothing bounds it, and where this process does not lead.
+    pub(crate) fn room(&self) -> Option<Room> {
+        *self.room.borrow()
     }
 
     /// Follows what this process is.

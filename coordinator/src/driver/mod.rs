@@ -10,6 +10,7 @@
 mod effects;
 mod handle;
 mod load;
+mod room;
 mod write;
 
 pub(crate) use handle::{DriverHandle, Input, Outbound, Role};
@@ -18,7 +19,7 @@ use crate::abort::AbortSwitch;
 use crate::catalog::Catalog;
 use crate::clock::{Clock, unix_ms};
 use crate::error::CoordinatorError;
-use crate::state::{Leadership, StateStore};
+use crate::state::{Leadership, Room, StateStore};
 use crate::tasks::{Context, Tasks};
 use crate::telemetry;
 use handle::Ask;
@@ -27,6 +28,7 @@ use reelmill_common::{FencingTerm, JobId, Millis};
 use reelmill_coordinator_core::{
     Answer, Coordinator as Machine, CoordinatorConfig, Event, Refusal, SessionId, Step, Token,
 };
+use room::Rooms;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +66,7 @@ pub(crate) struct Driver {
     clock: Clock,
     inputs: mpsc::Receiver<Input>,
     role: watch::Sender<Role>,
+    room: watch::Sender<Option<Room>>,
     changes: broadcast::Sender<JobId>,
     sessions: BTreeMap<SessionId, Outbound>,
     callers: BTreeMap<Token, oneshot::Sender<Result<Answer, Refusal>>>,
@@ -78,14 +81,16 @@ pub(crate) struct Driver {
 pub(crate) fn driver(parts: Parts) -> (Driver, DriverHandle) {
     let (sender, inputs) = mpsc::channel(INPUTS);
     let (role, watched) = watch::channel(Role::Starting);
+    let (room, room_watched) = watch::channel(None);
     let (changes, _) = broadcast::channel(CHANGES);
     let context = Context::new(Arc::clone(&parts.catalog), Arc::clone(&parts.switch));
-    let handle = DriverHandle::new(sender, watched, changes.clone());
+    let handle = DriverHandle::new(sender, watched, room_watched, changes.clone());
     let driver = Driver {
         machine: Machine::new(parts.machine.clone()),
         clock: Clock::start(),
         inputs,
         role,
+        room,
         changes,
         sessions: BTreeMap::new(),
         callers: BTreeMap::new(),
@@ -199,6 +204,7 @@ impl Driver {
         let mut lost = std::pin::pin!(lost);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut rooms = Rooms::watch(Arc::clone(&self.parts.store));
         while self.leading {
             tokio::select! {
                 Some(input) = self.inputs.recv() => self.input(input).await?,
@@ -208,6 +214,7 @@ impl Driver {
                     self.feed(Event::Tick { unix_ms: unix_ms() }).await?;
                     self.observe();
                 }
+                room = rooms.next() => self.roomed(room).await?,
                 why = &mut lost => {
                     tracing::warn!(term = term.0, %why, "the term ended");
                     self.feed(Event::TermLost).await?;
@@ -229,6 +236,13 @@ impl Driver {
                 &self.parts.catalog.states(),
             );
         }
+    }
+
+    /// The state store has said how full it is.
+    async fn roomed(&mut self, room: Room) -> Result<(), CoordinatorError> {
+        telemetry::room(room);
+        self.room.send_replace(Some(room));
+        self.feed(Event::StateRoom { used: room.used, most: room.most }).await
     }
 
     async fn input(&mut self, input: Input) -> Result<(), CoordinatorError> {
@@ -306,6 +320,7 @@ impl Driver {
     /// Drops everything that belongs to a term.
     fn end_term(&mut self) {
         self.leading = false;
+        self.room.send_replace(None);
         self.writing = None;
         self.tasks.clear();
         self.parts.catalog.clear();

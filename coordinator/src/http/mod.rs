@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::driver::{DriverHandle, Role};
 use crate::error::CoordinatorError;
 use crate::principal::PrincipalLayer;
+use crate::state::Room;
 use crate::status;
 use crate::telemetry;
 use axum::Router;
@@ -91,10 +92,16 @@ pub(crate) fn router(edge: Edge) -> Router {
         .with_state(edge)
 }
 
-/// Ready: it leads, or stands by for another.
+/// Ready: it leads, or stands by for another. A leader adds how full its state is: jobs go on when it takes no new ones.
 async fn ready(State(edge): State<Edge>) -> Response {
     match edge.driver.role() {
-        Role::Leading => (StatusCode::OK, "leading\n".to_owned()),
+        Role::Leading => {
+            let state = edge.driver.room().map(|room| {
+                let (percent, Room { used, most }) = (room.percent(), room);
+                format!("state: {percent} % full, {used} of {most} bytes\n")
+            });
+            (StatusCode::OK, format!("leading\n{}", state.unwrap_or_default()))
+        }
         Role::Standby { leader: Some(leader) } => (StatusCode::OK, format!("standby, {leader} leads\n")),
         Role::Standby { leader: None } => (StatusCode::SERVICE_UNAVAILABLE, "nobody leads yet\n".to_owned()),
         Role::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()),

@@ -56,6 +56,7 @@ pub async fn run(factory: &dyn Factory) -> Checked {
     fences_the_deposed(factory.state().await?.as_ref()).await?;
     elects_one_of_many(factory.state().await?.as_ref()).await?;
     serves_many_writes_in_order(factory.state().await?.as_ref()).await?;
+    tells_its_room(factory.state().await?.as_ref()).await?;
     outlives_a_restart(factory.state().await?).await
 }
 
@@ -288,6 +289,31 @@ async fn serves_many_writes_in_order(state: &dyn TestState) -> Checked {
     let (one, two) = (leader.scan("one", None, 1).await?, leader.scan("two", None, 1).await?);
     must(one.entries[0].1 == two.entries[0].1, "two batches were mixed")?;
     must(scan_all(leader.as_ref(), "log/").await?.len() == 20, "some deletes were lost")
+}
+
+/// Where a store is bounded it says so at any time, to a standby as well, and more lies in it after more was written.
+async fn tells_its_room(state: &dyn TestState) -> Checked {
+    let (leader, standby) = (state.contender().await?, state.contender().await?);
+    let before = standby.room().await?;
+    let term = lead(leader.as_ref(), "a:1").await?;
+    for n in 0..8 {
+        let batch = Batch::leading(term).put(format!("large/{n}"), vec![n; 500_000]);
+        must_be(&leader.write(&batch).await, "done", "a large batch")?;
+    }
+    let Some(before) = before else {
+        return must(leader.room().await?.is_none(), "a store is bounded at one time and not at another");
+    };
+    must(before.used <= before.most, "an empty store is over its bound")?;
+    // not with the write itself: etcd and file systems count what was flushed
+    soon("the room that 4 MB took up", async {
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        while leader.room().await?.is_some_and(|after| after.used < before.used + 3_000_000) {
+            look.tick().await;
+        }
+        Ok::<(), StateError>(())
+    })
+    .await??;
+    must(standby.room().await?.is_some(), "a standby is not told the room")
 }
 
 async fn outlives_a_restart(state: Box<dyn TestState>) -> Checked {

@@ -12,7 +12,9 @@ mod lock;
 mod writer;
 
 use super::election::Election;
-use super::{Batch, Leadership, MAX_PAGE_ENTRIES, Page, StateError, StateErrorKind, StateStore, WriteResult};
+use super::{
+    Batch, Leadership, MAX_PAGE_ENTRIES, Page, Room, StateError, StateErrorKind, StateStore, WriteResult,
+};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use lock::DirectoryLock;
@@ -20,6 +22,7 @@ use redb::{Database, ReadableDatabase as _, TableDefinition};
 use reelmill_common::{FencingTerm, record::LeaderRecord};
 use std::io;
 use std::ops::Bound;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
@@ -130,6 +133,16 @@ impl Shared {
         }
     }
 
+    /// What the file takes up of what the disk could give it: its own blocks and all that is free. Its length would say
+    /// less (it grows ahead of what it holds, sparse), and pages that deletes freed within it count as used: redb uses
+    /// them again, but does not tell how many there are without reading every page.
+    fn room(&self) -> Result<Room, StateError> {
+        let failed = |error: io::Error| io_error(&error, &format!("cannot look at {}", self.path.display()));
+        let used = std::fs::metadata(&self.path).map_err(failed)?.blocks() * 512;
+        let disk = nix::sys::statvfs::statvfs(&self.path).map_err(|errno| failed(errno.into()))?;
+        Ok(Room { used, most: used + disk.blocks_available() * disk.fragment_size() })
+    }
+
     fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, StateError> {
         let database = self.database()?;
         let page = || -> Result<Page, redb::Error> {
@@ -226,6 +239,11 @@ impl StateStore for EmbeddedState {
             }
         }
         .boxed()
+    }
+
+    fn room(&self) -> BoxFuture<'_, Result<Option<Room>, StateError>> {
+        // two looks at metadata that the kernel has at hand
+        std::future::ready(self.inner.shared.room().map(Some)).boxed()
     }
 }
 

@@ -10,22 +10,29 @@
 //! a transaction may linger in a slow member and would otherwise apply after newer batches and bring old values back.
 //! So a batch is applied at most once and in order, and sending it again tells whether it was.
 //!
-//! Nothing here is retried but reads, once on each endpoint. This module must not start a second lease or write outside
-//! a guarded transaction.
+//! The leader also compacts etcd's history ([`compaction`]), and asks its members how full they are ([`room`]).
+//!
+//! Nothing here is retried but reads, once on each endpoint. This module must not put a second key under a lease or write
+//! one outside a guarded transaction.
 
+mod compaction;
 mod endpoints;
+mod room;
 mod tenure;
 
-use super::{Batch, Leadership, MAX_PAGE_ENTRIES, Page, StateError, StateErrorKind, StateStore, WriteResult};
+pub use room::MemberStatus;
+
+use super::{
+    Batch, Leadership, MAX_PAGE_ENTRIES, Page, Room, StateError, StateErrorKind, StateStore, WriteResult,
+};
 use endpoints::{CallError, Endpoints};
 use etcd_client::{
-    Compare, CompareOp, GetOptions, KeyValue, PutOptions, TlsOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
+    Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
 };
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use reelmill_common::{FencingTerm, record::LeaderRecord};
+use reelmill_common::{FencingTerm, Secret, record::LeaderRecord};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tenure::{Candidate, Standing};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -37,8 +44,10 @@ const LEADER: &str = "leader";
 pub struct EtcdConfig {
     /// `http://host:2379`, `https://…`; each gets a connection of its own, and a call goes to one of them.
     pub endpoints: Vec<String>,
-    /// For `https` endpoints: the certificate authority, and a client certificate if etcd asks for one.
-    pub tls: Option<TlsOptions>,
+    /// For `https` endpoints.
+    pub tls: Option<EtcdTls>,
+    /// Whom to log in as, where etcd has authentication enabled.
+    pub user: Option<EtcdUser>,
     /// What all keys begin with, so that cells can share an etcd; ends with `/`.
     pub prefix: String,
     /// Time to live of the leader's lease, in seconds: how long a crashed leader is missed. At least 2.
@@ -47,6 +56,31 @@ pub struct EtcdConfig {
     pub request_timeout_ms: u64,
     /// A standby looks for a vacancy this often, in milliseconds.
     pub poll_ms: u64,
+    /// The bytes a member's database may come to: what its `--quota-backend-bytes` says. etcd tells it itself since 3.6;
+    /// before, this is believed.
+    pub quota_bytes: u64,
+    /// The leader compacts this often, in milliseconds; 0: never, somebody else does.
+    pub compact_every_ms: u64,
+    /// A compaction leaves the revisions of at least this long, in milliseconds.
+    pub keep_revisions_ms: u64,
+}
+
+/// How `https` endpoints are checked.
+#[derive(Clone, Debug)]
+pub struct EtcdTls {
+    /// The certificate authority of etcd's certificates, in PEM.
+    pub ca_pem: Vec<u8>,
+    /// A certificate and its key, in PEM, where etcd asks its clients for one.
+    pub identity: Option<(Vec<u8>, Secret)>,
+}
+
+/// A user of etcd.
+#[derive(Clone, Debug)]
+pub struct EtcdUser {
+    /// The name.
+    pub name: String,
+    /// The password.
+    pub password: Secret,
 }
 
 impl Default for EtcdConfig {
@@ -54,10 +88,14 @@ impl Default for EtcdConfig {
         Self {
             endpoints: vec!["http://127.0.0.1:2379".to_owned()],
             tls: None,
+            user: None,
             prefix: "reelmill/".to_owned(),
             lease_ttl_s: 10,
             request_timeout_ms: 3_000,
             poll_ms: 500,
+            quota_bytes: 2 << 30,
+            compact_every_ms: 60_000,
+            keep_revisions_ms: 300_000,
         }
     }
 }
@@ -65,7 +103,7 @@ impl Default for EtcdConfig {
 /// One contender's handle on the state in etcd.
 pub struct EtcdState {
     shared: Arc<Shared>,
-    /// The keep-alive loop of the term held; it ends with this handle.
+    /// The loops of the term held, keep-alive and compaction; they end with this handle.
     keeper: Mutex<Option<(i64, AbortOnDropHandle<()>)>>,
     /// Serialises writes and knows their numbers.
     sequence: AsyncMutex<Sequence>,
@@ -101,8 +139,7 @@ impl EtcdState {
                 config.lease_ttl_s
             ));
         }
-        let timeout = Duration::from_millis(config.request_timeout_ms);
-        let endpoints = Endpoints::connect(&config.endpoints, config.tls.as_ref(), timeout).await?;
+        let endpoints = Endpoints::connect(&config).await?;
         let standing = watch::Sender::new(Standing::default());
         let shared = Arc::new(Shared { config, endpoints, standing });
         Ok(Self { shared, keeper: Mutex::default(), sequence: AsyncMutex::default() })
@@ -178,7 +215,13 @@ impl EtcdState {
     async fn begin(&self, candidate: Candidate, term: FencingTerm, version: i64) {
         *self.sequence.lock().await = Sequence { term, version, unresolved: None };
         self.shared.standing.send_replace(Standing::leading(term));
-        let loops = tokio::spawn(tenure::keep(Arc::clone(&self.shared), candidate, term));
+        let shared = Arc::clone(&self.shared);
+        let loops = tokio::spawn(async move {
+            tokio::select! {
+                () = tenure::keep(&shared, candidate, term) => {}
+                () = compaction::run(&shared) => {}
+            }
+        });
         *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((candidate.lease, AbortOnDropHandle::new(loops)));
     }
@@ -205,6 +248,17 @@ impl Shared {
             async move { client.kv_client().get(key, None).await }
         };
         Ok(self.endpoints.read(get).await?.take_kvs().pop())
+    }
+
+    /// The revision etcd is at.
+    async fn revision(&self) -> Result<Option<i64>, CallError> {
+        let key = self.key(LEADER);
+        let options = GetOptions::new().with_count_only();
+        let get = |client: etcd_client::Client| {
+            let (key, options) = (key.clone(), options.clone());
+            async move { client.kv_client().get(key, Some(options)).await }
+        };
+        Ok(self.endpoints.read(get).await?.header().map(|header| header.revision()))
     }
 
     async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, StateError> {
@@ -284,6 +338,10 @@ impl StateStore for EtcdState {
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, WriteResult> {
         self.write_now(batch).boxed()
     }
+
+    fn room(&self) -> BoxFuture<'_, Result<Option<Room>, StateError>> {
+        async move { room::room(&self.shared).await.map_err(|error| error.into_state_error("ask")) }.boxed()
+    }
 }
 
 impl Leadership for EtcdState {
@@ -336,6 +394,7 @@ impl Leadership for EtcdState {
 }
 
 #[cfg(test)]
-pub(crate) mod server;
+#[allow(dead_code, reason = "tests of other crates start it, too, and each needs another part")]
+mod server;
 #[cfg(test)]
 mod tests;

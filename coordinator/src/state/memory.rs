@@ -4,7 +4,7 @@
 //! Its writes can be made to end as unknown, applied or not, which is what a driver has to be proved against.
 
 use super::election::Election;
-use super::{Batch, Leadership, MAX_PAGE_ENTRIES, Page, StateError, StateStore, WriteResult};
+use super::{Batch, Leadership, MAX_PAGE_ENTRIES, Page, Room, StateError, StateStore, WriteResult};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use reelmill_common::{FencingTerm, record::LeaderRecord};
@@ -40,6 +40,7 @@ struct Data {
     entries: BTreeMap<String, Vec<u8>>,
     last_term: u64,
     injections: VecDeque<Injection>,
+    room: Option<Room>,
 }
 
 impl Default for MemoryState {
@@ -63,6 +64,11 @@ impl MemoryState {
     /// Decides about the next write that has none decided yet.
     pub fn inject(&self, injection: Injection) {
         self.data().injections.push_back(injection);
+    }
+
+    /// Decides how full it is from now on; nothing bounds it unless somebody says so.
+    pub fn set_room(&self, room: Option<Room>) {
+        self.data().room = room;
     }
 
     /// Takes the leadership away from whoever holds it, as a partition does.
@@ -130,6 +136,10 @@ impl StateStore for MemoryState {
 
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, WriteResult> {
         std::future::ready(self.write_now(batch)).boxed()
+    }
+
+    fn room(&self) -> BoxFuture<'_, Result<Option<Room>, StateError>> {
+        std::future::ready(Ok(self.data().room)).boxed()
     }
 }
 

@@ -43,6 +43,31 @@ pub trait StateStore: Send + Sync {
     /// [`WriteResult::Unknown`] the very same batch has to be sent again before any other. Sending it again is safe
     /// whether or not it was applied: it is applied at most once, and never after a later one.
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, WriteResult>;
+
+    /// How full the store is now; `None` where nothing bounds it. Whoever asks does so every few seconds: it costs no
+    /// write, and no more than a round trip.
+    fn room(&self) -> BoxFuture<'_, Result<Option<Room>, StateError>>;
+}
+
+/// How much of what a store may take up is taken up, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// Taken up: what another byte cannot have. More than [`Room::most`] when the store is over its bound already.
+    pub used: u64,
+    /// The bound.
+    pub most: u64,
+}
+
+impl Room {
+    /// Is more of it taken up, by its bound, than of the other?
+    pub fn is_fuller_than(self, other: Self) -> bool {
+        u128::from(self.used) * u128::from(other.most) > u128::from(other.used) * u128::from(self.most)
+    }
+
+    /// What is taken up, in hundredths of the bound.
+    pub fn percent(self) -> u64 {
+        u64::try_from(u128::from(self.used) * 100 / u128::from(self.most.max(1))).unwrap_or(u64::MAX)
+    }
 }
 
 /// Who leads.

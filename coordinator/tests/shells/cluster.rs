@@ -3,6 +3,7 @@
 use crate::fake_worker::{Fleet, Manner};
 use reelmill_common::job::JobView;
 use reelmill_coordinator::state::memory::MemoryState;
+use reelmill_coordinator::state::{Leadership, StateStore};
 use reelmill_coordinator::{Components, CoordinatorConfig, CoordinatorError, Running, start, start_on};
 use reelmill_proto::jobs::v1 as wire;
 use reelmill_proto::jobs::v1::jobs_client::JobsClient;
@@ -67,7 +68,15 @@ impl World {
 
     /// A coordinator that may stand by.
     pub(crate) async fn start_any(&self, config: CoordinatorConfig) -> Cluster {
-        let state = Arc::new(self.state.contender());
+        self.start_over(config, Arc::new(self.state.contender())).await
+    }
+
+    /// A coordinator over another state.
+    pub(crate) async fn start_over<T: StateStore + Leadership + 'static>(
+        &self,
+        config: CoordinatorConfig,
+        state: Arc<T>,
+    ) -> Cluster {
         let components =
             Components { stores: self.fleet.stores.clone(), store: state.clone(), leadership: state };
         let shutdown = CancellationToken::new();

@@ -6,6 +6,10 @@
 mod archive;
 mod cluster;
 mod durability;
+mod etcd;
+#[path = "../../src/state/etcd/server.rs"]
+#[allow(dead_code, reason = "only a part of it is needed here")]
+mod etcd_server;
 mod fake_worker;
 mod film;
 mod http;

@@ -1,107 +1,202 @@
-//! A real etcd for tests: Debian's `etcd` on free ports with a directory of its own.
+//! Real etcd for tests: Debian's `etcd` on free ports, one member or several, each with a directory of its own.
 //!
-//! A machine without it fails these tests and says what to install: a suite that skips proves nothing.
+//! Knows no client: whether a member is up is asked over HTTP, on an address of its own that asks for no certificate.
+//! A machine without etcd fails these tests and says what to install: a suite that skips proves nothing.
 
-use std::net::TcpListener;
-use std::path::Path;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// One running etcd; it dies with this value.
+/// How long a start may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Running members of one cluster; they die with this value.
 pub(crate) struct EtcdServer {
-    process: Child,
+    members: Vec<Member>,
+    more: Vec<String>,
     directory: TempDir,
-    client_url: String,
-    peer_url: String,
+}
+
+struct Member {
+    process: Option<Child>,
+    directory: PathBuf,
+    client: String,
+    peer: String,
+    health: String,
 }
 
 impl EtcdServer {
-    /// Starts one and waits until it answers.
-    pub(crate) async fn start() -> Self {
+    /// Starts one member and waits until it answers.
+    pub(crate) fn start() -> Self {
+        Self::start_with(1, &[])
+    }
+
+    /// Starts a cluster of `count` members, each with these arguments on top, and waits until all answer.
+    pub(crate) fn start_with(count: usize, more: &[&str]) -> Self {
         // between finding a free port and using it somebody else may take it
         for _ in 0..5 {
-            let (client_url, peer_url) = (free_url(), free_url());
-            let directory = tempfile::tempdir().unwrap();
-            let process = spawn(directory.path(), &client_url, &peer_url);
-            let mut server = Self { process, directory, client_url, peer_url };
-            if server.is_up().await {
+            let directory = tempfile::tempdir().expect("a directory");
+            let member = |n: usize| Member {
+                process: None,
+                directory: directory.path().join(n.to_string()),
+                client: free_address(),
+                peer: free_address(),
+                health: free_address(),
+            };
+            let members = (0..count).map(member).collect();
+            let more = more.iter().map(|text| (*text).to_owned()).collect();
+            let mut server = Self { members, more, directory };
+            (0..count).for_each(|n| server.spawn(n));
+            if (0..count).all(|n| server.is_up(n)) {
                 return server;
             }
         }
         panic!("etcd did not come up in five tries");
     }
 
-    /// Where clients reach it.
-    pub(crate) fn url(&self) -> &str {
-        &self.client_url
+    /// Where clients reach the first member.
+    pub(crate) fn url(&self) -> String {
+        self.urls().remove(0)
     }
 
-    /// Starts it again over the same data, after [`Self::kill`].
-    pub(crate) async fn restart(&mut self) {
-        self.process = spawn(self.directory.path(), &self.client_url, &self.peer_url);
-        assert!(self.is_up().await, "etcd did not come back");
+    /// Where clients reach each member.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.members.iter().map(|member| format!("{}://{}", self.scheme(), member.client)).collect()
     }
 
-    /// Kills it.
-    pub(crate) fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+    /// Kills member `n`.
+    pub(crate) fn kill(&mut self, n: usize) {
+        if let Some(mut process) = self.members[n].process.take() {
+            process.kill().expect("it can be killed");
+            process.wait().expect("it has ended");
+        }
     }
 
-    /// Stops it where it stands, as a machine that hangs; `false` lets it go on.
+    /// Starts member `n` again over its data, after [`Self::kill`], and waits until it answers.
+    pub(crate) fn restart(&mut self, n: usize) {
+        self.spawn(n);
+        assert!(self.is_up(n), "etcd did not come back: {}", self.said(n));
+    }
+
+    /// Starts several members again at once: none of them is healthy without another.
+    pub(crate) fn restart_together(&mut self, members: &[usize]) {
+        members.iter().for_each(|n| self.spawn(*n));
+        assert!(members.iter().all(|n| self.is_up(*n)), "etcd did not come back");
+    }
+
+    /// Stops the first member where it stands, as a machine that hangs; `false` lets it go on.
     pub(crate) fn freeze(&self, frozen: bool) {
         let signal = if frozen { "-STOP" } else { "-CONT" };
-        let status = Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap();
-        assert!(status.success());
+        let process = self.members[0].process.as_ref().expect("it runs");
+        let status = Command::new("kill").args([signal, &process.id().to_string()]).status();
+        assert!(status.expect("kill runs").success());
     }
 
-    /// Waits until it answers a read; false if it ended instead.
-    async fn is_up(&mut self) -> bool {
-        let mut look = tokio::time::interval(Duration::from_millis(50));
-        for _ in 0..600 {
-            look.tick().await;
-            if self.process.try_wait().unwrap().is_some() {
+    fn scheme(&self) -> &'static str {
+        if self.more.iter().any(|text| text.starts_with("--cert-file")) { "https" } else { "http" }
+    }
+
+    fn said(&self, n: usize) -> String {
+        std::fs::read_to_string(self.log(n)).unwrap_or_default()
+    }
+
+    fn log(&self, n: usize) -> PathBuf {
+        self.directory.path().join(format!("{n}.log"))
+    }
+
+    fn spawn(&mut self, n: usize) {
+        let cluster: Vec<String> =
+            self.members.iter().enumerate().map(|(n, m)| format!("member{n}=http://{}", m.peer)).collect();
+        let (scheme, member) = (self.scheme(), &self.members[n]);
+        let (client, peer) = (format!("{scheme}://{}", member.client), format!("http://{}", member.peer));
+        let mut command = Command::new("etcd");
+        command
+            .args(["--name", &format!("member{n}"), "--log-level", "error", "--logger", "zap"])
+            .args([
+                "--heartbeat-interval",
+                "30",
+                "--election-timeout",
+                "300",
+                "--initial-cluster-state",
+                "new",
+            ])
+            .arg("--data-dir")
+            .arg(&member.directory)
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--listen-metrics-urls", &format!("http://{}", member.health)])
+            .args(["--initial-cluster", &cluster.join(",")])
+            .args(&self.more);
+        let log = std::fs::File::options().create(true).append(true).open(self.log(n)).expect("a log");
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a handle")).stderr(log);
+        let started = command.spawn().unwrap_or_else(|error| {
+            panic!("cannot start etcd ({error}): install it with `apt-get install -y etcd-server`")
+        });
+        self.members[n].process = Some(started);
+    }
+
+    /// Waits until member `n` is healthy, which means that its cluster is; false if it ended instead.
+    fn is_up(&mut self, n: usize) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            let member = &mut self.members[n];
+            let process = member.process.as_mut().expect("it was started");
+            if process.try_wait().expect("it is ours").is_some() {
                 return false;
             }
-            if let Ok(mut client) = etcd_client::Client::connect([&self.client_url], None).await {
-                let answer = tokio::time::timeout(Duration::from_secs(1), client.get("up", None)).await;
-                if matches!(answer, Ok(Ok(_))) {
-                    return true;
-                }
+            if is_healthy(&member.health).unwrap_or(false) {
+                return true;
             }
+            // the health check waits for a leader by itself; this is only for the time before it listens
+            std::thread::park_timeout(Duration::from_millis(20));
         }
-        panic!("etcd runs but did not answer within 30 s");
+        panic!("etcd runs but did not answer in time: {}", self.said(n));
     }
 }
 
 impl Drop for EtcdServer {
     fn drop(&mut self) {
-        // it may be dead already, which is what we want
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        for process in self.members.iter_mut().filter_map(|member| member.process.as_mut()) {
+            // it may be dead already, which is what we want
+            let _ = process.kill();
+            let _ = process.wait();
+        }
     }
 }
 
-fn free_url() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+/// What `openssl` makes for a test: a certificate authority, and a certificate of it for 127.0.0.1 that serves and logs
+/// in, each as `name.pem` and `name.key` in one directory.
+pub(crate) fn certificates(directory: &Path) {
+    let run = |arguments: &str| {
+        let mut command = Command::new("openssl");
+        let output = command.current_dir(directory).args(arguments.split_whitespace()).output();
+        let output = output.expect("openssl is installed: `apt-get install -y openssl`");
+        assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    std::fs::write(
+        directory.join("ext"),
+        "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n",
+    )
+    .expect("a file");
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    run(&format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=test-ca"));
+    run(&format!("req {key} -keyout etcd.key -out etcd.csr -subj /CN=etcd"));
+    run("x509 -req -in etcd.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out etcd.pem");
 }
 
-fn spawn(directory: &Path, client_url: &str, peer_url: &str) -> Child {
-    let log = std::fs::File::create(directory.join("log")).unwrap();
-    Command::new("etcd")
-        .args(["--name", "test", "--log-level", "error", "--initial-cluster-state", "new"])
-        .arg("--data-dir")
-        .arg(directory.join("data"))
-        .args(["--listen-client-urls", client_url, "--advertise-client-urls", client_url])
-        .args(["--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url])
-        .args(["--initial-cluster", &format!("test={peer_url}")])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap_or_else(|error| {
-            panic!("cannot start etcd ({error}): install it with `apt-get install -y etcd-server`")
-        })
+fn is_healthy(address: &str) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    write!(stream, "GET /health HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.contains("200 OK") && answer.contains("\"true\""))
+}
+
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("it is bound").to_string()
 }

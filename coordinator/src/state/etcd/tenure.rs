@@ -9,7 +9,6 @@ use super::endpoints::CallError;
 use super::{LEADER, Shared, StateError};
 use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
 use reelmill_common::FencingTerm;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -108,8 +107,11 @@ async fn attempt(
     let absent = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
     let put = TxnOp::put(key, address, Some(PutOptions::new().with_lease(ours.lease)));
     let transaction = Txn::new().when([absent]).and_then([put]);
-    let response =
-        shared.endpoints.once(|client| async move { client.kv_client().txn(transaction).await }).await?;
+    let response = shared.endpoints.once(|client| {
+        let transaction = transaction.clone();
+        async move { client.kv_client().txn(transaction).await }
+    });
+    let response = response.await?;
     let revision = response.header().map(|header| header.revision().unsigned_abs());
     match revision.filter(|_| response.succeeded()) {
         Some(revision) => Ok(Some((ours, FencingTerm(revision), 1))),
@@ -139,7 +141,7 @@ async fn abandon(shared: &Shared, candidate: Option<Candidate>) {
 }
 
 /// Keeps `term` alive until it ends, and says so when it does.
-pub(super) async fn keep(shared: Arc<Shared>, candidate: Candidate, term: FencingTerm) {
+pub(super) async fn keep(shared: &Shared, candidate: Candidate, term: FencingTerm) {
     let ttl = Duration::from_secs(shared.config.lease_ttl_s);
     let mut acknowledged = candidate.sent;
     let mut next = acknowledged + ttl / 3;
@@ -154,7 +156,7 @@ pub(super) async fn keep(shared: Arc<Shared>, candidate: Candidate, term: Fencin
             );
             return shared.end(term, &why);
         }
-        let beat = tokio::time::timeout_at(fence, beat(&shared, candidate.lease, term)).await;
+        let beat = tokio::time::timeout_at(fence, beat(shared, candidate.lease, term)).await;
         next = Instant::now() + ttl / 20;
         match beat {
             Ok(Ok(true)) => {

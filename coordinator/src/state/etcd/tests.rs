@@ -3,7 +3,13 @@
 use super::super::conformance::{self, Contender, Factory, TestState};
 use super::server::EtcdServer;
 use super::*;
+
+mod members;
+mod space;
+mod users;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Short, so that an expiry does not take long; etcd itself allows no less than its election timeout.
 const TTL_S: u64 = 2;
@@ -18,7 +24,7 @@ struct Prefix(EtcdConfig);
 
 fn config(server: &EtcdServer, prefix: &str) -> EtcdConfig {
     EtcdConfig {
-        endpoints: vec![server.url().to_owned()],
+        endpoints: server.urls(),
         prefix: prefix.to_owned(),
         lease_ttl_s: TTL_S,
         poll_ms: 20,
@@ -58,13 +64,13 @@ async fn raw(url: &str) -> etcd_client::Client {
 
 #[tokio::test]
 async fn etcd_conforms() {
-    let etcd = Etcd { server: EtcdServer::start().await, states: AtomicU64::new(0) };
+    let etcd = Etcd { server: EtcdServer::start(), states: AtomicU64::new(0) };
     conformance::run(&etcd).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_late_duplicate_of_a_batch_cannot_bring_old_values_back() {
-    let server = EtcdServer::start().await;
+    let server = EtcdServer::start();
     let state = EtcdState::connect(config(&server, "late/")).await.unwrap();
     let term = state.campaign("a:1").await.unwrap();
     let old = Batch::leading(term).put("a", "old");
@@ -72,7 +78,7 @@ async fn a_late_duplicate_of_a_batch_cannot_bring_old_values_back() {
     let lingering = state.transaction(&old, 1);
     assert!(state.write(&old).await.is_done());
     assert!(state.write(&Batch::leading(term).put("a", "new")).await.is_done());
-    let arrived = raw(server.url()).await.txn(lingering).await.unwrap();
+    let arrived = raw(&server.url()).await.txn(lingering).await.unwrap();
     assert!(!arrived.succeeded());
     assert_eq!(state.scan("", None, 5).await.unwrap().entries, [("a".to_owned(), b"new".to_vec())]);
     assert!(state.write(&Batch::leading(term).put("a", "newer")).await.is_done());
@@ -80,12 +86,12 @@ async fn a_late_duplicate_of_a_batch_cannot_bring_old_values_back() {
 
 #[tokio::test]
 async fn a_batch_whose_answer_was_lost_is_done_when_sent_again() {
-    let server = EtcdServer::start().await;
+    let server = EtcdServer::start();
     let state = EtcdState::connect(config(&server, "lost/")).await.unwrap();
     let term = state.campaign("a:1").await.unwrap();
     let batch = Batch::leading(term).put("a", "1");
     // applied, but the answer never came: what a timeout leaves behind
-    let applied = raw(server.url()).await.txn(state.transaction(&batch, 1)).await.unwrap();
+    let applied = raw(&server.url()).await.txn(state.transaction(&batch, 1)).await.unwrap();
     assert!(applied.succeeded());
     state.sequence.lock().await.unresolved = Some(batch.clone());
     let other = state.write(&Batch::leading(term).put("b", "2")).await;
@@ -97,7 +103,7 @@ async fn a_batch_whose_answer_was_lost_is_done_when_sent_again() {
 
 #[tokio::test]
 async fn an_etcd_that_hangs_makes_a_write_unknown_and_ends_the_term_before_the_lease() {
-    let server = EtcdServer::start().await;
+    let server = EtcdServer::start();
     let config = EtcdConfig { request_timeout_ms: 300, lease_ttl_s: 3, ..config(&server, "hang/") };
     let state = EtcdState::connect(config).await.unwrap();
     let term = state.campaign("a:1").await.unwrap();
@@ -123,7 +129,7 @@ async fn an_etcd_that_hangs_makes_a_write_unknown_and_ends_the_term_before_the_l
 
 #[tokio::test]
 async fn a_crashed_leaders_lease_runs_out_and_the_standby_leads() {
-    let server = EtcdServer::start().await;
+    let server = EtcdServer::start();
     let first = EtcdState::connect(config(&server, "crash/")).await.unwrap();
     let second = EtcdState::connect(config(&server, "crash/")).await.unwrap();
     let term = first.campaign("a:1").await.unwrap();
@@ -133,12 +139,27 @@ async fn a_crashed_leaders_lease_runs_out_and_the_standby_leads() {
     assert!(next > term);
 }
 
+/// The driver's loop: the very same batch until its fate is known.
+async fn write_until_known(state: &EtcdState, batch: &Batch) -> WriteResult {
+    let mut pause = tokio::time::interval(Duration::from_millis(20));
+    let again = async {
+        loop {
+            pause.tick().await;
+            match state.write(batch).await {
+                WriteResult::Unknown(_) => {}
+                known => return known,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), again).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_restarted_etcd_has_the_batches_and_dead_members_are_passed_over() {
-    let mut server = EtcdServer::start().await;
-    let dead = EtcdServer::start().await.url().to_owned();
+    let mut server = EtcdServer::start();
+    let dead = EtcdServer::start().url();
     let config = EtcdConfig {
-        endpoints: vec![dead, server.url().to_owned()],
+        endpoints: vec![dead, server.url()],
         request_timeout_ms: 1_500,
         lease_ttl_s: 60,
         ..config(&server, "members/")
@@ -146,22 +167,11 @@ async fn a_restarted_etcd_has_the_batches_and_dead_members_are_passed_over() {
     let state = EtcdState::connect(config).await.unwrap();
     let term = state.campaign("a:1").await.unwrap();
     assert!(state.write(&Batch::leading(term).put("a", "1")).await.is_done());
-    server.kill();
+    server.kill(0);
     let batch = Batch::leading(term).put("b", "2");
     assert!(matches!(state.write(&batch).await, WriteResult::Unknown(_)));
-    server.restart().await;
-    // the driver's loop: the very same batch until its fate is known
-    let mut pause = tokio::time::interval(Duration::from_millis(20));
-    let again = async {
-        loop {
-            pause.tick().await;
-            match state.write(&batch).await {
-                WriteResult::Unknown(_) => {}
-                known => return known,
-            }
-        }
-    };
-    let known = tokio::time::timeout(Duration::from_secs(30), again).await.unwrap();
+    server.restart(0);
+    let known = write_until_known(&state, &batch).await;
     assert!(known.is_done(), "{known:?}");
     assert_eq!(state.scan("", None, 5).await.unwrap().entries.len(), 2);
 }
