@@ -68,7 +68,7 @@ pub(crate) fn truth(film: &Path, index: &SourceIndex, stream: u32) -> Vec<i64> {
     let out = Command::new("ffmpeg")
         .args(["-nostdin", "-v", "info", "-copyts", "-f", index.demuxer.ffmpeg_name(), "-i"])
         .arg(film)
-        .args(["-map", &map, "-vf", "showinfo", "-fps_mode", "passthrough", "-f", "null", "-"])
+        .args(["-map", &map, "-vf", "showinfo=checksum=0", "-fps_mode", "passthrough", "-f", "null", "-"])
         .output()
         .expect("ffmpeg is on PATH");
     let text = String::from_utf8_lossy(&out.stderr);
