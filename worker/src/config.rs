@@ -3,8 +3,7 @@
 use crate::abort::BadSwitch;
 use crate::scratch::ScratchError;
 use crate::tools::ToolError;
-use reelmill_common::{BootId, WorkerId};
-use std::fmt;
+use reelmill_common::{BootId, Secret, WorkerId};
 use std::path::PathBuf;
 
 /// Settings of a worker.
@@ -42,8 +41,8 @@ impl WorkerConfig {
     /// The usual settings.
     pub fn new(worker: WorkerId, coordinators: Vec<String>, scratch: PathBuf) -> Self {
         Self {
-            boot: None,
             worker,
+            boot: None,
             coordinators,
             security: Security::default(),
             scratch,
@@ -66,28 +65,6 @@ pub struct Security {
     pub ca_pem: Option<Vec<u8>>,
     /// Bearer token of this worker.
     pub token: Option<Secret>,
-}
-
-/// A text that is never printed.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes a secret.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text itself, for the one place that needs it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
 }
 
 /// Why a worker did not start, or had to end.

@@ -24,5 +24,5 @@ mod upload;
 pub mod work;
 
 pub use app::{App, Worker, boot_id, run};
-pub use config::{Secret, Security, WorkerConfig, WorkerError};
+pub use config::{Security, WorkerConfig, WorkerError};
 pub use session::Stop;

@@ -8,7 +8,7 @@ use reelmill_common::job::JobState;
 use reelmill_common::plan::PlannedChunk;
 use reelmill_common::record::{JobRecord, StateKey};
 use reelmill_common::spec::ChunkMedia;
-use reelmill_coordinator::state::StateStore as _;
+use reelmill_coordinator::state::StateStore;
 use reelmill_coordinator::state::embedded::EmbeddedState;
 use reelmill_proto::stored::{self, Record};
 use std::collections::BTreeSet;
@@ -26,16 +26,21 @@ pub(crate) fn committed(data: &Path) -> Result<BTreeSet<String>> {
         let entry = entry?;
         std::fs::copy(entry.path(), copy.path().join(entry.file_name()))?;
     }
-    let store = EmbeddedState::open(copy.path())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let scan = |prefix: &'static str| {
-        let page = runtime.block_on(store.scan(prefix, None, 1_000))?;
+    runtime.block_on(committed_in(&EmbeddedState::open(copy.path())?, data))
+}
+
+/// The same of a store that is open; objects lie below `data`.
+pub(crate) async fn committed_in(store: &dyn StateStore, data: &Path) -> Result<BTreeSet<String>> {
+    let scan = async |prefix: &'static str| {
+        let page = store.scan(prefix, None, 1_000).await?;
         anyhow::Ok(page.entries.into_iter().filter_map(|(k, v)| Some((StateKey::parse(&k)?, v))))
     };
     let mut done = BTreeSet::new();
-    for (key, value) in scan("jobs/")? {
+    for (key, value) in scan("jobs/").await? {
         let Record::Job(job) = stored::decode_record(&key, &value)? else { bail!("{key:?} holds no job") };
-        let commits: BTreeSet<SpecId> = scan("commits/")?
+        let commits: BTreeSet<SpecId> = scan("commits/")
+            .await?
             .filter_map(|(key, _)| match key {
                 StateKey::Commit(of, spec) if of == job.id => Some(spec),
                 _ => None,
