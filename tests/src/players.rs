@@ -2,6 +2,7 @@
 
 use crate::tool;
 use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -81,4 +82,32 @@ pub fn play(player: &str, dir: &Path, scenario: &str) -> Result<Seen> {
         frames: number("frames"),
         corrupted: number("corrupted"),
     })
+}
+
+/// What a strict third-party parser (hls-parser) made of the HLS playlists of a package.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Playlists {
+    /// Segments of each media playlist, by its path.
+    pub media: BTreeMap<String, u64>,
+    /// Entries of each I-frame playlist, by its path.
+    pub iframes: BTreeMap<String, u64>,
+    /// What it refused.
+    pub errors: Vec<String>,
+}
+
+/// Reads `master.m3u8` of a package and every playlist that it leads to.
+pub fn playlists(dir: &Path) -> Result<Playlists> {
+    let folder = folder();
+    ensure!(folder.join("node_modules/hls-parser").exists(), "hls-parser is not installed: run `make setup`");
+    let mut command = Command::new("node");
+    command.arg(folder.join("playlists.mjs")).arg(dir);
+    let done = tool::run(&mut command, Duration::from_secs(60))?.success()?;
+    let json: serde_json::Value = serde_json::from_slice(&done.stdout).context("what the parser made of it")?;
+    let counts = |key: &str| -> BTreeMap<String, u64> {
+        let all = json[key].as_object().into_iter().flatten();
+        all.map(|(name, count)| (name.clone(), count.as_u64().unwrap_or(0))).collect()
+    };
+    let errors = json["errors"].as_array().cloned().unwrap_or_default();
+    let errors = errors.iter().map(|e| e.as_str().unwrap_or_default().to_owned()).collect();
+    Ok(Playlists { media: counts("media"), iframes: counts("iframes"), errors })
 }

@@ -2,7 +2,7 @@
 //! without an error, a gap or a stall. No player reports a lost frame by itself: the frames are counted.
 
 use reelmill_tests::film::{Film, PLAIN};
-use reelmill_tests::players::{Seen, play};
+use reelmill_tests::players::{Seen, play, playlists};
 use reelmill_tests::reelmill;
 use std::path::{Path, PathBuf};
 
@@ -61,4 +61,24 @@ fn dash_js() {
 #[test]
 fn shaka_player() {
     plays("shaka");
+}
+
+/// A parser that is not ours and not a player's, in its strict mode, has nothing against any playlist; and it can have:
+/// a playlist without its target duration is refused.
+#[test]
+fn every_playlist_passes_a_strict_parser() {
+    let dir = tempfile::tempdir().expect("scratch");
+    let package = package(dir.path());
+    let seen = playlists(&package).expect("parses");
+    assert_eq!(seen.errors, Vec::<String>::new());
+    // three rungs and sound; ten seconds are segments of 4, 4 and 2 s
+    assert_eq!(seen.media.values().copied().collect::<Vec<_>>(), [3, 3, 3, 3], "{seen:?}");
+    assert_eq!(seen.iframes.values().copied().collect::<Vec<_>>(), [3, 3, 3], "{seen:?}");
+
+    let damaged = package.join(seen.media.keys().next().expect("a playlist"));
+    let text = std::fs::read_to_string(&damaged).expect("reads");
+    let kept: Vec<&str> = text.lines().filter(|line| !line.starts_with("#EXT-X-TARGETDURATION")).collect();
+    std::fs::write(&damaged, kept.join("\n")).expect("writes");
+    let seen = playlists(&package).expect("parses");
+    assert!(seen.errors.iter().any(|e| e.contains("TARGETDURATION")), "{seen:?}");
 }
