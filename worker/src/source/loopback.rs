@@ -2,10 +2,11 @@
 //!
 //! A port of the system's choosing, a path that is a 128-bit secret of the attempt, GET and HEAD with one byte range:
 //! what libavformat's http client needs, and nothing else is answered. It ends with the attempt. Bytes come from the
-//! object store as a stream while ffmpeg takes them, and are counted; a store that fails for good breaks the
+//! object store block by block while ffmpeg takes them ([`super::blocks`]); a store that fails for good breaks the
 //! connection and leaves its reason behind, because ffmpeg could only say "I/O error".
 
 use super::Counted;
+use super::blocks::BLOCK;
 use super::moov::Moov;
 use axum::Router;
 use axum::body::Body;
@@ -24,8 +25,7 @@ use std::sync::Arc;
 use tokio::net::TcpSocket;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How far reading runs ahead of ffmpeg on our side of the connection. ffmpeg drops a connection whenever it seeks, and
-/// what was read ahead is then read in vain.
+/// How far reading runs ahead of ffmpeg on our side of the connection: it drops one whenever it seeks.
 const READ_AHEAD: u32 = 64 * 1024;
 /// Largest piece given to the connection at once: a store may answer with everything in one.
 const PIECE: usize = 64 * 1024;
@@ -146,22 +146,22 @@ impl Served {
         if range.is_empty() {
             return futures::stream::empty().boxed();
         }
-        let small = self.source.reader.stream(range).flat_map(|piece| match piece {
+        let blocks = range.start / BLOCK..range.end.div_ceil(BLOCK);
+        let parts = futures::stream::iter(blocks).then(move |number| {
+            let (served, range) = (Arc::clone(&self), range.clone());
+            async move {
+                served.source.block(number, &range).await.map_err(|e| {
+                    let told = BlobError::new(e.kind(), e.to_string());
+                    served.source.fail(e);
+                    told
+                })
+            }
+        });
+        let small = parts.flat_map(|part| match part {
             Ok(bytes) => futures::stream::iter(split(bytes)).map(Ok).boxed(),
             Err(e) => futures::stream::iter([Err(e)]).boxed(),
         });
-        let counted = small.map(move |piece| match piece {
-            Ok(bytes) => {
-                self.source.count(bytes.len() as u64);
-                Ok(bytes)
-            }
-            Err(e) => {
-                let told = BlobError::new(e.kind(), e.to_string());
-                self.source.fail(e);
-                Err(told)
-            }
-        });
-        counted.boxed()
+        small.boxed()
     }
 }
 

@@ -166,6 +166,28 @@ async fn the_moov_is_read_once_for_all_attempts_on_a_source() {
 }
 
 #[tokio::test]
+async fn what_several_attempts_want_is_read_once() {
+    let stores = Stores::default();
+    let content: Vec<u8> = (0..1_300_000_u32).map(|i| (i % 251) as u8).collect();
+    let grant = put(&stores, &content).await;
+    let sources = Sources::new(stores);
+    let (mut read, mut moved) = (0, 0);
+    // across one border of blocks, across two, to the end, the same again, and one that wants a part of all of them
+    for (from, to) in
+        [(500_000, 600_000), (10, 1_200_000), (1_048_570, 1_300_000), (500_000, 600_000), (7, 1_299_999)]
+    {
+        let source = sources.open(&grant).await.unwrap();
+        let served = source.for_ffmpeg(Demuxer::Matroska, 1).await.unwrap();
+        let range = format!("bytes={from}-{}", to - 1);
+        let part = ask(&url(&served.input.location), "GET", Some(&range)).await;
+        assert!(part.body == content[from..to], "{range}");
+        assert!(source.bytes_moved() >= (to - from) as u64, "a run that gets bytes is not stuck");
+        (read, moved) = (read + source.bytes_read(), moved + to - from);
+    }
+    assert_eq!(read, 1_300_000, "for {moved} bytes that were asked for");
+}
+
+#[tokio::test]
 async fn a_source_that_changed_is_refused() {
     use reelmill_common::outcome::FaultKind;
     let (stores, film) = (Stores::default(), film());

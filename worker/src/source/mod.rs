@@ -4,10 +4,13 @@
 //! serves this one object and nothing more. Where the source lies comes from the lease's grant, never from the
 //! worker's own configuration. Retries belong to the store below.
 
+mod blocks;
 mod loopback;
 mod moov;
 
 use crate::fault;
+use blocks::{BLOCK, Blocks, Key};
+use bytes::Bytes;
 use loopback::Loopback;
 use moov::Moovs;
 use reelmill_blob::{BlobError, SourceReader, Stores, open_source};
@@ -15,6 +18,7 @@ use reelmill_common::index::Demuxer;
 use reelmill_common::outcome::Fault;
 use reelmill_common::session::ReadGrant;
 use reelmill_worker_core::argv::{Input, Location};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,20 +27,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Sources {
     stores: Stores,
     moovs: Moovs,
+    blocks: Blocks,
 }
 
 impl Sources {
     /// Sources in `stores`.
     pub fn new(stores: Stores) -> Self {
-        Self { stores, moovs: Moovs::default() }
+        Self { stores, moovs: Moovs::default(), blocks: Blocks::default() }
     }
 
     /// Opens what the grant names. A source that is not the accepted one any more is refused.
     pub async fn open(&self, grant: &ReadGrant) -> Result<Source, Fault> {
         let reader = open_source(&self.stores, &grant.url).await.map_err(|e| fault::of_source(&e))?;
         reader.check(grant.bytes, grant.version.as_deref()).map_err(|e| fault::of_source(&e))?;
-        let reader = Counted { reader, read: Arc::default(), failed: Arc::default() };
-        Ok(Source { sources: self.clone(), url: grant.url.clone(), reader })
+        let key = (grant.url.clone(), reader.bytes(), reader.version().map(str::to_owned));
+        let reader = Counted {
+            reader,
+            key: Arc::new(key),
+            blocks: self.blocks.clone(),
+            read: Arc::default(),
+            served: Arc::default(),
+            failed: Arc::default(),
+        };
+        Ok(Source { sources: self.clone(), reader })
     }
 }
 
@@ -44,7 +57,6 @@ impl Sources {
 #[derive(Clone, Debug)]
 pub struct Source {
     sources: Sources,
-    url: String,
     reader: Counted,
 }
 
@@ -58,6 +70,12 @@ impl Source {
     /// a local file.
     pub fn bytes_read(&self) -> u64 {
         self.reader.read.load(Ordering::Relaxed)
+    }
+
+    /// Grows with every byte that ffmpeg was given, whether it had to be read for it or was kept from before: a run that
+    /// is still reading is not stuck.
+    pub fn bytes_moved(&self) -> u64 {
+        self.bytes_read() + self.reader.served.load(Ordering::Relaxed)
     }
 
     /// Counts bytes read with [`Source::reader`], or by a child that opened the file itself.
@@ -85,7 +103,7 @@ impl Source {
             }
             None => {
                 let moov = match demuxer {
-                    Demuxer::Mov => self.sources.moovs.of(&self.url, &self.reader).await,
+                    Demuxer::Mov => self.sources.moovs.of(&self.reader).await,
                     _ => Ok(None),
                 };
                 let moov = moov.map_err(|e| fault::of_source(&e))?;
@@ -101,7 +119,8 @@ impl Source {
         if let Some(e) = self.reader.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(fault::of_source(&e));
         }
-        let now = open_source(&self.sources.stores, &self.url).await.map_err(|e| fault::of_source(&e))?;
+        let now =
+            open_source(&self.sources.stores, &self.reader.key.0).await.map_err(|e| fault::of_source(&e))?;
         let (bytes, version) = (self.reader.reader.bytes(), self.reader.reader.version());
         now.check(Some(bytes), version).map_err(|e| fault::of_source(&e))
     }
@@ -122,7 +141,10 @@ pub struct Served {
 #[derive(Clone, Debug)]
 struct Counted {
     reader: SourceReader,
+    key: Arc<Key>,
+    blocks: Blocks,
     read: Arc<AtomicU64>,
+    served: Arc<AtomicU64>,
     failed: Arc<Mutex<Option<BlobError>>>,
 }
 
@@ -130,6 +152,15 @@ impl Counted {
     fn count(&self, bytes: u64) {
         self.read.fetch_add(bytes, Ordering::Relaxed);
         crate::metrics::source_bytes(bytes);
+    }
+
+    /// The part of block `number` that lies within `range`.
+    async fn block(&self, number: u64, range: &Range<u64>) -> Result<Bytes, BlobError> {
+        let bytes = self.blocks.get(self, number).await?;
+        let start = number * BLOCK;
+        let within = range.start.max(start) - start..range.end.min(start + bytes.len() as u64) - start;
+        self.served.fetch_add(within.end - within.start, Ordering::Relaxed);
+        Ok(bytes.slice(within.start as usize..within.end as usize))
     }
 
     /// Keeps why reading failed: ffmpeg will only see a broken connection.

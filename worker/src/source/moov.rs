@@ -4,6 +4,7 @@
 //! this way is simply read without.
 
 use super::Counted;
+use super::blocks::Key;
 use bytes::Bytes;
 use reelmill_blob::BlobError;
 use std::ops::Range;
@@ -30,9 +31,7 @@ impl Moov {
     }
 }
 
-/// What names a source's bytes: URL, size, version.
-type Key = (String, u64, Option<String>);
-type Kept = Vec<(Key, Arc<OnceCell<Option<Moov>>>)>;
+type Kept = Vec<(Arc<Key>, Arc<OnceCell<Option<Moov>>>)>;
 
 /// The kept ones. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
@@ -40,19 +39,17 @@ pub(super) struct Moovs(Arc<Mutex<Kept>>);
 
 impl Moovs {
     /// The `moov` of a source, read at most once for all who ask at the same time.
-    pub(super) async fn of(&self, url: &str, source: &Counted) -> Result<Option<Moov>, BlobError> {
-        let reader = &source.reader;
-        let key = (url.to_owned(), reader.bytes(), reader.version().map(str::to_owned));
+    pub(super) async fn of(&self, source: &Counted) -> Result<Option<Moov>, BlobError> {
         let cell = {
             let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            match kept.iter().find(|(k, _)| *k == key) {
+            match kept.iter().find(|(k, _)| *k == source.key) {
                 Some((_, cell)) => Arc::clone(cell),
                 None => {
                     if kept.len() == SOURCES {
                         kept.remove(0);
                     }
                     let cell = Arc::default();
-                    kept.push((key, Arc::clone(&cell)));
+                    kept.push((Arc::clone(&source.key), Arc::clone(&cell)));
                     cell
                 }
             }

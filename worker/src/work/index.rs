@@ -130,7 +130,7 @@ impl Watch for Lines<'_> {
     }
 
     fn stalled(&mut self, now: Millis, so_far: Cost) -> Option<u64> {
-        self.stall.seen(now, self.count, 0, so_far.read_bytes + self.source.bytes_read());
+        self.stall.seen(now, self.count, 0, so_far.read_bytes + self.source.bytes_moved());
         self.stall.stalled(now).then_some(self.limit_ms)
     }
 }
