@@ -90,6 +90,8 @@ async fn with_cluster(
 fn config(place: &Place, slots: u32) -> CoordinatorConfig {
     let local = CoordinatorConfig::local(&place.state);
     let mut config = CoordinatorConfig { http_addr: None, slots_hint: Some(slots), ..local };
+    // a worker is suspended so that others get its work: here is no other, and the user waits for the reason
+    config.machine.suspend_after = u32::MAX;
     if place.is_directory {
         config.machine.store_timeout_ms = 0;
     }

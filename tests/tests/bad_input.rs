@@ -159,7 +159,7 @@ fn a_full_disk_is_said_with_5() {
     let out = dir.path().join("out");
     std::fs::create_dir(&out).expect("folder");
     // A file system of 200 kB of its own, in a namespace of its own: needs no cleaning up.
-    let script = "mount -t tmpfs -o size=200k none \"$1\" && \"$2\" transcode \"$3\" --out \"$1\"; code=$?; \
+    let script = "mount -t tmpfs -o size=200k none \"$1\" && \"$2\" --log warn transcode \"$3\" --out \"$1\"; code=$?; \
                   test ! -e \"$1/master.m3u8\" && test ! -e \"$1/manifest.mpd\" || code=99; exit $code";
     let unshare = |script: &str| {
         let mut command = Command::new("unshare");
@@ -175,6 +175,10 @@ fn a_full_disk_is_said_with_5() {
     assert_eq!(done.code(), 5, "{}", done.stderr);
     let said = done.stderr.to_lowercase();
     assert!(said.contains("space") || said.contains("full") || said.contains("storage"), "{said}");
+    assert!(
+        said.contains("an attempt failed") && !said.contains("suspended"),
+        "nobody is there to wait for: {said}"
+    );
 }
 
 /// The ffmpegs to try: the one on PATH, and the newer one that `REELMILL_FFMPEG_NEW` names.

@@ -301,10 +301,10 @@ pub(crate) fn undisturbed(bench: &Bench) -> Reference {
     run().unwrap_or_else(|e| panic!("undisturbed: {e:#}"))
 }
 
-/// Tries every kill, as many at a time as there are cores.
+/// Tries every kill, more at a time than there are cores: a run waits for leases and for processes most of the time.
 pub(crate) fn run_all(bench: &Bench, reference: &Reference, kills: &[Kill]) -> Tally {
     let (next, results) = (AtomicUsize::new(0), Mutex::new((Tally::default(), Vec::new())));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = 2 * std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {

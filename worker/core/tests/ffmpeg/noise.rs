@@ -36,13 +36,17 @@ struct Noise {
     power: f64,
 }
 
-/// Over the 20 packets from `border`; both sounds begin at the same sample.
+/// Packets decoded before those that are measured: a decoder needs one to overlap with.
+const LEAD: u64 = 8;
+
+/// Over the 20 packets from `border`; `heard` begins [`LEAD`] packets before them.
 fn noise(sound: &[f64], heard: &[f64], border: u64) -> Noise {
+    let heard_at = |i: usize| heard[i - ((border - LEAD) * AAC_FRAME) as usize];
     let (mut decibels, mut ratios) = (0.0, 0.0);
     let mut count = 0.0;
     for p in border..border + PACKETS {
         let at = (p * AAC_FRAME) as usize;
-        let error: Vec<f64> = (at..at + 2048).map(|i| heard[i] - sound[i]).collect();
+        let error: Vec<f64> = (at..at + 2048).map(|i| heard_at(i) - sound[i]).collect();
         let masks = masks(&energy_in_bands(&sound[at..at + 2048]));
         for (n, m) in energy_in_bands(&error).iter().zip(&masks) {
             decibels += 10.0 * (n / m).max(1e-12).log10();
@@ -67,7 +71,6 @@ fn behind_joins(
     whole.range = None;
     let file = encode(program, dir, &whole, input);
     let whole = kept(program, &whole, &file);
-    let one = decode(dir, &whole);
     let quiet = |border: u64| {
         let long = |p: u64| window(whole[p as usize]).unwrap().sequence == WindowSequence::OnlyLong;
         (border - 3..border + 3).all(long)
@@ -78,14 +81,15 @@ fn behind_joins(
         let wanted = first + (last - first) * n / joins;
         // where the plan would find a place
         let Some(border) = (wanted..last).find(|b| quiet(*b)) else { continue };
-        let before = noise(&sound, &one, border);
+        let led = (border - LEAD) as usize;
+        let before = noise(&sound, &decode(dir, &whole[led..(border + PACKETS + 4) as usize]), border);
         for (differences, pre_roll) in found.iter_mut().zip(pre_rolls) {
             let mut chunk = range(track, total, border, border + PACKETS + 4, None);
             chunk.range.as_mut().unwrap().pre_roll = *pre_roll;
             let file = encode(program, dir, &chunk, input);
             let Ok(plans) = verify::packets(&chunk, &file) else { continue };
             let own = plans.into_iter().flat_map(|p| p.samples).map(|s| &file[s.range]);
-            let joined: Vec<&[u8]> = whole[..border as usize].iter().copied().chain(own).collect();
+            let joined: Vec<&[u8]> = whole[led..border as usize].iter().copied().chain(own).collect();
             let after = noise(&sound, &decode(dir, &joined), border);
             differences.push(Noise { mean: after.mean - before.mean, power: after.power - before.power });
         }
