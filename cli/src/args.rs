@@ -10,7 +10,6 @@ use std::path::PathBuf;
 #[command(
     name = "reelmill",
     version,
-    about,
     after_help = "Exit codes: 0 done, 2 usage, 3 the input is at fault, 4 an encoder or worker failed for good,\n\
                   5 storage or cluster unreachable, 6 cancelled, 130 interrupted."
 )]

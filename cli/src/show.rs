@@ -42,10 +42,12 @@ pub(crate) fn job_json(view: &JobView) -> Value {
 
 /// Whole percent of the predicted work that is done.
 pub(crate) fn percent(view: &JobView) -> u64 {
-    match view.progress.work_total_ms {
+    let p = &view.progress;
+    match p.work_total_ms {
         _ if view.state == JobState::Published => 100,
-        0 => 0,
-        total => (view.progress.work_done_ms.min(total)) * 100 / total,
+        // nothing is predicted any more for a job that has ended: its chunks tell
+        0 => (u64::from(p.chunks_done) * 100).checked_div(p.chunks_total.into()).unwrap_or(0),
+        total => p.work_done_ms.min(total) * 100 / total,
     }
 }
 

@@ -61,7 +61,8 @@ pub fn resolve_source(text: &str, source_root: Option<&Path>) -> Result<SourceLo
         resolved.metadata().map_err(|error| BlobError::from_io(error, "read the source", &shown))?;
     if !metadata.is_file() {
         let what = if metadata.is_dir() { "a directory" } else { "not a regular file" };
-        return Err(BlobError::new(BlobErrorKind::Invalid, format!("{shown} is {what}; name a film")));
+        // as an object store has it: there is no object of that name
+        return Err(BlobError::new(BlobErrorKind::NotFound, format!("{shown} is {what}; name a film")));
     }
     std::fs::File::open(&resolved).map_err(|error| BlobError::from_io(error, "read the source", &shown))?;
     let url = Url::from_file_path(&resolved)
@@ -255,6 +256,7 @@ mod tests {
         assert_eq!(missing.kind(), BlobErrorKind::NotFound);
         assert!(missing.to_string().contains("missing.mp4: it does not exist"), "{missing}");
         let is_directory = resolve(directory.path(), None).unwrap_err();
+        assert_eq!(is_directory.kind(), BlobErrorKind::NotFound);
         assert!(is_directory.to_string().contains("is a directory"), "{is_directory}");
         let device = resolve_source("/dev/zero", None).unwrap_err();
         assert!(device.to_string().contains("not a regular file"), "{device}");
