@@ -9,7 +9,6 @@ use std::ops::AddAssign;
 
 /// The end of an attempt as its worker tells it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every outcome is a report; the fault is the rare one")]
 pub enum Outcome {
     /// Everything was made, checked and uploaded.
     Done(Report),

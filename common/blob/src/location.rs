@@ -177,8 +177,8 @@ impl Stores {
     ) -> object_store::Result<B> {
         let ours = self.variables.iter().filter(|(name, _)| name.starts_with(prefix));
         // which of them speak HTTP without TLS is asked apart
-        let settings = ours.filter(|(name, _)| !name.ends_with("_ALLOW_HTTP"));
-        settings.fold(Ok(builder), |builder, (name, value)| set(builder?, &name.to_ascii_lowercase(), value))
+        let mut settings = ours.filter(|(name, _)| !name.ends_with("_ALLOW_HTTP"));
+        settings.try_fold(builder, |builder, (name, value)| set(builder, &name.to_ascii_lowercase(), value))
     }
 
     fn variable(&self, name: &str) -> Option<String> {

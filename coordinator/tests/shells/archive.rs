@@ -13,9 +13,9 @@ use tonic::Code;
 async fn archived(world: &World) -> (Cluster, String) {
     let cluster = world.start().await;
     cluster.worker("w1", Manner::Good);
-    let id = cluster.submit(world.request("")).await.unwrap().0.id.to_string();
+    let id = cluster.submit(world.request("")).await.expect("submitted").0.id.to_string();
     assert_eq!(cluster.ended(&id).await.state, JobState::Published);
-    cluster.stop().await.unwrap();
+    cluster.stop().await.expect("stopped");
     let mut config = world.config();
     config.machine.retain_ms = 0;
     config.machine.lease_ttl_ms = 1_000;
@@ -23,12 +23,12 @@ async fn archived(world: &World) -> (Cluster, String) {
     cluster.leads().await;
     let gone = async {
         let list = wire::ListRequest { page_size: 10, page_token: String::new() };
-        while !cluster.jobs().await.list(list.clone()).await.unwrap().into_inner().jobs.is_empty() {
+        while !cluster.jobs().await.list(list.clone()).await.expect("a list").into_inner().jobs.is_empty() {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(PATIENCE, gone).await.expect("it is archived in time");
-    cluster.stop().await.unwrap();
+    cluster.stop().await.expect("stopped");
     let cluster = world.start_any(config).await;
     cluster.leads().await;
     (cluster, id)

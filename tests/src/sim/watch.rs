@@ -27,7 +27,8 @@ impl World {
                 self.laws.breach(format!("{} is leased while {} is {record:?}", order.attempt, order.job));
             }
             if !self.store.knows_of_workers() {
-                self.laws.breach(format!("{} is leased and the next leader would not wait for it", order.attempt));
+                self.laws
+                    .breach(format!("{} is leased and the next leader would not wait for it", order.attempt));
             }
         }
         let Some((_, spec)) = self.laws.spec(&order.job, order.spec) else {
