@@ -22,6 +22,9 @@ pub struct CoordinatorConfig {
     pub own_worker: Option<BootId>,
     /// How long the record of a job that has ended is kept, milliseconds; then it is archived.
     pub retain_ms: u64,
+    /// How long a deleted job is still shown as collected, milliseconds, for whoever waits for that; then nothing of it
+    /// is left.
+    pub tell_collected_ms: u64,
     /// Submits are refused when the state store has used this much of what it may, in thousandths.
     pub state_full_permille: u64,
     /// Encoder failures and wrong outputs a chunk may have.
@@ -50,6 +53,7 @@ impl Default for CoordinatorConfig {
             store_timeout_ms: 60_000,
             own_worker: None,
             retain_ms: RETAIN_MS,
+            tell_collected_ms: 600_000,
             state_full_permille: 700,
             faults_max: 3,
             losses_max: 6,

@@ -59,6 +59,8 @@ pub(crate) struct Job {
     pub(crate) hold_until: Millis,
     /// From then on no upload of its attempts can land any more, unless it is worked on.
     pub(crate) quiet_at: Millis,
+    /// A collected job is told of until then.
+    pub(crate) told_until: Millis,
     /// An attempt of it lived in this term.
     pub(crate) was_worked_on: bool,
     /// When the present stage began in this term, and what was done of it then: for the estimate of its end.
@@ -84,6 +86,7 @@ impl Job {
             task: None,
             hold_until: Millis(0),
             quiet_at: now,
+            told_until: now,
             was_worked_on: false,
             stage_began: (now, 0),
             encoding_since: None,

@@ -28,7 +28,10 @@ impl Leader {
         let old: Vec<(JobId, JobState)> = self
             .jobs
             .values()
-            .filter(|j| j.task.is_none() && j.record.ended_unix_ms.is_some_and(long_ago))
+            .filter(|j| {
+                let is_gone = *j.state() == JobState::Collected && j.told_until <= turn.now;
+                j.task.is_none() && (is_gone || j.record.ended_unix_ms.is_some_and(long_ago))
+            })
             .map(|j| (j.id().clone(), j.state().clone()))
             .take(EXPIRED_PER_SWEEP)
             .collect();

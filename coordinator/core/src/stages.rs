@@ -31,6 +31,7 @@ impl Leader {
         let may_be_claimed = self.outside.may_be_claimed();
         job.hold_until = turn.now.plus(turn.config.takeover(may_be_claimed));
         job.quiet_at = turn.now.plus(turn.config.uploads_outlive(may_be_claimed));
+        job.told_until = turn.now.plus(turn.config.tell_collected_ms);
         match job.state() {
             JobState::Planned | JobState::Running => {
                 match plan.unwrap_or_else(|| Err(Self::plan_missing())) {
@@ -136,6 +137,7 @@ impl Leader {
                 return self.forget_parts(turn, &id);
             }
             (Ok(TaskOutput::Collected), TaskKind::Collect) => {
+                job.told_until = turn.now.plus(turn.config.tell_collected_ms);
                 self.move_job(turn, &id, JobState::Collected, vec![], vec![]);
                 return self.forget_parts(turn, &id);
             }

@@ -27,7 +27,9 @@ async fn start(world: &World, server: &EtcdServer) -> Cluster {
         ..EtcdConfig::default()
     };
     let state = EtcdState::connect(config).await.expect("a contender");
-    let cluster = world.start_over(world.config(), Arc::new(state)).await;
+    let mut settings = world.config();
+    settings.machine.tell_collected_ms = 2_000;
+    let cluster = world.start_over(settings, Arc::new(state)).await;
     cluster.leads().await;
     cluster
 }
@@ -131,7 +133,7 @@ async fn of_a_published_job_one_key_is_left_and_of_a_deleted_one_none() {
     .await;
     let left: Vec<&str> = all.iter().map(|(key, _)| key.as_str()).collect();
     let mut wanted = vec!["reelmill/idem/local/kept".to_owned(), format!("reelmill/jobs/{}", kept[0])];
-    wanted.push("reelmill/leader".to_owned());
+    wanted.extend(["reelmill/leader", "reelmill/outside"].map(str::to_owned));
     assert_eq!(left, wanted);
     cluster.stop().await.expect("it stops");
 }

@@ -46,6 +46,10 @@ fn a_job_goes_all_the_way() {
     assert_eq!((collect.kind, collect.delay_ms), (TaskKind::Collect, 75_000), "lease TTL and store timeout");
     rig.feed(Event::TaskEnded { task: collect.id, result: Ok(TaskOutput::Collected) });
     assert_eq!(rig.state("j"), JobState::Collected);
+    rig.tick(599_000);
+    assert_eq!(rig.state("j"), JobState::Collected, "told for ten minutes");
+    rig.tick(11_000);
+    assert!(!rig.store.keys().any(|key| *key == StateKey::Job(job("j"))), "then nothing is left");
 }
 
 #[test]
