@@ -4,7 +4,9 @@
 //! `reelmill-proto`; the guard that ties a batch to its term is added by whoever performs it.
 
 use reelmill_common::FencingTerm;
-use reelmill_common::record::{CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, OutsideRecord, StateKey};
+use reelmill_common::record::{
+    CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, OutsideRecord, StateKey,
+};
 
 /// Most operations of one batch: etcd refuses transactions of more than 128, guards included.
 pub const BATCH_OPS_MAX: usize = 100;
