@@ -194,7 +194,7 @@ pub struct Progress {
     pub work_done_ms: u64,
     /// Milliseconds to the end at the present speed; `None` while unknown.
     pub eta_ms: Option<u64>,
-    /// Milliseconds since the job started running.
+    /// Milliseconds since the job's present run began to encode, or between that and the job's end; 0 before it.
     pub elapsed_ms: u64,
     /// Duration of the film in milliseconds (0 before the plan).
     pub media_ms: u64,

@@ -46,12 +46,22 @@ pub struct JobRecord {
     pub plan: Option<PlanRef>,
     /// Manifests and their hashes, from Publishing on.
     pub manifests: Vec<ManifestRef>,
+    /// Wall clock when its present run began to encode, milliseconds since the Unix epoch: shown, never decided with.
+    pub began_unix_ms: Option<u64>,
     /// Wall clock when it became terminal, milliseconds since the Unix epoch.
     pub ended_unix_ms: Option<u64>,
     /// What was used up besides the chunks that are committed (their reports tell it): index, analysis, attempts that
     /// failed or were lost, of all runs. Of a lost one, as far as was heard; of one that a leader ended and did not
     /// live to write down, nothing.
     pub spent: AttemptCost,
+}
+
+impl JobRecord {
+    /// How long its present run has encoded for at this wall clock, or did until the job ended, milliseconds; 0 before.
+    pub fn elapsed_ms(&self, unix_ms: u64) -> u64 {
+        let until = self.ended_unix_ms.unwrap_or(unix_ms);
+        self.began_unix_ms.map_or(0, |began| until.saturating_sub(began))
+    }
 }
 
 /// What is left of a job that was published long ago: an object in its private area, instead of `jobs/<id>`.

@@ -88,6 +88,7 @@ impl Catalog {
             progress: Progress {
                 chunks_done: chunks,
                 chunks_total: chunks,
+                elapsed_ms: record.elapsed_ms(archive.archived_unix_ms),
                 media_ms: record.plan.as_ref().map_or(0, |p| p.media_ms),
                 ..Progress::default()
             },

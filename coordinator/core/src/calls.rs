@@ -67,6 +67,7 @@ impl Leader {
             analysis: None,
             plan: None,
             manifests: vec![],
+            began_unix_ms: None,
             ended_unix_ms: None,
             spent: AttemptCost::default(),
         };

@@ -65,8 +65,6 @@ pub(crate) struct Job {
     pub(crate) was_worked_on: bool,
     /// When the present stage began in this term, and what was done of it then: for the estimate of its end.
     pub(crate) stage_began: (Millis, u64),
-    /// When encoding began in this term.
-    pub(crate) encoding_since: Option<Millis>,
     pub(crate) notes: VecDeque<String>,
     /// Fingerprint of the first worker that was offered one of its chunks: the job stays on it while it can.
     pub(crate) fingerprint: Option<Fingerprint>,
@@ -89,7 +87,6 @@ impl Job {
             told_until: now,
             was_worked_on: false,
             stage_began: (now, 0),
-            encoding_since: None,
             notes: VecDeque::new(),
             fingerprint: None,
         }
@@ -134,7 +131,6 @@ impl Job {
         }
         self.stage_began = (now, work.committed_cost_ms);
         if kind == WorkKind::Encode {
-            self.encoding_since.get_or_insert(now);
             self.durable_cost_ms = work.committed_cost_ms;
             self.durable_chunks = (work.len() - work.open()) as u32;
         }

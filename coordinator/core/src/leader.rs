@@ -300,6 +300,12 @@ impl Leader {
             (s, ended) if s.is_terminal() => ended,
             _ => None,
         };
+        job.record.began_unix_ms = match &state {
+            // from Planned, or by Retry: once a run
+            JobState::Running => Some(unix_ms),
+            s if s.is_terminal() || *s == JobState::Publishing => job.record.began_unix_ms,
+            _ => None,
+        };
         job.set_state(state);
         ops.push(Op::Put(Record::Job(Box::new(job.record.clone()))));
         turn.write(ops, then);

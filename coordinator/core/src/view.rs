@@ -215,7 +215,7 @@ impl Leader {
             work_total_ms: total,
             work_done_ms: done,
             eta_ms,
-            elapsed_ms: job.encoding_since.map_or(0, |t| now.since(t)),
+            elapsed_ms: record.elapsed_ms(self.unix_ms(now)),
             media_ms: plan.map_or(0, |p| p.media_ms),
             retries: job.faults.values().map(|f| f.faults + f.losses).sum(),
         }

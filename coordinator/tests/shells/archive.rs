@@ -41,6 +41,7 @@ async fn an_archived_job_is_shown_and_plays_on() {
     let mut jobs = cluster.jobs().await;
     let shown = jobs.get(wire::GetRequest { id: id.clone() }).await.unwrap().into_inner().job.unwrap();
     assert_eq!(shown.state(), wire::JobState::Published);
+    assert!(shown.progress.unwrap().elapsed_ms > 0, "what it took is part of its record");
     let says = &shown.notes[0];
     assert!(says.starts_with("archived on 20") && says.contains(shown.package()), "{says}");
     let (views, _) = cluster.watch(&id, 0).await;

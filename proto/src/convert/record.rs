@@ -51,6 +51,7 @@ impl From<&JobRecord> for pb::JobRecord {
             plan: v.plan.as_ref().map(Into::into),
             manifests: v.manifests.iter().map(Into::into).collect(),
             ended_unix_ms: v.ended_unix_ms,
+            began_unix_ms: v.began_unix_ms,
             spent: Some(v.spent.into()),
         }
     }
@@ -74,6 +75,7 @@ impl TryFrom<pb::JobRecord> for JobRecord {
             plan: maybe(v.plan, "plan")?,
             manifests: many(v.manifests, MAX_PARTS, "manifests")?,
             ended_unix_ms: v.ended_unix_ms,
+            began_unix_ms: v.began_unix_ms,
             // a record of before this was counted has none
             spent: maybe(v.spent, "spent")?.unwrap_or_default(),
         })

@@ -195,7 +195,7 @@ prop_compose! {
     fn job_record()(
         id in job_id(), request in job_request(), state in job_state(),
         (slots_hint, run, version) in any::<(u32, u32, u64)>(),
-        (submitted_unix_ms, ended_unix_ms) in any::<(u64, Option<u64>)>(),
+        (submitted_unix_ms, began_unix_ms, ended_unix_ms) in any::<(u64, Option<u64>, Option<u64>)>(),
         (index, analysis) in (of(object()), of(object())),
         spent in cost(),
         plan in of((any::<u32>(), object(), any::<u32>(), any::<u64>()).prop_map(
@@ -208,7 +208,7 @@ prop_compose! {
     ) -> JobRecord {
         JobRecord {
             id, request, slots_hint, submitted_unix_ms, state, run: RunNo(run), version, index, analysis, plan,
-            manifests, ended_unix_ms, spent,
+            manifests, began_unix_ms, ended_unix_ms, spent,
         }
     }
 }

@@ -53,6 +53,55 @@ fn a_job_goes_all_the_way() {
 }
 
 #[test]
+fn the_time_a_job_has_taken_stands_still_at_its_end_and_outlives_leaders() {
+    let mut rig = Rig::new();
+    let elapsed = |rig: &Rig| rig.machine.view(rig.now, &tenant("t"), &job("j")).unwrap().progress.elapsed_ms;
+    // a term of this rig begins with a clock of its own: the tick tells the time
+    rig.tick(1);
+    rig.running();
+    assert_eq!(elapsed(&rig), 0);
+    rig.tick(1_000);
+    assert_eq!(elapsed(&rig), 1_000);
+    rig.term(2);
+    rig.tick(1_000);
+    assert_eq!(elapsed(&rig), 2_000, "a new leader goes on counting");
+    rig.call(Call::Cancel { tenant: tenant("t"), job: job("j") });
+    rig.tick(5_000);
+    assert_eq!(elapsed(&rig), 2_000, "what it took");
+    rig.term(3);
+    rig.tick(5_000);
+    assert_eq!(elapsed(&rig), 2_000, "another leader says the same");
+    rig.call(Call::Retry { tenant: tenant("t"), job: job("j") });
+    rig.tick(300);
+    assert_eq!(elapsed(&rig), 300, "a run of its own");
+}
+
+#[test]
+fn the_time_a_published_job_took_is_that_from_its_first_chunk_to_its_last_manifest() {
+    let mut rig = Rig::new();
+    let elapsed = |rig: &Rig| rig.machine.view(rig.now, &tenant("t"), &job("j")).unwrap().progress.elapsed_ms;
+    rig.submit("j");
+    rig.tick(700);
+    assert_eq!(elapsed(&rig), 0, "waiting is no encoding");
+    let w = rig.worker("w", 2);
+    rig.plan("j", w, &[spec(1, 900)]);
+    rig.ask(w, 1);
+    let chunk = rig.leases().remove(0);
+    rig.tick(2_000);
+    rig.wins(&chunk);
+    rig.publish();
+    rig.tick(100);
+    rig.task_ends(TaskKind::WriteManifests, Ok(TaskOutput::ManifestsWritten));
+    assert_eq!(rig.state("j"), JobState::Published);
+    for _ in 0..3 {
+        assert_eq!(elapsed(&rig), 2_100);
+        rig.tick(1_000);
+    }
+    rig.call(Call::Delete { tenant: tenant("t"), job: job("j") });
+    assert_eq!(elapsed(&rig), 2_100, "while it is collected, too");
+}
+
+#[test]
 fn nothing_leaves_before_it_is_durable() {
     let mut rig = Rig::new();
     rig.worker("w", 1);
