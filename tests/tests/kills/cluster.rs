@@ -2,89 +2,16 @@
 
 use crate::bench::Bench;
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+pub(crate) use reelmill_tests::process::Process;
 use reelmill_tests::{reelmill, tool};
 use serde_json::Value;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A process; killed when dropped.
-pub(crate) struct Process {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Process {
-    /// Starts it; what it says goes to the end of `log`.
-    pub(crate) fn start(mut command: Command, log: &Path) -> Result<Self> {
-        let file = std::fs::File::options().create(true).append(true).open(log)?;
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        Ok(Self { child: command.spawn()?, log: log.to_owned() })
-    }
-
-    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        Ok(self.child.try_wait()?)
-    }
-
-    /// A power cut.
-    pub(crate) fn cut(&mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        Ok(kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?)
-    }
-
-    /// Does something while the process stands still.
-    pub(crate) fn while_stopped<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.signal(Signal::SIGSTOP)?;
-        let stat = format!("/proc/{}/stat", self.child.id());
-        tool::wait_until("the process stands still", PATIENCE, || {
-            let text = std::fs::read_to_string(&stat).ok()?;
-            let state = text.rsplit_once(')')?.1.trim_start().chars().next()?;
-            (state == 'T').then_some(())
-        })?;
-        let result = work();
-        self.signal(Signal::SIGCONT)?;
-        result
-    }
-
-    /// Asks it to leave and waits for that.
-    pub(crate) fn leave(&mut self) -> Result<ExitStatus> {
-        if self.child.try_wait()?.is_none() {
-            self.signal(Signal::SIGTERM)?;
-        }
-        let child = &mut self.child;
-        tool::wait_until("the process leaves", PATIENCE, || child.try_wait().transpose())
-            .with_context(|| self.log.display().to_string())?
-            .map_err(Into::into)
-    }
-
-    /// The end of what it said.
-    pub(crate) fn said(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let tail: Vec<&str> =
-            text.lines().rev().filter(|l| !l.contains("reelmill_effects")).take(12).collect();
-        tail.into_iter().rev().collect::<Vec<_>>().join("\n")
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Nothing to do when it has ended already.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
 
 /// A job as `/api/jobs` shows it.
 pub(crate) struct Job {
