@@ -102,7 +102,8 @@ pub fn playlists(dir: &Path) -> Result<Playlists> {
     let mut command = Command::new("node");
     command.arg(folder.join("playlists.mjs")).arg(dir);
     let done = tool::run(&mut command, Duration::from_secs(60))?.success()?;
-    let json: serde_json::Value = serde_json::from_slice(&done.stdout).context("what the parser made of it")?;
+    let json: serde_json::Value =
+        serde_json::from_slice(&done.stdout).context("what the parser made of it")?;
     let counts = |key: &str| -> BTreeMap<String, u64> {
         let all = json[key].as_object().into_iter().flatten();
         all.map(|(name, count)| (name.clone(), count.as_u64().unwrap_or(0))).collect()
