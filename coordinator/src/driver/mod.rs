@@ -110,9 +110,7 @@ impl Driver {
         let result = self.terms(&shutdown).await;
         self.role.send_replace(Role::Stopping);
         self.end_term();
-        if let Err(error) = self.parts.leadership.resign().await {
-            tracing::warn!(%error, "could not resign; the next leader waits for the lease");
-        }
+        self.resign().await;
         result
     }
 
@@ -142,7 +140,14 @@ impl Driver {
             if shutdown.is_cancelled() {
                 return Ok(());
             }
-            self.parts.leadership.resign().await?;
+            self.resign().await;
+        }
+    }
+
+    /// Gives up the term. Where nobody can be told, as in a partition, the leader's lease ends it a little later.
+    async fn resign(&self) {
+        if let Err(error) = self.parts.leadership.resign().await {
+            tracing::warn!(%error, "could not resign; the next leader waits for the lease");
         }
     }
 

@@ -16,4 +16,5 @@ mod http;
 mod jobs;
 mod kills;
 mod refusals;
+mod resign;
 mod sessions;
