@@ -17,7 +17,8 @@ pub(crate) fn of_refusal(refusal: &Refusal, role: &Role) -> Status {
     match refusal {
         Refusal::NotFound(_) => Status::not_found(says),
         Refusal::AlreadyExists { .. } => Status::already_exists(says),
-        Refusal::WrongState { .. } => Status::failed_precondition(says),
+        // a source that is not there is NOT_FOUND at submit
+        Refusal::Deleted { .. } | Refusal::WrongState { .. } => Status::failed_precondition(says),
         Refusal::Exhausted { .. } | Refusal::StateFull { .. } => {
             status::retry_later(Code::ResourceExhausted, says, COME_BACK)
         }
@@ -100,6 +101,7 @@ mod tests {
         let cases = [
             (Refusal::NotFound(job.clone()), Code::NotFound, "list your jobs"),
             (Refusal::AlreadyExists { job: job.clone() }, Code::AlreadyExists, "job j1"),
+            (Refusal::Deleted { job: job.clone() }, Code::FailedPrecondition, "job j1, which was deleted"),
             (
                 Refusal::WrongState { job, state: "published", advice: "delete it" },
                 Code::FailedPrecondition,

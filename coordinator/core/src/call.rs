@@ -78,6 +78,15 @@ pub enum Refusal {
         /// The job it stands for.
         job: JobId,
     },
+    /// The idempotency key stands for a job that was deleted. Not for a new one: the client may be sending again what it
+    /// sent before somebody deleted it.
+    #[error(
+        "the idempotency key stands for job {job}, which was deleted; use a new key to have it done again"
+    )]
+    Deleted {
+        /// The job it stands for.
+        job: JobId,
+    },
     /// The job's state does not allow it.
     #[error("job {job} is {state}: {advice}")]
     WrongState {

@@ -44,9 +44,12 @@ impl Leader {
         if let Some(known) = key.as_ref().and_then(|k| self.idempotency.get(k)) {
             let fresh = s.unix_ms.saturating_sub(known.submitted_unix_ms) < IDEMPOTENCY_MS;
             if fresh && !sabotaged!(turn.config, IdempotencyOff) {
-                return match known.request == s.request_hash {
-                    true => Ok(Answer { job: known.job.clone(), existed: true }),
-                    false => Err(Refusal::AlreadyExists { job: known.job.clone() }),
+                let job = known.job.clone();
+                return match self.jobs.get(&job).map(|j| j.state()) {
+                    _ if known.request != s.request_hash => Err(Refusal::AlreadyExists { job }),
+                    Some(JobState::Collecting | JobState::Collected) => Err(Refusal::Deleted { job }),
+                    // of no job: archived, or deleted long ago. The driver's catalog can tell
+                    _ => Ok(Answer { job, existed: true }),
                 };
             }
         }

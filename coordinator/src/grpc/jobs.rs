@@ -13,7 +13,7 @@ use reelmill_proto::jobs::v1::jobs_server::Jobs;
 use reelmill_proto::{job_request, stored};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
 /// Calls being answered at a time, watches aside.
@@ -135,9 +135,16 @@ impl Jobs for JobsService {
         let submission = self.submission(tenant.clone(), request.into_inner()).await?;
         let answer = self.shared.driver.call(Call::Submit(Box::new(submission))).await;
         let answer = answer.map_err(|r| self.refused(&r))?;
-        tracing::info!(job = %answer.job, existed = answer.existed, "submitted");
-        let job = self.view(tenant, answer.job).await?;
-        Ok(Response::new(wire::SubmitResponse { job, created: !answer.existed }))
+        let Answer { job: id, existed } = answer;
+        tracing::info!(job = %id, existed, "submitted");
+        let job = match self.view(tenant, id.clone()).await {
+            // its key outlives it
+            Err(gone) if existed && gone.code() == Code::NotFound => {
+                return Err(self.refused(&Refusal::Deleted { job: id }));
+            }
+            job => job?,
+        };
+        Ok(Response::new(wire::SubmitResponse { job, created: !existed }))
     }
 
     async fn get(&self, request: Request<wire::GetRequest>) -> Result<Response<wire::GetResponse>, Status> {

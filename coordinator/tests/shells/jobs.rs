@@ -182,3 +182,32 @@ async fn a_watch_resumes_where_it_was() {
     assert_eq!(none, [], "nothing has changed since");
     cluster.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_a_deleted_job_is_answered_with_its_fate() {
+    let world = World::new();
+    let mut config = world.config();
+    config.machine.tell_collected_ms = 0;
+    let cluster = world.start_any(config).await;
+    cluster.leads().await;
+    cluster.worker("w1", Manner::Good);
+    let id = cluster.submit(world.request("key-1")).await.unwrap().0.id.to_string();
+    cluster.ended(&id).await;
+    let mut jobs = cluster.jobs().await;
+    jobs.delete(wire::DeleteRequest { id: id.clone() }).await.unwrap();
+    let refused = async || {
+        let refused = cluster.submit(world.request("key-1")).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+        assert!(refused.message().contains(&format!("job {id}, which was deleted")), "{refused}");
+    };
+    refused().await;
+    let gone = async {
+        while jobs.get(wire::GetRequest { id: id.clone() }).await.is_ok() {
+            refused().await;
+        }
+    };
+    tokio::time::timeout(crate::cluster::PATIENCE, gone).await.expect("forgotten in time");
+    refused().await;
+    assert!(cluster.submit(world.request("key-2")).await.unwrap().1, "a new key makes a new job");
+    cluster.stop().await.unwrap();
+}

@@ -192,6 +192,7 @@ impl World {
         self.tally.count(match (&wish, &result) {
             (Wish::Submit { .. }, Ok(Answer { existed: false, .. })) => "client: submitted",
             (Wish::Submit { .. }, Ok(_)) => "client: submitted before",
+            (Wish::Submit { .. }, Err(Refusal::Deleted { .. })) => "client: key of a deleted job",
             (Wish::Submit { .. }, Err(_)) => "client: key taken",
             (Wish::Cancel(_), Ok(_)) => "client: cancelled",
             (Wish::Retry(_), Ok(_)) => "client: ran again",
@@ -211,6 +212,9 @@ impl World {
             Err(Refusal::AlreadyExists { job }) => {
                 self.laws.submit_refused(&tenant(n), &key, hash(film, other), &job);
             }
+            Err(Refusal::Deleted { job }) => {
+                self.laws.submit_of_deleted(&tenant(n), &key, hash(film, other), &job);
+            }
             Err(refusal) => self.laws.breach(format!("a submit was refused: {refusal}")),
         }
     }
@@ -218,6 +222,12 @@ impl World {
     /// What a reply says must be durable when it leaves.
     pub(super) fn law_of_reply(&mut self, token: Token, result: &Result<Answer, Refusal>) {
         let (n, call) = ((token.0 / 1_000_000) as usize, token.0 % 1_000_000);
+        if let Err(Refusal::Deleted { job }) = result {
+            let state = self.store.job(job).map(|record| record.state.clone());
+            if !matches!(state, None | Some(JobState::Collecting | JobState::Collected)) {
+                self.laws.breach(format!("{job} was said to be deleted and is {state:?}"));
+            }
+        }
         let Ok(answer) = result else { return };
         let Some(record) = self.store.job(&answer.job) else {
             // what was asked before is answered, although its record has gone since

@@ -287,6 +287,13 @@ impl Laws {
         self.hold(right, || format!("key {key} was refused in favour of {job}"));
     }
 
+    /// A client was told that its key stands for a job that was deleted.
+    pub(super) fn submit_of_deleted(&mut self, tenant: &TenantId, key: &str, hash: Sha256, job: &JobId) {
+        let known = self.keys.get(&(tenant.clone(), key.to_owned())).cloned();
+        let right = known.is_none_or(|known| known == (hash, job.clone()));
+        self.hold(right, || format!("key {key} was refused as that of the deleted {job}"));
+    }
+
     /// The run is over: nothing was lost.
     pub(super) fn at_the_end(&mut self, store: &Store, objects: &super::store::Objects) {
         for id in self.acknowledged.clone() {

@@ -131,6 +131,26 @@ fn an_idempotency_key_stands_for_one_request() {
 }
 
 #[test]
+fn the_key_of_a_deleted_job_makes_no_other_one() {
+    let mut rig = Rig::new();
+    let submit = |rig: &mut Rig, id, hash| rig.submit_as(id, "t", Some("k"), hash, 0);
+    submit(&mut rig, "a", 1);
+    rig.call(Call::Cancel { tenant: tenant("t"), job: job("a") });
+    rig.call(Call::Delete { tenant: tenant("t"), job: job("a") });
+    let deleted = Some(Err(Refusal::Deleted { job: job("a") }));
+    assert_eq!(submit(&mut rig, "b", 1), deleted, "while it is collected");
+    assert_eq!(submit(&mut rig, "b", 2), Some(Err(Refusal::AlreadyExists { job: job("a") })));
+    rig.task_ends(TaskKind::Collect, Ok(TaskOutput::Collected));
+    assert_eq!(rig.state("a"), JobState::Collected);
+    assert_eq!(submit(&mut rig, "b", 1), deleted, "and when it is");
+    rig.tick(3_600_000);
+    assert!(!rig.store.contains_key(&StateKey::Job(job("a"))), "nothing is left but the key");
+    assert_eq!(submit(&mut rig, "b", 1), Some(Ok(Answer { job: job("a"), existed: true })));
+    rig.tick(30 * 24 * 3_600_000);
+    assert_eq!(submit(&mut rig, "b", 1), Some(Ok(Answer { job: job("b"), existed: false })), "a month later");
+}
+
+#[test]
 fn idempotency_keys_end_after_thirty_days() {
     let mut rig = Rig::new();
     rig.submit_as("a", "t", Some("k"), 1, 0);
