@@ -52,6 +52,8 @@ pub(crate) async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), CoordinatorError> {
     let (health, health_service) = tonic_health::server::health_reporter();
+    // who asks first must not hear that there is no such service
+    tell_health(&health, &shared.driver.role()).await;
     let follow = tokio::spawn(follow_role(health, shared.driver.clone()));
     let failed = |message: String| CoordinatorError::Server { server: "gRPC", message };
     let reflection = tonic_reflection::server::Builder::configure()
@@ -94,18 +96,21 @@ pub(crate) async fn serve(
 async fn follow_role(health: HealthReporter, driver: DriverHandle) {
     let mut roles = driver.roles();
     loop {
-        let leads = *roles.borrow_and_update() == Role::Leading;
-        let status = if leads {
-            tonic_health::ServingStatus::Serving
-        } else {
-            tonic_health::ServingStatus::NotServing
-        };
-        for service in ["", "reelmill.jobs.v1.Jobs", "reelmill.worker.v1.Workers"] {
-            health.set_service_status(service, status).await;
-        }
+        let role = roles.borrow_and_update().clone();
+        tell_health(&health, &role).await;
         if roles.changed().await.is_err() {
             return;
         }
+    }
+}
+
+async fn tell_health(health: &HealthReporter, role: &Role) {
+    let status = match role {
+        Role::Leading => tonic_health::ServingStatus::Serving,
+        _ => tonic_health::ServingStatus::NotServing,
+    };
+    for service in ["", "reelmill.jobs.v1.Jobs", "reelmill.worker.v1.Workers"] {
+        health.set_service_status(service, status).await;
     }
 }
 

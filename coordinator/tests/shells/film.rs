@@ -116,9 +116,11 @@ impl Made {
             if v.segments.first().is_some_and(|s| s.number.0 == 1) {
                 self.file(&r.folder, rung, None, 100, vec![]);
             }
+            // by the rendition alone: plans group rungs by how many slots there are
+            let size = 40_000 + r.folder.bytes().map(usize::from).sum::<usize>() % 7;
             for segment in &v.segments {
                 let first = IFrame { time: segment.range.start.0, offset: 0, length: 200 };
-                self.file(&r.folder, rung, Some(segment.number), 40_000 + rung, vec![first]);
+                self.file(&r.folder, rung, Some(segment.number), size, vec![first]);
             }
             self.units.push(v.rung_frames(r.settings.every).count() as u64);
             self.configs.push(r.avcc.clone());
