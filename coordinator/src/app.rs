@@ -93,6 +93,7 @@ pub async fn start_on(
         switch,
         address: config.advertise.clone().unwrap_or_else(|| format!("http://{grpc_addr}")),
         decoder_threads: config.decoder_threads,
+        outlasts_full: config.outlasts_full_state,
     });
     let shared = Shared {
         driver: handle.clone(),

@@ -38,6 +38,8 @@ pub struct CoordinatorConfig {
     pub decoder_threads: u8,
     /// Worker sessions at a time.
     pub sessions_max: usize,
+    /// When the state store is full: wait until there is room, instead of ending. For whoever serves others.
+    pub outlasts_full_state: bool,
     /// Settings of the control machine.
     pub machine: MachineConfig,
 }
@@ -73,6 +75,7 @@ impl CoordinatorConfig {
             slots_hint: None,
             decoder_threads: 1,
             sessions_max: 5_000,
+            outlasts_full_state: true,
             machine: MachineConfig::default(),
         }
     }

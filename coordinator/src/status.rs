@@ -31,7 +31,7 @@ pub(crate) fn of_role(role: &Role) -> Status {
     match role {
         Role::Standby { leader } => status::not_leader(leader.as_deref()),
         // leading just now, or about to: ask again
-        Role::Starting | Role::Stopping | Role::Leading => status::not_leader(None),
+        Role::Starting | Role::Full { .. } | Role::Stopping | Role::Leading => status::not_leader(None),
     }
 }
 

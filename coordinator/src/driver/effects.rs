@@ -53,7 +53,7 @@ impl Driver {
                 let _ = self.changes.send(job);
             }
             Effect::Count(count) => telemetry::count(&count),
-            Effect::EndTerm => self.end_term(),
+            Effect::EndTerm => self.end_term().await,
         }
     }
 

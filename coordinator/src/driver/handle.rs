@@ -22,6 +22,11 @@ pub(crate) enum Role {
         /// Where the leader is reached.
         leader: Option<String>,
     },
+    /// Nobody leads, because the state store takes no writes.
+    Full {
+        /// What the store said, and what to do.
+        why: String,
+    },
     /// It leads.
     Leading,
     /// It is going.
@@ -30,8 +35,7 @@ pub(crate) enum Role {
 
 impl Role {
     /// Takes over who leads; tells whether that is news.
-    pub(super) fn follow(&mut self, leader: Option<String>) -> bool {
-        let next = Self::Standby { leader };
+    pub(super) fn follow(&mut self, next: Self) -> bool {
         let is_news = *self != next;
         *self = next;
         is_news

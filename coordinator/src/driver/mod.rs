@@ -8,6 +8,7 @@
 //! ```
 
 mod effects;
+mod full;
 mod handle;
 mod load;
 mod room;
@@ -19,9 +20,10 @@ use crate::abort::AbortSwitch;
 use crate::catalog::Catalog;
 use crate::clock::{Clock, unix_ms};
 use crate::error::CoordinatorError;
-use crate::state::{Leadership, Room, StateStore};
+use crate::state::{Leadership, Room, StateError, StateStore};
 use crate::tasks::{Context, Tasks};
 use crate::telemetry;
+use full::Full;
 use handle::Ask;
 use reelmill_common::job::{JobState, JobView};
 use reelmill_common::{FencingTerm, JobId, Millis};
@@ -57,6 +59,8 @@ pub(crate) struct Parts {
     pub(crate) address: String,
     /// Threads a worker's decoder may use.
     pub(crate) decoder_threads: u8,
+    /// Waits for room when the state store is full, instead of ending.
+    pub(crate) outlasts_full: bool,
 }
 
 /// The driver and everything only it touches.
@@ -74,6 +78,8 @@ pub(crate) struct Driver {
     tasks: Tasks,
     writing: Option<Writing>,
     leading: bool,
+    /// Since the store was full, and until a write is done.
+    full: Option<Full>,
     observe_at: Millis,
 }
 
@@ -98,6 +104,7 @@ pub(crate) fn driver(parts: Parts) -> (Driver, DriverHandle) {
         tasks: Tasks::new(Arc::new(context)),
         writing: None,
         leading: false,
+        full: None,
         observe_at: Millis(0),
         parts,
     };
@@ -109,14 +116,22 @@ impl Driver {
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), CoordinatorError> {
         let result = self.terms(&shutdown).await;
         self.role.send_replace(Role::Stopping);
-        self.end_term();
+        self.end_term().await;
         self.resign().await;
         result
     }
 
     async fn terms(&mut self, shutdown: &CancellationToken) -> Result<(), CoordinatorError> {
         loop {
-            let Some(term) = self.campaign(shutdown).await? else { return Ok(()) };
+            let term = match self.campaign(shutdown).await {
+                Ok(Some(term)) => term,
+                Ok(None) => return Ok(()),
+                Err(error) if self.outlasts(&error) => {
+                    self.is_full(&error);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             tracing::info!(term = term.0, "this coordinator leads");
             self.parts.catalog.clear();
             let leadership = Arc::clone(&self.parts.leadership);
@@ -136,7 +151,7 @@ impl Driver {
             tracing::info!(term = term.0, waits_ms, "the term has begun");
             self.role.send_replace(Role::Leading);
             self.lead(term, lost, shutdown).await?;
-            self.role.send_replace(Role::Standby { leader: None });
+            self.role.send_replace(self.standing_by(None));
             if shutdown.is_cancelled() {
                 return Ok(());
             }
@@ -152,21 +167,22 @@ impl Driver {
     }
 
     /// Waits to become the leader; `None` at shutdown.
-    async fn campaign(
-        &mut self,
-        shutdown: &CancellationToken,
-    ) -> Result<Option<FencingTerm>, CoordinatorError> {
+    async fn campaign(&mut self, shutdown: &CancellationToken) -> Result<Option<FencingTerm>, StateError> {
         let (leadership, address) = (Arc::clone(&self.parts.leadership), self.parts.address.clone());
-        self.role.send_replace(Role::Standby { leader: self.leader().await });
-        let mut campaign = std::pin::pin!(async move { leadership.campaign(&address).await });
+        let pause = self.full.as_ref().map_or(Duration::ZERO, |full| full.pause);
+        self.role.send_replace(self.standing_by(self.leader().await));
+        let mut campaign = std::pin::pin!(async move {
+            tokio::time::sleep(pause).await;
+            leadership.campaign(&address).await
+        });
         let mut look = interval(Duration::from_secs(1));
         loop {
             tokio::select! {
                 term = &mut campaign => return Ok(Some(term?)),
                 Some(input) = self.inputs.recv() => handle::refuse(input),
                 _ = look.tick() => {
-                    let leader = self.leader().await;
-                    self.role.send_if_modified(|role| role.follow(leader));
+                    let next = self.standing_by(self.leader().await);
+                    self.role.send_if_modified(|role| role.follow(next));
                 }
                 () = shutdown.cancelled() => return Ok(None),
             }
@@ -323,10 +339,12 @@ impl Driver {
     }
 
     /// Drops everything that belongs to a term.
-    fn end_term(&mut self) {
+    async fn end_term(&mut self) {
         self.leading = false;
         self.room.send_replace(None);
-        self.writing = None;
+        if let Some(writing) = self.writing.take() {
+            writing.abandoned().await;
+        }
         self.tasks.clear();
         self.parts.catalog.clear();
         for (_, outbound) in std::mem::take(&mut self.sessions) {

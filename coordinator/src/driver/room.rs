@@ -1,50 +1,50 @@
-//! Asks the state store how full it is, every few seconds and beside the driver, for as long as this process leads.
+//! Asks the state store how full it is, every few seconds, for as long as this process leads.
 
-use crate::state::{Room, StateStore};
+use crate::state::{Room, StateError, StateStore};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 const EVERY: Duration = Duration::from_secs(2);
 
-/// The answers as they come. Dropping it ends the asking.
+/// The answers as they come. No task of its own asks: one that was told to end could hold on to the store, and an
+/// embedded one's directory with it, for longer than the driver.
 pub(super) struct Rooms {
-    answers: mpsc::Receiver<Room>,
-    _asking: AbortOnDropHandle<()>,
+    store: Arc<dyn StateStore>,
+    tick: Interval,
+    asking: Option<BoxFuture<'static, Result<Option<Room>, StateError>>>,
 }
 
 impl Rooms {
     /// Begins to ask.
     pub(super) fn watch(store: Arc<dyn StateStore>) -> Self {
-        let (sender, answers) = mpsc::channel(1);
-        Self { answers, _asking: AbortOnDropHandle::new(tokio::spawn(ask(store, sender))) }
+        let mut tick = interval(EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { store, tick, asking: None }
     }
 
-    /// The next answer. Waits for ever where nothing bounds the store.
+    /// The next answer. Waits for ever where nothing bounds the store. Dropping what it returns loses nothing: a question
+    /// that was asked is waited for the next time.
     pub(super) async fn next(&mut self) -> Room {
-        match self.answers.recv().await {
-            Some(room) => room,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-async fn ask(store: Arc<dyn StateStore>, answers: mpsc::Sender<Room>) {
-    let mut tick = interval(EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tick.tick().await;
-        match store.room().await {
-            Ok(Some(room)) => {
-                if answers.send(room).await.is_err() {
-                    return;
+        loop {
+            let asking = match &mut self.asking {
+                Some(asking) => asking,
+                None => {
+                    self.tick.tick().await;
+                    let store = Arc::clone(&self.store);
+                    self.asking.insert(async move { store.room().await }.boxed())
                 }
+            };
+            let answer = asking.await;
+            self.asking = None;
+            match answer {
+                Ok(Some(room)) => return room,
+                Ok(None) => {}
+                // what was said last still holds as far as anybody knows
+                Err(error) => tracing::warn!(%error, "the state store does not say how full it is"),
             }
-            Ok(None) => {}
-            // what was said last still holds as far as anybody knows
-            Err(error) => tracing::warn!(%error, "the state store does not say how full it is"),
         }
     }
 }

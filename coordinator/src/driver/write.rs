@@ -29,6 +29,15 @@ pub(super) async fn ended(writing: &mut Option<Writing>) -> WriteResult {
     }
 }
 
+impl Writing {
+    /// Gives up on it: nothing is known of what it does, but it holds on to the store no longer.
+    pub(super) async fn abandoned(self) {
+        self.result.abort();
+        // it was told to end, or has ended
+        let _ = self.result.await;
+    }
+}
+
 impl Driver {
     /// Begins to write a batch; `then` waits for it.
     pub(super) fn begin_write(&mut self, batch: Batch, then: Vec<Effect>) {
@@ -52,6 +61,7 @@ impl Driver {
         match result {
             WriteResult::Done => {
                 self.parts.switch.after(number);
+                self.is_not_full();
                 for op in batch.ops {
                     match op {
                         Op::Put(Record::Job(record)) => self.parts.catalog.put(*record),
@@ -71,6 +81,10 @@ impl Driver {
             WriteResult::Unknown(why) => {
                 tracing::warn!(%why, "a write has an unknown end and is sent again");
                 self.feed(Event::BatchUnknown(id)).await
+            }
+            WriteResult::Refused(error) if self.outlasts(&error) => {
+                self.is_full(&error);
+                self.feed(Event::TermLost).await
             }
             WriteResult::Refused(error) => Err(refused(error)),
         }

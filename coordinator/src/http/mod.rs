@@ -104,6 +104,10 @@ async fn ready(State(edge): State<Edge>) -> Response {
         }
         Role::Standby { leader: Some(leader) } => (StatusCode::OK, format!("standby, {leader} leads\n")),
         Role::Standby { leader: None } => (StatusCode::SERVICE_UNAVAILABLE, "nobody leads yet\n".to_owned()),
+        Role::Full { why } => {
+            let text = format!("nobody leads: the state store is full and is tried again\nstate: {why}\n");
+            (StatusCode::SERVICE_UNAVAILABLE, text)
+        }
         Role::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()),
         Role::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
     }

@@ -187,7 +187,7 @@ fn open_database(path: &Path) -> Result<Database, redb::Error> {
 fn io_error(error: &io::Error, what: &str) -> StateError {
     let (kind, advice) = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            (StateErrorKind::Full, "no space left there; free some and start again")
+            (StateErrorKind::Full, "no space left there; free some")
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             (StateErrorKind::Permission, "permission denied; check who owns it")

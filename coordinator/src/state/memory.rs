@@ -4,7 +4,9 @@
 //! Its writes can be made to end as unknown, applied or not, which is what a driver has to be proved against.
 
 use super::election::Election;
-use super::{Batch, Leadership, MAX_PAGE_ENTRIES, Page, Room, StateError, StateStore, WriteResult};
+use super::{
+    Batch, Leadership, MAX_PAGE_ENTRIES, Page, Room, StateError, StateErrorKind, StateStore, WriteResult,
+};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use reelmill_common::{FencingTerm, record::LeaderRecord};
@@ -41,6 +43,7 @@ struct Data {
     last_term: u64,
     injections: VecDeque<Injection>,
     room: Option<Room>,
+    full: bool,
 }
 
 impl Default for MemoryState {
@@ -69,6 +72,11 @@ impl MemoryState {
     /// Decides how full it is from now on; nothing bounds it unless somebody says so.
     pub fn set_room(&self, room: Option<Room>) {
         self.data().room = room;
+    }
+
+    /// From now on it takes no writes and begins no terms, as a store without room, or does again.
+    pub fn set_full(&self, full: bool) {
+        self.data().full = full;
     }
 
     /// Takes the leadership away from whoever holds it, as a partition does.
@@ -100,6 +108,9 @@ impl MemoryState {
         if *self.held() != Some(term) || !self.world.election.leads(term) {
             return WriteResult::GuardFailed;
         }
+        if data.full {
+            return WriteResult::Refused(full());
+        }
         data.entries.extend(batch.puts.iter().cloned());
         for key in &batch.deletes {
             data.entries.remove(key);
@@ -109,6 +120,10 @@ impl MemoryState {
             _ => WriteResult::Done,
         }
     }
+}
+
+fn full() -> StateError {
+    StateError::new(StateErrorKind::Full, "injected: there is no room left")
 }
 
 impl StateStore for MemoryState {
@@ -149,6 +164,9 @@ impl Leadership for MemoryState {
             loop {
                 self.world.election.vacant().await;
                 let mut data = self.data();
+                if data.full {
+                    return Err(full());
+                }
                 let term = FencingTerm(data.last_term + 1);
                 if self.world.election.take(LeaderRecord { term, address: address.to_owned() }) {
                     data.last_term = term.0;

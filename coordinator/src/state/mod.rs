@@ -106,8 +106,8 @@ pub enum WriteResult {
     GuardFailed,
     /// It may be durable or not. Send the very same batch again.
     Unknown(String),
-    /// Not applied, and the same batch cannot be: it breaks a limit, or the store lets this process write nothing.
-    /// An operator or a developer has to act.
+    /// Not applied, and the same batch cannot be: it breaks a limit, or the store lets this process write nothing, or is
+    /// full. An operator or a developer has to act.
     Refused(StateError),
 }
 

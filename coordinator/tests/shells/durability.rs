@@ -96,6 +96,19 @@ async fn the_embedded_state_outlives_its_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_has_ended_holds_its_directory_no_longer() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let config = || reelmill_coordinator::CoordinatorConfig::local(directory.path());
+    for _ in 0..20 {
+        let cluster = world.start_embedded(config()).await;
+        // with writes under way
+        cluster.submit(world.request("")).await.unwrap();
+        cluster.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_named_directory_is_shared_with_what_lies_there() {
     let world = World::new();
     let cluster = world.start().await;
@@ -162,4 +175,53 @@ async fn what_a_failed_job_uploaded_into_a_named_directory_is_collected() {
         assert_eq!(names().await, published, "what plays stays, and nothing else");
     }
     second.stop().await.unwrap();
+}
+
+/// Until the answer of `/readyz` is of this kind, and what it is then.
+async fn ready(cluster: &crate::cluster::Cluster, status: u16, says: &str) {
+    let wait = async {
+        loop {
+            let ready = crate::http::get(cluster.http(), "/readyz").await;
+            if ready.status == status && ready.text().contains(says) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::cluster::PATIENCE, wait).await.unwrap_or_else(|_| panic!("never: {says}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_store_ends_the_term_and_not_the_coordinator() {
+    let world = World::new();
+    let cluster = world.start().await;
+    let id = cluster.submit(world.request("key-1")).await.unwrap().0.id.to_string();
+    world.state.set_full(true);
+    let refused = cluster.submit(world.request("key-2")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    ready(&cluster, 503, "the state store is full").await;
+    ready(&cluster, 503, "there is no room left").await;
+    assert!(!cluster.running.join.is_finished());
+    world.state.set_full(false);
+    cluster.leads().await;
+    ready(&cluster, 200, "leading").await;
+    let listed = cluster.jobs().await.list(wire::ListRequest::default()).await.unwrap().into_inner().jobs;
+    assert_eq!(listed.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), [id.as_str()], "as it was");
+    assert!(cluster.submit(world.request("key-2")).await.unwrap().1, "what was refused never happened");
+    cluster.worker("w1", Manner::Good);
+    assert_eq!(cluster.ended(&id).await.state, JobState::Published);
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_serves_one_command_ends_with_a_full_store() {
+    let world = World::new();
+    let mut config = world.config();
+    config.outlasts_full_state = false;
+    let cluster = world.start_any(config).await;
+    cluster.leads().await;
+    world.state.set_full(true);
+    cluster.submit(world.request("")).await.unwrap_err();
+    let error = tokio::time::timeout(crate::cluster::PATIENCE, cluster.running.join).await.unwrap().unwrap();
+    assert!(error.unwrap_err().to_string().contains("no room left"));
 }

@@ -4,9 +4,12 @@ use crate::cluster::{Cluster, PATIENCE, World};
 use crate::etcd_server::EtcdServer;
 use crate::fake_worker::Manner;
 use crate::http::get;
-use etcd_client::{Client, GetOptions};
+use etcd_client::{
+    AlarmAction, AlarmOptions, AlarmType, Client, CompactionOptions, DeleteOptions, GetOptions,
+};
 use reelmill_common::job::JobState;
 use reelmill_coordinator::state::etcd::{EtcdConfig, EtcdState};
+use reelmill_proto::jobs::v1::CancelRequest;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::Code;
@@ -93,9 +96,53 @@ async fn a_full_etcd_takes_no_new_jobs_finishes_those_it_has_and_takes_new_ones_
     cluster.worker("w1", Manner::Good);
     assert_eq!(cluster.ended(&first).await.state, JobState::Published, "a job that runs commits and ends");
 
-    etcd.delete(FOREIGN, Some(etcd_client::DeleteOptions::new().with_prefix())).await.expect("deleted");
+    etcd.delete(FOREIGN, Some(DeleteOptions::new().with_prefix())).await.expect("deleted");
     // the leader compacts what was deleted; nobody defragments
     until("submits are taken", async || cluster.submit(world.request("")).await.is_ok()).await;
+    cluster.stop().await.expect("it stops");
+}
+
+/// What an operator does when etcd is full: compact, defragment, disarm.
+async fn make_room(etcd: &mut Client) {
+    let deleted = etcd.delete(FOREIGN, Some(DeleteOptions::new().with_prefix())).await.expect("deleted");
+    let now = deleted.header().expect("a header").revision();
+    // the leader of before may have compacted further already
+    let _ = etcd.compact(now, Some(CompactionOptions::new().with_physical())).await;
+    etcd.defragment().await.expect("defragmented");
+    let alarms = etcd.alarm(AlarmAction::Get, AlarmType::Nospace, None).await.expect("alarms");
+    for alarm in alarms.alarms() {
+        let mut of = AlarmOptions::new();
+        of.with_member(alarm.member_id());
+        etcd.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(of)).await.expect("disarmed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_without_room_ends_the_term_and_is_led_again_when_its_operator_has_made_some() {
+    let quota = format!("--quota-backend-bytes={QUOTA}");
+    let (world, server) = (World::new(), EtcdServer::start_with(1, &[&quota]));
+    let cluster = start(&world, &server).await;
+    let mut etcd = Client::connect(server.urls(), None).await.expect("a client");
+    let id = cluster.submit(world.request("first")).await.expect("there is room").0.id.to_string();
+    let mut puts = 0;
+    while etcd.put(format!("{FOREIGN}{puts}"), vec![7; 512 << 10], None).await.is_ok() {
+        puts += 1;
+        assert!(puts < 200, "it is never full");
+    }
+    let refused = cluster.jobs().await.cancel(CancelRequest { id: id.clone() }).await.expect_err("no room");
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    until("it says why nobody leads", async || {
+        let ready = get(cluster.http(), "/readyz").await;
+        let words = ["the state store is full", "space exceeded", "compact", "disarm"];
+        ready.status == 503 && words.iter().all(|word| ready.text().contains(word))
+    })
+    .await;
+    assert!(!cluster.running.join.is_finished());
+    make_room(&mut etcd).await;
+    cluster.leads().await;
+    // the cancel that was refused did not happen
+    cluster.worker("w1", Manner::Good);
+    assert_eq!(cluster.ended(&id).await.state, JobState::Published);
     cluster.stop().await.expect("it stops");
 }
 
