@@ -12,6 +12,7 @@ pub mod index;
 pub mod job;
 pub mod keys;
 pub mod ladder;
+pub mod loudness;
 pub mod outcome;
 pub mod plan;
 pub mod record;

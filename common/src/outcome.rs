@@ -4,6 +4,7 @@ use crate::capability::EncoderProof;
 use crate::hash::Sha256;
 use crate::ids::SegmentNumber;
 use crate::keys::ObjectKey;
+use crate::loudness::Loudness;
 use std::iter::Sum;
 use std::ops::AddAssign;
 
@@ -85,7 +86,7 @@ pub struct ChunkReport {
     pub units: Vec<u64>,
     /// Decoder configuration per rung as found in the output (avcC, or AudioSpecificConfig).
     pub configs: Vec<Vec<u8>>,
-    /// Measured loudness of an audio chunk.
+    /// Measured loudness of an audio chunk: a whole rendition's, or that of its range.
     pub loudness: Option<Loudness>,
     /// What it cost.
     pub cost: AttemptCost,
@@ -121,17 +122,6 @@ pub struct IFrame {
     pub offset: u64,
     /// Bytes in the range, up to the end of the IDR's sample.
     pub length: u64,
-}
-
-/// EBU R128 / ITU-R BS.1770 measurements, in hundredths.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Loudness {
-    /// Integrated loudness, LUFS times 100.
-    pub integrated_lufs_x100: i32,
-    /// Loudness range, LU times 100.
-    pub range_lu_x100: i32,
-    /// True peak, dBTP times 100.
-    pub true_peak_dbtp_x100: i32,
 }
 
 /// What an attempt used up.

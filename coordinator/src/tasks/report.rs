@@ -3,6 +3,7 @@
 
 use super::Order;
 use super::package::{Package, folder_of};
+use reelmill_common::loudness::{Loudness, LoudnessSummary};
 use reelmill_common::outcome::{AttemptCost, ChunkReport};
 use reelmill_common::plan::{AudioRendition, Plan, VideoRendition};
 use reelmill_common::record::FaultRecord;
@@ -257,11 +258,6 @@ fn audio<'a>(
         .iter()
         .map(|s| (s.number.0, samples_ms((s.end_packet - s.first_packet) * AAC_FRAME)))
         .collect();
-    // the plan measures loudness in one chunk of a rendition
-    let loudness = plan.chunks.iter().zip(reports).find_map(|(chunk, report)| match &chunk.spec.media {
-        ChunkMedia::Audio(a) if a.folder == r.folder => report.loudness,
-        _ => None,
-    });
     JsonAudio {
         name: &r.name,
         folder: &r.folder,
@@ -272,12 +268,19 @@ fn audio<'a>(
         bit_rate_kbps: r.settings.bit_rate_kbps,
         measured: sizes
             .measure(&r.folder, samples_ms(r.total_samples), |n| spans.get(&n).copied().unwrap_or(0)),
-        loudness: loudness.map(|l| JsonLoudness {
-            integrated_lufs_x100: l.integrated_lufs_x100,
-            range_lu_x100: l.range_lu_x100,
-            true_peak_dbtp_x100: l.true_peak_dbtp_x100,
-        }),
+        loudness: loudness(plan, r, reports),
     }
+}
+
+/// Of the rendition's chunks together; nothing where one was not measured, as a part says nothing of the whole.
+fn loudness(plan: &Plan, r: &AudioRendition, reports: &[ChunkReport]) -> Option<JsonLoudness> {
+    let is_of = |media: &ChunkMedia| matches!(media, ChunkMedia::Audio(a) if a.folder == r.folder);
+    let mut whole = Loudness::default();
+    for (_, report) in plan.chunks.iter().zip(reports).filter(|(chunk, _)| is_of(&chunk.spec.media)) {
+        whole.merge(report.loudness.as_ref()?);
+    }
+    let LoudnessSummary { integrated_lufs_x100, range_lu_x100, true_peak_dbtp_x100 } = whole.summary()?;
+    Some(JsonLoudness { integrated_lufs_x100, range_lu_x100, true_peak_dbtp_x100 })
 }
 
 fn chunks<'a>(order: &'a Order, package: &'a Package) -> Vec<JsonChunk<'a>> {

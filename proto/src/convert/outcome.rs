@@ -3,12 +3,13 @@
 use super::basic::spec_id;
 use crate::common::v1 as pb;
 use crate::wire::{
-    MAX_FEW, MAX_FRAMES, MAX_PARTS, WireEnum as _, WireError, bounded, config, digest, many, maybe, need,
-    one, parsed, present, text, texts,
+    MAX_FEW, MAX_FRAMES, MAX_PARTS, Problem, WireEnum as _, WireError, bounded, config, digest, many, maybe,
+    need, one, parsed, present, text, texts,
 };
 use crate::worker::v1 as wpb;
+use reelmill_common::loudness::{Histogram, LOUDNESS_BINS, Loudness};
 use reelmill_common::outcome::{
-    AnalyseReport, AttemptCost, ChunkReport, Fault, FaultKind, FileReport, IFrame, Loudness, Outcome, Report,
+    AnalyseReport, AttemptCost, ChunkReport, Fault, FaultKind, FileReport, IFrame, Outcome, Report,
     ReportBody,
 };
 use reelmill_common::{AttemptId, JobId, ObjectKey, SegmentNumber, SpecId};
@@ -60,7 +61,7 @@ impl From<&ChunkReport> for pb::ChunkReport {
             files: v.files.iter().map(Into::into).collect(),
             units: v.units.clone(),
             configs: v.configs.clone(),
-            loudness: v.loudness.map(Into::into),
+            loudness: v.loudness.as_ref().map(Into::into),
             cost: Some(v.cost.into()),
             encoder: v.encoder.as_ref().map(Into::into),
             ffmpeg_build: v.ffmpeg_build.clone(),
@@ -124,12 +125,12 @@ impl TryFrom<pb::IFrame> for IFrame {
     }
 }
 
-impl From<Loudness> for pb::Loudness {
-    fn from(v: Loudness) -> Self {
+impl From<&Loudness> for pb::Loudness {
+    fn from(v: &Loudness) -> Self {
         Self {
-            integrated_lufs_x100: v.integrated_lufs_x100,
-            range_lu_x100: v.range_lu_x100,
             true_peak_dbtp_x100: v.true_peak_dbtp_x100,
+            momentary: v.momentary.counts().to_vec(),
+            short_term: v.short_term.counts().to_vec(),
         }
     }
 }
@@ -138,11 +139,17 @@ impl TryFrom<pb::Loudness> for Loudness {
     type Error = WireError;
     fn try_from(v: pb::Loudness) -> Result<Self, WireError> {
         Ok(Self {
-            integrated_lufs_x100: v.integrated_lufs_x100,
-            range_lu_x100: v.range_lu_x100,
+            momentary: histogram(v.momentary, "momentary")?,
+            short_term: histogram(v.short_term, "short_term")?,
             true_peak_dbtp_x100: v.true_peak_dbtp_x100,
         })
     }
+}
+
+fn histogram(counts: Vec<u64>, field: &str) -> Result<Histogram, WireError> {
+    let got = counts.len();
+    let refused = || WireError::new(field, Problem::TooMany { got, max: LOUDNESS_BINS });
+    Histogram::from_counts(counts).ok_or_else(refused)
 }
 
 impl From<AttemptCost> for pb::AttemptCost {

@@ -11,8 +11,9 @@ use reelmill_common::index::{
 use reelmill_common::ladder::{
     AudioMix, AudioSettings, EncoderFamily, OutputColour, VideoSettings, X264Preset,
 };
+use reelmill_common::loudness::{Histogram, LOUDNESS_BINS, Loudness};
 use reelmill_common::outcome::{
-    AnalyseReport, AttemptCost, ChunkReport, Fault, FaultKind, FileReport, IFrame, Loudness, Outcome, Report,
+    AnalyseReport, AttemptCost, ChunkReport, Fault, FaultKind, FileReport, IFrame, Outcome, Report,
     ReportBody,
 };
 use reelmill_common::plan::{AudioRendition, Plan, PlanReport, PlannedChunk, VideoRendition};
@@ -401,14 +402,24 @@ prop_compose! {
     }
 }
 
+fn histogram() -> impl Strategy<Value = Histogram> {
+    vec(any::<u64>(), 0..LOUDNESS_BINS).prop_filter_map("too many bins", Histogram::from_counts)
+}
+
+fn loudness() -> impl Strategy<Value = Loudness> {
+    (histogram(), histogram(), any::<Option<i32>>()).prop_map(|(momentary, short_term, peak)| Loudness {
+        momentary,
+        short_term,
+        true_peak_dbtp_x100: peak,
+    })
+}
+
 prop_compose! {
     pub(crate) fn chunk_report()(
         files in vec(file_report(), 0..4),
         units in any::<Vec<u64>>(),
         configs in any::<Vec<Vec<u8>>>(),
-        loudness in of(any::<(i32, i32, i32)>().prop_map(|(a, b, c)| Loudness {
-            integrated_lufs_x100: a, range_lu_x100: b, true_peak_dbtp_x100: c,
-        })),
+        loudness in of(loudness()),
         cost in cost(),
         encoder in of(encoder()),
         ffmpeg_build in text(),

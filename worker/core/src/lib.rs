@@ -8,6 +8,7 @@ pub mod adopt;
 pub mod agent;
 pub mod argv;
 pub mod build;
+pub mod meter;
 pub mod progress;
 pub mod rate;
 pub mod sandbox;

@@ -13,6 +13,7 @@ use reelmill_common::spec::{AAC_FRAME, AudioChunk, VideoChunk};
 use reelmill_worker_core::argv;
 use reelmill_worker_core::argv::timeline::OFFSET_SECONDS;
 use reelmill_worker_core::build;
+use reelmill_worker_core::meter::Meter;
 use reelmill_worker_core::progress::Update;
 use reelmill_worker_core::rate::{self, Measured};
 use reelmill_worker_core::stderr::out_of_room;
@@ -123,11 +124,16 @@ pub(super) async fn audio(
         (work.progress)((samples.saturating_sub(before) / AAC_FRAME).min(total), total);
     };
     let mut watch = Encoding::new(work, source, tell);
+    watch.meter = Meter::new(chunk);
     let what = format!("encoding audio chunk {}", chunk.number);
     let stderr = run(work, &what, args, &mut watch, source).await?;
 
     let mut report = begin(work, &stderr);
-    report.loudness = chunk.measure_loudness.then(|| argv::audio::parse_loudness(&stderr)).flatten();
+    match watch.meter.map(|meter| meter.finish(&stderr)).transpose() {
+        Ok(loudness) => report.loudness = loudness,
+        // the sound itself is good
+        Err(not) => report.notes.push(not.to_string()),
+    }
     let mut files = Vec::new();
     let part = Part::Sound(Arc::new(chunk.clone()));
     add(&mut report, &mut files, read_back(&work.dir, name, part).await?);

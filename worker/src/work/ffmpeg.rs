@@ -7,6 +7,7 @@ use crate::process::{self, Cost, Finished, Launch, Watch};
 use crate::source::Source;
 use reelmill_common::Millis;
 use reelmill_common::outcome::Fault;
+use reelmill_worker_core::meter::Meter;
 use reelmill_worker_core::progress::{ProgressParser, StallWatch, Update};
 use std::path::Path;
 
@@ -18,6 +19,8 @@ pub(super) struct Encoding<'a> {
     latest: Update,
     source: &'a Source,
     tell: Box<dyn Fn(Update) + Send + Sync + 'a>,
+    /// Reads the loudness that is told beside the progress.
+    pub(super) meter: Option<Meter>,
 }
 
 impl<'a> Encoding<'a> {
@@ -30,13 +33,18 @@ impl<'a> Encoding<'a> {
             latest: Update::default(),
             source,
             tell: Box::new(tell),
+            meter: None,
         }
     }
 }
 
 impl Watch for Encoding<'_> {
     fn line(&mut self, line: &[u8], _: Millis) -> Result<(), String> {
-        if let Some(update) = self.parser.line(&String::from_utf8_lossy(line)) {
+        let line = String::from_utf8_lossy(line);
+        if let Some(meter) = &mut self.meter {
+            meter.line(&line);
+        }
+        if let Some(update) = self.parser.line(&line) {
             self.latest = update;
             (self.tell)(update);
         }

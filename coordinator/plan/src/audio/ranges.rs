@@ -23,7 +23,7 @@ use std::num::NonZeroU32;
 /// The window decision is settled after a few packets; the rate control divides its bits between low and high bands by
 /// what it remembers of 20 to 40 s, and until then spends them low: the mean over bands in decibels even improves, but
 /// the power of the noise against the mask does not. `worker/core/tests/ffmpeg/noise.rs` measures both, and
-/// `bench/sound-ranges.md` holds the numbers.
+/// `bench/sound-ranges.md` holds the numbers. Blocks of loudness, of 3 s at most, are long known by then.
 const PRE_ROLL: u64 = 2048;
 
 /// The same for a probe, of which only windows are wanted.
@@ -232,7 +232,7 @@ pub(crate) fn split(plan: &mut Plan, wanted: &Wanted, rule: Rule, found: &[u64])
             Some(sounding) => {
                 let starts: Vec<String> = borders[1..borders.len() - 1].iter().map(u64::to_string).collect();
                 plan.report.decisions.push(format!(
-                    "sound: {} in {} ranges that meet at packets {}; its loudness is not measured",
+                    "sound: {} in {} ranges that meet at packets {}",
                     audio.name,
                     borders.len() - 1,
                     starts.join(", ")
@@ -255,8 +255,7 @@ pub(crate) fn split(plan: &mut Plan, wanted: &Wanted, rule: Rule, found: &[u64])
 fn part(whole: &PlannedChunk, sounding: Sounding, (from, to): (u64, u64)) -> Option<PlannedChunk> {
     let ChunkMedia::Audio(chunk) = &whole.spec.media else { return None };
     let own = chunk.segments.iter().filter(|s| from <= s.first_packet && s.end_packet <= to).copied();
-    // what is measured of a part says nothing of the whole
-    let chunk = AudioChunk { segments: own.collect(), measure_loudness: false, ..chunk.clone() };
+    let chunk = AudioChunk { segments: own.collect(), ..chunk.clone() };
     let chunk = range(&chunk, sounding, PRE_ROLL, (from, to))?;
     let encoded = to - from.saturating_sub(PRE_ROLL);
     let cost_ms = cost::audio_ms(encoded * AAC_FRAME, chunk.settings.sample_rate);

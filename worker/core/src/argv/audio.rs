@@ -14,7 +14,6 @@ use super::{Argv, ArgvError, Input, Level};
 use reelmill_common::Timebase;
 use reelmill_common::index::SampleGrid;
 use reelmill_common::ladder::{AudioMix, AudioSettings};
-use reelmill_common::outcome::Loudness;
 use reelmill_common::spec::{AAC_FRAME, AudioChunk, AudioRange};
 use std::num::NonZeroU32;
 
@@ -43,8 +42,17 @@ pub fn encoded_range(chunk: &AudioChunk) -> EncodedRange {
     }
 }
 
+/// Sound heard before a range's own samples, after which its meter tells what one of the whole track would: the longest
+/// block, 3 s, after one second in which the sound is faded in.
+const METER_PRE_ROLL_SECONDS: u64 = 5;
+
+/// Samples in a tenth of a second, with each of which blocks of loudness end.
+pub fn tenth(chunk: &AudioChunk) -> u64 {
+    u64::from(chunk.settings.sample_rate / 10).max(1)
+}
+
 /// Arguments that encode an audio chunk into `output`, an absolute path. When the chunk measures loudness, the
-/// numbers are in stderr: see [`parse_loudness`].
+/// numbers are in stdout and stderr: see [`crate::meter`].
 ///
 /// # Errors
 /// [`ArgvError`] when the spec contradicts itself.
@@ -80,10 +88,34 @@ fn graph(chunk: &AudioChunk) -> Result<String, ArgvError> {
     };
     let chain = format!("[0:{}]{}", chunk.stream, filters.join(","));
     Ok(if chunk.measure_loudness {
-        format!("{chain},asplit[sound][meter];[meter]ebur128=peak=true:framelog=verbose,anullsink")
+        format!("{chain},asplit[sound][meter];[meter]{},anullsink", meter(chunk, range)?.join(","))
     } else {
         format!("{chain}[sound]")
     })
+}
+
+/// Tells blocks in stdout, beside the progress: `direct` writes each line at once and whole. What begins in the middle
+/// of sound is faded in, or the peak would be that of the cut.
+fn meter(chunk: &AudioChunk, range: EncodedRange) -> Result<Vec<String>, ArgvError> {
+    let rate = u64::from(chunk.settings.sample_rate);
+    let mut filters = Vec::new();
+    if range.start_sample > 0 {
+        // blocks begin where those of the whole track do
+        let start = range.start_sample.next_multiple_of(tenth(chunk));
+        let own = chunk.packets.0 * AAC_FRAME;
+        if start + METER_PRE_ROLL_SECONDS * rate > own {
+            return Err(ArgvError::FrameMap(format!(
+                "the loudness from sample {own} on is measured with {METER_PRE_ROLL_SECONDS} s of sound before it"
+            )));
+        }
+        let from = start - range.start_sample + OFFSET_SECONDS as u64 * rate;
+        filters.push(format!("atrim=start_pts={from}"));
+        filters.push(format!("afade=type=in:start_sample={from}:nb_samples={rate}"));
+    }
+    filters.push("ebur128=peak=true:framelog=verbose:metadata=1".to_owned());
+    filters
+        .extend(["M", "S"].map(|key| format!("ametadata=mode=print:key=lavfi.r128.{key}:file=-:direct=1")));
+    Ok(filters)
 }
 
 fn continuous(chunk: &AudioChunk, range: EncodedRange, zero: i64) -> Vec<String> {
@@ -177,47 +209,9 @@ fn terms(row: &[i32]) -> String {
     if out.is_empty() { "0*c0".to_owned() } else { out }
 }
 
-/// EBU R128 numbers from the end of the stderr of a run that measured loudness; `None` when there are none, as for
-/// silence (`-inf`).
-pub fn parse_loudness(stderr: &str) -> Option<Loudness> {
-    let summary = &stderr[stderr.rfind("Summary:")?..];
-    let value = |label: &str| {
-        let line = summary.lines().find_map(|l| l.split_once(label).map(|(_, rest)| rest))?;
-        hundredths(line.split_whitespace().next()?)
-    };
-    Some(Loudness {
-        integrated_lufs_x100: value(" I:")?,
-        range_lu_x100: value(" LRA:")?,
-        true_peak_dbtp_x100: value(" Peak:")?,
-    })
-}
-
-/// A decimal number in hundredths, further digits cut off.
-fn hundredths(text: &str) -> Option<i32> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
-    let cents: String = part.chars().chain("00".chars()).take(2).collect();
-    let value = whole.parse::<i32>().ok()?.checked_mul(100)?.checked_add(cents.parse().ok()?)?;
-    Some(if negative { -value } else { value })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn loudness_is_read_from_the_last_summary() {
-        let text = "[Parsed_ebur128_0 @ 0x1] [info] Summary:\n\n  Integrated loudness:\n    I:         -17.3 LUFS\n    \
-                    Threshold: -27.4 LUFS\n\n  Loudness range:\n    LRA:         3.2 LU\n    Threshold: -37.5 LUFS\n    \
-                    LRA low:   -19.0 LUFS\n    LRA high:  -15.8 LUFS\n\n  True peak:\n    Peak:       -0.5 dBFS\n";
-        let expected = Loudness { integrated_lufs_x100: -1730, range_lu_x100: 320, true_peak_dbtp_x100: -50 };
-        assert_eq!(parse_loudness(text), Some(expected));
-        assert_eq!(parse_loudness(&text.replace("-0.5", "-inf")), None);
-        assert_eq!(parse_loudness("nothing"), None);
-    }
 
     #[test]
     fn gains_are_written_as_pan_reads_them() {

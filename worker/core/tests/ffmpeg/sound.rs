@@ -4,10 +4,12 @@ use crate::dir;
 use crate::run::{binaries, run, words};
 use reelmill_common::index::{Demuxer, SampleGrid};
 use reelmill_common::ladder::{AudioMix, AudioSettings};
+use reelmill_common::loudness::Loudness;
 use reelmill_common::spec::{AAC_FRAME, AudioChunk, AudioRange, AudioSegment, ExactTime};
 use reelmill_common::{SegmentNumber, Ticks, Timebase};
 use reelmill_worker_core::argv::{Input, Location, analyse, audio};
 use reelmill_worker_core::build;
+use reelmill_worker_core::meter::Meter;
 use std::path::Path;
 
 /// AAC-LC, 48 kHz, stereo (ISO/IEC 14496-3): object type 2, frequency index 3, two channels; then the sync extension
@@ -240,10 +242,87 @@ fn peak_and_loudness_are_read_from_what_ffmpeg_says() {
 
         let mut loud = chunk(144_000, (0, packets(144_000)), 0);
         loud.measure_loudness = true;
-        let (_, stderr) = encode(&program, dir.path(), &loud, &input);
-        let loudness = audio::parse_loudness(&stderr).unwrap_or_else(|| panic!("{program}: {stderr}"));
+        let loudness = measure(&program, dir.path(), &loud, &input).1.summary().unwrap();
         // a 997 Hz sine at -6.02 dBFS in two channels is -6 LUFS (ITU-R BS.1770: -3.01 in one at full scale)
-        assert!((-650..=-550).contains(&loudness.integrated_lufs_x100), "{program}: {loudness:?}");
+        assert!((-605..=-595).contains(&loudness.integrated_lufs_x100), "{program}: {loudness:?}");
         assert!((-620..=-590).contains(&loudness.true_peak_dbtp_x100), "{program}: {loudness:?}");
+    }
+}
+
+/// The files of a chunk, its loudness, and what ffmpeg's own summary says.
+fn measure(
+    program: &str,
+    dir: &Path,
+    chunk: &AudioChunk,
+    input: &Input,
+) -> (Vec<build::BuiltFile>, Loudness, String) {
+    let path = dir.join("out.mp4").to_string_lossy().into_owned();
+    let out = run(program, &audio::encode(chunk, input, &path).unwrap());
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+    let mut meter = Meter::new(chunk).unwrap();
+    String::from_utf8(out.stdout).unwrap().lines().for_each(|line| meter.line(line));
+    let loudness = meter.finish(&stderr).unwrap_or_else(|e| panic!("{program}: {e}: {stderr}"));
+    let files: Result<Vec<_>, _> =
+        build::audio(chunk, &std::fs::read(&path).unwrap()).and_then(Iterator::collect);
+    (files.unwrap_or_else(|e| panic!("{program}: {e}")), loudness, stderr)
+}
+
+/// Numbers of ffmpeg's summary in hundredths: integrated, range, true peak.
+fn summary(stderr: &str) -> [i32; 3] {
+    let told = &stderr[stderr.rfind("Summary:").unwrap()..];
+    [" I:", " LRA:", " Peak:"].map(|label| {
+        let rest = told.split_once(label).unwrap().1;
+        let tenths = rest.split_whitespace().next().unwrap().replace('.', "");
+        tenths.parse::<i32>().unwrap() * 10
+    })
+}
+
+/// Loud and soft by turns, some so soft that only the gate of the whole leaves it out; then silence.
+#[test]
+fn ranges_measure_the_loudness_that_one_encode_measures() {
+    let dir = dir();
+    let path = dir.path().join("turns.wav").to_string_lossy().into_owned();
+    let mut argv = words("-nostdin -v error -y -f lavfi -i");
+    let level = "if(lt(t\\,9)\\,0.4\\,if(lt(t\\,16)\\,0.02\\,if(lt(t\\,25)\\,0.2+0.02*t\\,0)))";
+    let tone = format!("{level}*sin(2*PI*(300+20*t)*t)");
+    argv.push(format!("aevalsrc=exprs={tone}|{tone}:sample_rate=44100:duration=27.03"));
+    argv.extend(words("-c:a pcm_s16le"));
+    argv.push(path.clone());
+    run("ffmpeg", &argv);
+    let input = Input { demuxer: Demuxer::Wav, location: Location::File(path), threads: 1 };
+    let total = 44_100 * 27 + 1_323;
+    let mut whole = chunk(total, (0, packets(total)), 0);
+    whole.settings.sample_rate = 44_100;
+    whole.asc = vec![0x12, 0x10, 0x56, 0xe5, 0x00];
+    whole.measure_loudness = true;
+    for program in binaries() {
+        let (_, one, stderr) = measure(&program, dir.path(), &whole, &input);
+        let mut ranges = Loudness::default();
+        let cuts = [0, 399, 731, packets(total)];
+        for cut in cuts.windows(2) {
+            let mut range = whole.clone();
+            range.packets = (cut[0], cut[1]);
+            (range.segments[0].first_packet, range.segments[0].end_packet) = range.packets;
+            range.segments[0].number = SegmentNumber(if cut[0] == 0 { 1 } else { 2 });
+            let grid = SampleGrid { origin: 0, step: 1 };
+            range.range = Some(AudioRange { seek: None, grid, pre_roll: 256 });
+            let (files, loudness, _) = measure(&program, dir.path(), &range, &input);
+            ranges.merge(&loudness);
+            if cut[0] == cuts[1] {
+                range.measure_loudness = false;
+                let bare = encode(&program, dir.path(), &range, &input).0;
+                let same = files.iter().map(|f| &f.bytes).eq(bare.iter().map(|f| &f.bytes));
+                assert!(same, "{program}: the meter changes the sound");
+            }
+        }
+        println!("{program}: one {:?}, ranges {:?}", one.summary(), ranges.summary());
+        let blocks = |l: &Loudness| l.momentary.counts().iter().sum::<u64>();
+        assert_eq!(blocks(&ranges), blocks(&one), "{program}: a block is counted twice or never");
+        for loudness in [&one, &ranges] {
+            let made = loudness.summary().unwrap();
+            let made = [made.integrated_lufs_x100, made.range_lu_x100, made.true_peak_dbtp_x100];
+            let near = made.iter().zip(summary(&stderr)).all(|(a, b)| a.abs_diff(b) <= 10);
+            assert!(near, "{program}: {made:?}, ffmpeg {:?}", summary(&stderr));
+        }
     }
 }

@@ -46,7 +46,7 @@ fn a_whole_audio_track_with_loudness() {
             -i file:/films/a.mp4
             -filter_complex_threads 2
             -filter_complex [0:1]aformat=sample_fmts=fltp, pan=stereo|c0=c0|c1=c1, aresample=48000:osf=fltp:ochl=stereo, aresample=48000:osf=fltp:ochl=stereo:async=1:min_comp=0.000001:min_hard_comp=0.1:first_pts=2002, apad=whole_len=480000, atrim=start_sample=0:end_sample=480000, asetpts=expr=N+480000, asplit[sound][meter];
-              [meter]ebur128=peak=true:framelog=verbose, anullsink
+              [meter]ebur128=peak=true:framelog=verbose:metadata=1, ametadata=mode=print:key=lavfi.r128.M:file=-:direct=1, ametadata=mode=print:key=lavfi.r128.S:file=-:direct=1, anullsink
             -map [sound]
             -c:a aac
             -profile:a aac_low
@@ -111,4 +111,30 @@ fn a_range_of_a_downmix() {
             -f mp4 file:/scratch/a.mp4
         "#]],
     );
+}
+
+#[test]
+fn the_meter_of_a_range_begins_with_a_tenth_of_the_tracks_seconds() {
+    let mut c = audio_chunk((300, 400), AudioMix::Keep);
+    c.timebase = Timebase::new(1, 48_000).unwrap();
+    c.measure_loudness = true;
+    let range = |pre_roll| Some(AudioRange { seek: None, grid: SampleGrid { origin: 0, step: 1 }, pre_roll });
+    c.range = range(250);
+    let argv = audio::encode(&c, &local(), "/scratch/a.mp4").unwrap();
+    let graph = argv.iter().find(|a| a.contains("[meter]")).unwrap();
+    // packet 50 begins with sample 51,200; the next tenth, the eleventh, with sample 52,800
+    let from = 480_000 + 1_600;
+    let begins =
+        format!("[meter]atrim=start_pts={from},afade=type=in:start_sample={from}:nb_samples=48000,ebur128=");
+    assert!(graph.contains(&begins), "{graph}");
+    // the encoder hears what it would without a meter
+    let (sound, _) = graph.split_once(",asplit[sound][meter];").unwrap();
+    c.measure_loudness = false;
+    let bare = audio::encode(&c, &local(), "/scratch/a.mp4").unwrap();
+    assert!(bare.contains(&format!("{sound}[sound]")), "{bare:?}");
+
+    c.measure_loudness = true;
+    c.range = range(200);
+    let refused = audio::encode(&c, &local(), "/scratch/a.mp4").unwrap_err();
+    assert!(refused.to_string().contains("5 s of sound before"), "{refused}");
 }
