@@ -9,7 +9,9 @@ use super::super::{StateError, StateErrorKind};
 use super::{EtcdConfig, EtcdTls, EtcdUser};
 use etcd_client::{Certificate, Channel, Client, Error, Identity, TlsOptions};
 use futures::future::join_all;
+use http::Uri;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -48,6 +50,13 @@ impl Endpoints {
     pub(super) async fn connect(config: &EtcdConfig) -> Result<Self, StateError> {
         if config.endpoints.is_empty() {
             return Err(StateError::new(StateErrorKind::Invalid, "no etcd endpoint was given"));
+        }
+        if let Some(url) = in_the_clear(config) {
+            tracing::warn!(
+                %url,
+                "the password for etcd travels unencrypted: use https:// endpoints and --etcd-ca wherever others can \
+                 read the network"
+            );
         }
         let mut members = Vec::with_capacity(config.endpoints.len());
         for url in &config.endpoints {
@@ -151,6 +160,19 @@ impl Endpoints {
 fn is_login_gone(error: &Error) -> bool {
     matches!(error, Error::GRpcStatus(status)
         if status.code() == Code::Unauthenticated || status.message().contains("revision of auth store is old"))
+}
+
+/// The first endpoint to which a password would travel unencrypted over a network, if there is one.
+fn in_the_clear(config: &EtcdConfig) -> Option<&str> {
+    let is_here = |host: &str| {
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    };
+    let is_bare = |url: &&String| {
+        let uri = url.parse::<Uri>().ok();
+        uri.is_some_and(|uri| uri.scheme_str() == Some("http") && !uri.host().is_some_and(is_here))
+    };
+    config.user.as_ref().and_then(|_| config.endpoints.iter().find(is_bare)).map(String::as_str)
 }
 
 fn endpoint(url: &str, tls: Option<&EtcdTls>) -> Result<Endpoint, StateError> {
@@ -286,5 +308,29 @@ impl CallError {
             _ => String::new(),
         };
         StateError::new(self.kind(), format!("cannot {doing} etcd at {}: {why}{advice}", self.endpoint))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reelmill_common::Secret;
+
+    #[test]
+    fn a_password_in_the_clear_is_noticed_where_it_leaves_the_machine() {
+        let user = Some(EtcdUser { name: "reelmill".to_owned(), password: Secret::new("x".to_owned()) });
+        let config = |urls: &[&str], user: &Option<EtcdUser>| EtcdConfig {
+            endpoints: urls.iter().map(|url| (*url).to_owned()).collect(),
+            user: user.clone(),
+            ..EtcdConfig::default()
+        };
+        let here =
+            ["http://127.0.0.1:2379", "http://localhost:2379", "http://[::1]:2379", "https://etcd-1:2379"];
+        assert_eq!(in_the_clear(&config(&here, &user)), None);
+        for url in ["http://etcd-1:2379", "http://10.0.0.7:2379", "HTTP://etcd-1", "http://127.0.0.1.evil:1"]
+        {
+            assert_eq!(in_the_clear(&config(&[here[0], url], &user)), Some(url));
+            assert_eq!(in_the_clear(&config(&[url], &None)), None, "nobody logs in");
+        }
     }
 }
