@@ -87,7 +87,7 @@ pub struct ChunkReport {
     /// Decoder configuration per rung as found in the output (avcC, or AudioSpecificConfig).
     pub configs: Vec<Vec<u8>>,
     /// Measured loudness of an audio chunk: a whole rendition's, or that of its range.
-    pub loudness: Option<Loudness>,
+    pub loudness: Option<Box<Loudness>>,
     /// What it cost.
     pub cost: AttemptCost,
     /// Encoder that made it.

@@ -277,7 +277,7 @@ fn loudness(plan: &Plan, r: &AudioRendition, reports: &[ChunkReport]) -> Option<
     let is_of = |media: &ChunkMedia| matches!(media, ChunkMedia::Audio(a) if a.folder == r.folder);
     let mut whole = Loudness::default();
     for (_, report) in plan.chunks.iter().zip(reports).filter(|(chunk, _)| is_of(&chunk.spec.media)) {
-        whole.merge(report.loudness.as_ref()?);
+        whole.merge(report.loudness.as_deref()?);
     }
     let LoudnessSummary { integrated_lufs_x100, range_lu_x100, true_peak_dbtp_x100 } = whole.summary()?;
     Some(JsonLoudness { integrated_lufs_x100, range_lu_x100, true_peak_dbtp_x100 })

@@ -419,7 +419,7 @@ prop_compose! {
         files in vec(file_report(), 0..4),
         units in any::<Vec<u64>>(),
         configs in any::<Vec<Vec<u8>>>(),
-        loudness in of(loudness()),
+        loudness in of(loudness().prop_map(Box::new)),
         cost in cost(),
         encoder in of(encoder()),
         ffmpeg_build in text(),

@@ -130,7 +130,7 @@ pub(super) async fn audio(
 
     let mut report = begin(work, &stderr);
     match watch.meter.map(|meter| meter.finish(&stderr)).transpose() {
-        Ok(loudness) => report.loudness = loudness,
+        Ok(loudness) => report.loudness = loudness.map(Box::new),
         // the sound itself is good
         Err(not) => report.notes.push(not.to_string()),
     }
