@@ -1,6 +1,11 @@
-//! Object storage as a user has it: a real S3 server (SeaweedFS), the product's own client, and the real binary.
+//! Stores as a user has them: a real S3 server (SeaweedFS) and a real etcd, the product's own client, the real binary.
+
+#[path = "../../coordinator/src/state/etcd/server.rs"]
+#[allow(dead_code, reason = "only a part of it is needed here")]
+mod etcd_server;
 
 use bytes::Bytes;
+use etcd_server::EtcdServer;
 use reelmill_blob::conformance::conformance;
 use reelmill_blob::{Blobs, PutOptions, Served, Stores};
 use reelmill_tests::film::{Film, PLAIN};
@@ -27,6 +32,43 @@ fn command(server: &Seaweed, arguments: &[&str]) -> Command {
 
 fn run(command: &mut Command) -> tool::Done {
     tool::run(command, Duration::from_secs(120)).expect("it ends")
+}
+
+/// What doctor says of an etcd, each with its verdict, and its exit code.
+fn doctor_etcd(urls: &[String]) -> (Vec<(String, String)>, i32) {
+    let mut command =
+        reelmill::command(&["doctor", "--json", "--etcd", &urls.join(",")]).expect("the binary");
+    let done = run(&mut command);
+    let lines = done.text();
+    let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let text = |line: &serde_json::Value, field: &str| line[field].as_str().expect("text").to_owned();
+    let of_state = lines.filter(|line| line["what"] == "state");
+    (of_state.map(|line| (text(&line, "verdict"), text(&line, "text"))).collect(), done.code())
+}
+
+#[test]
+fn doctor_looks_at_every_member_of_an_etcd() {
+    let mut server = EtcdServer::start_with(3, &[]);
+    let urls = server.urls();
+    let verdicts = |said: &[(String, String)]| said.iter().map(|(v, _)| v.clone()).collect::<Vec<_>>();
+
+    let (said, code) = doctor_etcd(&urls);
+    assert_eq!((verdicts(&said), code), (["ok"; 4].map(str::to_owned).to_vec(), 0), "{said:?}");
+    for (url, (_, text)) in urls.iter().zip(&said) {
+        assert!(text.starts_with(&format!("{url}: etcd 3.")) && text.contains("bytes in use"), "{text}");
+    }
+    assert!(said[3].1.contains("reelmill/ can be read; nobody leads"), "{}", said[3].1);
+
+    server.kill(1);
+    let (said, code) = doctor_etcd(&urls);
+    let wanted = ["ok", "warning", "ok", "ok"].map(str::to_owned).to_vec();
+    assert_eq!((verdicts(&said), code), (wanted, 0), "a majority serves: {said:?}");
+    assert!(said[1].1.contains(&urls[1]), "{}", said[1].1);
+
+    server.kill(2);
+    let (said, code) = doctor_etcd(&urls);
+    assert_eq!(code, 5, "{said:?}");
+    assert_eq!(verdicts(&said)[1..], ["bad"; 3].map(str::to_owned), "{said:?}");
 }
 
 #[tokio::test]
