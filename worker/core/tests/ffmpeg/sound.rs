@@ -20,7 +20,7 @@ pub(crate) fn settings(mix: AudioMix) -> AudioSettings {
     AudioSettings { sample_rate: 48_000, channels: 2, bit_rate_kbps: 128, mix }
 }
 
-fn chunk(total: u64, packets: (u64, u64), zero_ms: i64) -> AudioChunk {
+pub(crate) fn chunk(total: u64, packets: (u64, u64), zero_ms: i64) -> AudioChunk {
     let tb = Timebase::new(1, 1_000).unwrap();
     let segment = AudioSegment { number: SegmentNumber(1), first_packet: packets.0, end_packet: packets.1 };
     AudioChunk {
@@ -295,10 +295,20 @@ fn ranges_measure_the_loudness_that_one_encode_measures() {
     whole.settings.sample_rate = 44_100;
     whole.asc = vec![0x12, 0x10, 0x56, 0xe5, 0x00];
     whole.measure_loudness = true;
+    ranges_measure_what_one_encode_does(dir.path(), &whole, &input, [399, 731]);
+}
+
+/// Encodes a track at once and in three ranges.
+pub(crate) fn ranges_measure_what_one_encode_does(
+    dir: &Path,
+    whole: &AudioChunk,
+    input: &Input,
+    joins: [u64; 2],
+) {
+    let cuts = [0, joins[0], joins[1], whole.packets.1];
     for program in binaries() {
-        let (_, one, stderr) = measure(&program, dir.path(), &whole, &input);
+        let (_, one, stderr) = measure(&program, dir, whole, input);
         let mut ranges = Loudness::default();
-        let cuts = [0, 399, 731, packets(total)];
         for cut in cuts.windows(2) {
             let mut range = whole.clone();
             range.packets = (cut[0], cut[1]);
@@ -306,11 +316,11 @@ fn ranges_measure_the_loudness_that_one_encode_measures() {
             range.segments[0].number = SegmentNumber(if cut[0] == 0 { 1 } else { 2 });
             let grid = SampleGrid { origin: 0, step: 1 };
             range.range = Some(AudioRange { seek: None, grid, pre_roll: 256 });
-            let (files, loudness, _) = measure(&program, dir.path(), &range, &input);
+            let (files, loudness, _) = measure(&program, dir, &range, input);
             ranges.merge(&loudness);
             if cut[0] == cuts[1] {
                 range.measure_loudness = false;
-                let bare = encode(&program, dir.path(), &range, &input).0;
+                let bare = encode(&program, dir, &range, input).0;
                 let same = files.iter().map(|f| &f.bytes).eq(bare.iter().map(|f| &f.bytes));
                 assert!(same, "{program}: the meter changes the sound");
             }
