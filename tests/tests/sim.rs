@@ -34,6 +34,7 @@ const EVERYTHING: &[&str] = &[
     "client: asked a standby",
     "client: cancelled",
     "client: deleted",
+    "client: key of a deleted job",
     "client: key taken",
     "client: ran again",
     "client: submitted",
