@@ -3,9 +3,10 @@
 
 use crate::tool::{self, Done};
 use anyhow::{Context, Result, ensure};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// The binary under test.
@@ -39,6 +40,26 @@ pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
+/// A loopback host of this process alone, as Linux gives them: all of 127/8 is there. What listens on it may end and
+/// come again, and no test that runs beside this one takes its place.
+fn own_host() -> Ipv4Addr {
+    // an id has 22 bits at most
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | high, middle, low)
+}
+
+/// An address to listen on that only this process knows; every call gives another one.
+pub fn own_address() -> Result<String> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // below those ports that outgoing connections are given
+    const FIRST: u16 = 20_000;
+    let host = own_host();
+    let free = std::iter::repeat_with(|| FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % 10_000)
+        .take(1_000)
+        .find(|port| TcpListener::bind((host, *port)).is_ok());
+    Ok(format!("{host}:{}", free.with_context(|| format!("no free port on {host}"))?))
+}
+
 /// A running `reelmill serve`, ended when dropped.
 pub struct Server {
     child: Child,
@@ -51,7 +72,7 @@ pub struct Server {
 impl Server {
     /// Starts `reelmill serve` over a data folder and waits until it says that it is ready.
     pub fn start(data: &Path) -> Result<Self> {
-        let (grpc, http) = (format!("127.0.0.1:{}", free_port()?), format!("127.0.0.1:{}", free_port()?));
+        let (grpc, http) = (own_address()?, own_address()?);
         let mut command = command(&["serve", "--grpc", &grpc, "--http", &http, "--workers", "1", "--data"])?;
         let log = std::fs::File::create(data.with_extension("log"))?;
         command.arg(data).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

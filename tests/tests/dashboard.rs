@@ -59,7 +59,7 @@ fn ask(prometheus: &str, path: &str) -> anyhow::Result<Value> {
 fn prometheus_answers_every_expression_of_the_dashboard() {
     let dir = tempfile::tempdir().expect("scratch");
     let server = Server::start(&dir.path().join("data")).expect("serves");
-    let address = format!("127.0.0.1:{}", reelmill::free_port().expect("port"));
+    let address = reelmill::own_address().expect("address");
     let config = deployed("prometheus.yml")
         .replace("reelmill:7080", &server.http)
         .replace("scrape_interval: 5s", "scrape_interval: 1s");

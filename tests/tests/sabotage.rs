@@ -1,7 +1,7 @@
 //! The judge is judged: a good package made by plain ffmpeg passes, and each kind of damage fails by its name.
 
 use reelmill_tests::film::{Film, PLAIN};
-use reelmill_tests::judge::{Check, judge};
+use reelmill_tests::judge::{Check, Judge};
 use reelmill_tests::{reference, sabotage};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -110,8 +110,8 @@ const CASES: [Case; 16] = [
     },
 ];
 
-fn names(package: &Path) -> BTreeSet<Check> {
-    let found = judge(package, &FILM.expected()).expect("judged");
+fn names(judge: &mut Judge, package: &Path) -> BTreeSet<Check> {
+    let found = judge.judge(package, &FILM.expected()).expect("judged");
     for finding in &found {
         println!("    {finding}");
     }
@@ -124,12 +124,13 @@ fn each_damage_is_called_by_its_name() {
     let made = FILM.make(dir.path()).expect("film");
     let good = dir.path().join("good");
     reference::package(&made, &good, "null").expect("package");
+    let mut judge = Judge::default();
     for (i, case) in CASES.iter().enumerate() {
         println!("{}", case.name);
         let damaged = dir.path().join(format!("damaged-{i}"));
         sabotage::copy(&good, &damaged).expect("copy");
         (case.damage)(&damaged).expect(case.name);
-        let found = names(&damaged);
+        let found = names(&mut judge, &damaged);
         assert_eq!(found.is_empty(), case.named.is_empty(), "{}: {found:?}", case.name);
         for check in case.named {
             assert!(found.contains(check), "{}: {check:?} is not among {found:?}", case.name);
@@ -143,6 +144,7 @@ fn each_damage_is_called_by_its_name() {
 fn wrong_pictures_are_called_by_their_name() {
     let dir = tempfile::tempdir().expect("scratch");
     let made = FILM.make(dir.path()).expect("film");
+    let mut judge = Judge::default();
     let wrong_matrix = "scale=in_color_matrix=bt709:out_color_matrix=bt601,setparams=colorspace=bt709";
     // Frame 150 is lost and 149 shown twice, as a rate conversion does.
     let repeated = "select='not(eq(n\\,150))',fps=24";
@@ -154,6 +156,6 @@ fn wrong_pictures_are_called_by_their_name() {
         println!("{name}");
         let package = dir.path().join(name.replace(' ', "-"));
         reference::package(&made, &package, picture).expect("package");
-        assert_eq!(names(&package), BTreeSet::from([check]), "{name}");
+        assert_eq!(names(&mut judge, &package), BTreeSet::from([check]), "{name}");
     }
 }

@@ -11,8 +11,11 @@ mod structure;
 pub use sound::{decode, packets};
 
 use crate::film::Expected;
+use crate::marks::Reading;
 use crate::package::Package;
 use anyhow::Result;
+use reelmill_common::Sha256;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -92,24 +95,40 @@ impl Findings {
     }
 }
 
-/// Everything that is wrong with a package of the film that `expected` describes.
-pub fn judge(dir: &Path, expected: &Expected) -> Result<Vec<Finding>> {
-    let package = Package::load(dir)?;
-    let mut found = structure_of(&package)?;
-    // Pictures and sound of a package with missing or mixed-up files would only say the same again, but they are
-    // judged all the same: a reader of the report wants to know what a viewer sees.
-    for rendition in package.video() {
-        picture::check(rendition, expected, &mut found)?;
-    }
-    if let Some(sound) = &expected.sound {
+/// Judges packages one after the other. What it has decoded it knows by its bytes: a rendition that is in several
+/// packages is decoded once, and judged each time.
+#[derive(Default)]
+pub struct Judge {
+    /// What was seen, or why it cannot be decoded, by the file it was decoded from.
+    seen: BTreeMap<Sha256, Result<Reading, String>>,
+    /// Samples of all channels, by the stream they were decoded from.
+    heard: BTreeMap<Sha256, Vec<u8>>,
+}
+
+impl Judge {
+    /// Everything that is wrong with a package of the film that `expected` describes.
+    pub fn judge(&mut self, dir: &Path, expected: &Expected) -> Result<Vec<Finding>> {
+        let package = Package::load(dir)?;
+        let mut found = structure_of(&package)?;
+        // Pictures and sound of a package with missing or mixed-up files would only say the same again, but they are
+        // judged all the same: a reader of the report wants to know what a viewer sees.
+        for rendition in package.video() {
+            picture::check(rendition, expected, &mut self.seen, &mut found)?;
+        }
+        let Some(sound) = &expected.sound else { return Ok(found.0) };
         for rendition in package.audio() {
-            sound::check(rendition, sound, &mut found)?;
+            sound::check(rendition, sound, &mut self.heard, &mut found)?;
         }
         found.expect(package.audio().next().is_some(), Check::MasterAttributes, "master.m3u8", || {
             "the film has sound, the package names none".to_owned()
         });
+        Ok(found.0)
     }
-    Ok(found.0)
+}
+
+/// Everything that is wrong with one package.
+pub fn judge(dir: &Path, expected: &Expected) -> Result<Vec<Finding>> {
+    Judge::default().judge(dir, expected)
 }
 
 /// Everything that is wrong with a package in itself, whatever the film.

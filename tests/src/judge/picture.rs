@@ -2,9 +2,11 @@
 
 use super::{Check, Findings};
 use crate::film::Expected;
-use crate::marks;
+use crate::marks::{self, Reading};
 use crate::package::Rendition;
 use anyhow::Result;
+use reelmill_common::Sha256;
+use std::collections::BTreeMap;
 
 /// The frames this rung must show: all, or every second one for small rungs of fast films.
 fn due(expected: &Expected, short_side: u16) -> Vec<(u32, i64)> {
@@ -13,14 +15,20 @@ fn due(expected: &Expected, short_side: u16) -> Vec<(u32, i64)> {
 }
 
 /// Checks one video rendition.
-pub(super) fn check(r: &Rendition, expected: &Expected, found: &mut Findings) -> Result<()> {
+pub(super) fn check(
+    r: &Rendition,
+    expected: &Expected,
+    seen: &mut BTreeMap<Sha256, Result<Reading, String>>,
+    found: &mut Findings,
+) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let joined = scratch.path().join("joined.mp4");
     r.join(&joined)?;
-    let reading = match marks::read(&joined) {
+    let read = || marks::read(&joined).map_err(|why| format!("{why:#}"));
+    let reading = match seen.entry(Sha256::of(&std::fs::read(&joined)?)).or_insert_with(read) {
         Ok(reading) => reading,
         Err(why) => {
-            found.expect(false, Check::DecodesCleanly, &r.uri, || format!("{why:#}"));
+            found.expect(false, Check::DecodesCleanly, &r.uri, || why.clone());
             return Ok(());
         }
     };

@@ -5,9 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub(crate) use reelmill_tests::process::Process;
 use reelmill_tests::{reelmill, tool};
 use serde_json::Value;
-use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// How long anything may take.
@@ -31,7 +29,7 @@ pub(crate) struct Place<'a> {
 impl<'a> Place<'a> {
     pub(crate) fn new(bench: &'a Bench, room: &str) -> Result<Self> {
         let (data, log) = bench.room(room)?;
-        let (grpc, http) = (format!("127.0.0.1:{}", port()?), format!("127.0.0.1:{}", port()?));
+        let (grpc, http) = (reelmill::own_address()?, reelmill::own_address()?);
         Ok(Self { bench, data, log, grpc, http })
     }
 
@@ -126,17 +124,4 @@ impl<'a> Place<'a> {
     pub(crate) fn package(&self, job: &str) -> PathBuf {
         self.data.join("publish/local").join(job)
     }
-}
-
-/// A free port below those that outgoing connections are given: it has to be free again after a kill.
-fn port() -> Result<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let base = 20_000 + (std::process::id() % 100) as u16 * 100;
-    for _ in 0..1_000 {
-        let port = base + NEXT.fetch_add(1, Ordering::Relaxed) % 1_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no free port from {base} on")
 }

@@ -22,8 +22,7 @@ struct Coordinator {
 impl Coordinator {
     /// All coordinators have one directory for work files and packages; state lies in etcd.
     fn start(bench: &Bench, data: &Path, etcd: &EtcdServer, log: &Path) -> Result<Self> {
-        let address = || anyhow::Ok(format!("127.0.0.1:{}", reelmill::free_port()?));
-        let (grpc, http) = (address()?, address()?);
+        let (grpc, http) = (reelmill::own_address()?, reelmill::own_address()?);
         let mut command = bench.command(&["coordinator", "--lease-ttl", "3s", "--etcd-lease-ttl", "2s"])?;
         command.arg("--data").arg(data).args([
             "--grpc",

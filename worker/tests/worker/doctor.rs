@@ -8,6 +8,7 @@ use std::path::PathBuf;
 async fn the_doctor_tells_a_fit_machine_from_one_without_ffmpeg() {
     let scratch = tempfile::tempdir().unwrap();
     let mut settings = config(vec![], scratch.path());
+    settings.cache = None;
     let lines = check(&settings).await;
     assert!(lines.iter().all(|l| l.verdict == Verdict::Good), "{lines:#?}");
     for what in ["ffmpeg", "ffprobe", "scratch", "encoder", "machine", "setpriv"] {

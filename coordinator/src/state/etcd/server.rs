@@ -4,7 +4,7 @@
 //! A machine without etcd fails these tests and says what to install: a suite that skips proves nothing.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -167,7 +167,7 @@ impl Drop for EtcdServer {
     }
 }
 
-/// What `openssl` makes for a test: a certificate authority, and a certificate of it for 127.0.0.1 that serves and logs
+/// What `openssl` makes for a test: a certificate authority, and a certificate of it for this host that serves and logs
 /// in, each as `name.pem` and `name.key` in one directory.
 pub(crate) fn certificates(directory: &Path) {
     let run = |arguments: &str| {
@@ -176,11 +176,8 @@ pub(crate) fn certificates(directory: &Path) {
         let output = output.expect("openssl is installed: `apt-get install -y openssl`");
         assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
     };
-    std::fs::write(
-        directory.join("ext"),
-        "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n",
-    )
-    .expect("a file");
+    let extensions = format!("subjectAltName=IP:{}\nextendedKeyUsage=serverAuth,clientAuth\n", host());
+    std::fs::write(directory.join("ext"), extensions).expect("a file");
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     run(&format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=test-ca"));
     run(&format!("req {key} -keyout etcd.key -out etcd.csr -subj /CN=etcd"));
@@ -196,7 +193,15 @@ fn is_healthy(address: &str) -> std::io::Result<bool> {
     Ok(answer.contains("200 OK") && answer.contains("\"true\""))
 }
 
+/// A loopback host of this process alone, as Linux gives them: all of 127/8 is there. A port that a killed member
+/// leaves free stays free until it comes back.
+fn host() -> Ipv4Addr {
+    // an id has 22 bits at most
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 128 | high, middle, low)
+}
+
 fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let listener = TcpListener::bind((host(), 0)).expect("loopback has a free port");
     listener.local_addr().expect("it is bound").to_string()
 }
