@@ -10,6 +10,7 @@ use crate::tool;
 use anyhow::{Context, Result, ensure};
 use reelmill_common::Sha256;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::process::Command;
 use std::time::Duration;
 
@@ -96,11 +97,11 @@ pub(super) fn check(
         format!("a packet inside lasts {:?}", broken.map(|s| s.duration))
     });
     let stream = stream(r)?;
-    let known = Sha256::of(&stream);
-    if !decoded.contains_key(&known) {
-        decoded.insert(known, samples(&stream)?);
-    }
-    let heard = edited(r, &decoded[&known])?;
+    let decoded = match decoded.entry(Sha256::of(&stream)) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(new) => new.insert(samples(&stream)?),
+    };
+    let heard = edited(r, decoded)?;
     let marks = expected.marked.find(&heard, expected.from);
     let far = |lag: i64| lag.abs() > expected.slack;
     let late: Vec<_> = marks.iter().filter(|m| far(m.lag) || m.likeness < LIKENESS).collect();
