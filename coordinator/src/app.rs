@@ -18,12 +18,17 @@ use crate::state::memory::MemoryState;
 use crate::state::{Leadership, StateStore};
 use crate::telemetry;
 use reelmill_blob::Stores;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
 
 /// A coordinator that runs.
 #[derive(Debug)]
@@ -48,6 +53,15 @@ pub struct Components {
     pub leadership: Arc<dyn Leadership>,
 }
 
+/// Where connections come from.
+#[derive(Debug)]
+pub struct Door<I> {
+    /// Where they are accepted.
+    pub address: SocketAddr,
+    /// Each of them, accepted.
+    pub incoming: I,
+}
+
 /// Starts a coordinator. It serves until `shutdown`, or until its state or storage lets it do nothing more.
 pub async fn start(
     config: CoordinatorConfig,
@@ -65,6 +79,23 @@ pub async fn start_on(
     shutdown: CancellationToken,
 ) -> Result<Running, CoordinatorError> {
     config.check()?;
+    let listener = listen(config.grpc_addr).await?;
+    let address = local(&listener, config.grpc_addr)?;
+    serve_on(config, components, Door { address, incoming: TcpListenerStream::new(listener) }, shutdown).await
+}
+
+/// The same with connections to gRPC that somebody else accepts; `config.grpc_addr` says only how open they are.
+pub async fn serve_on<I, C>(
+    config: CoordinatorConfig,
+    components: Components,
+    grpc: Door<I>,
+    shutdown: CancellationToken,
+) -> Result<Running, CoordinatorError>
+where
+    I: Stream<Item = io::Result<C>> + Send + 'static,
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    config.check()?;
     let Components { stores, store, leadership } = components;
     let switch = Arc::new(AbortSwitch::from_env()?);
     // recorded from the first event on
@@ -74,12 +105,11 @@ pub async fn start_on(
     for root in places.roots() {
         admission.prove(root).await?;
     }
-    let grpc = listen(config.grpc_addr).await?;
     let http = match config.http_addr {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
-    let grpc_addr = local(&grpc, config.grpc_addr)?;
+    let Door { address: grpc_addr, incoming } = grpc;
     let http_addr = match (&http, config.http_addr) {
         (Some(listener), Some(asked)) => Some(local(listener, asked)?),
         _ => None,
@@ -104,19 +134,23 @@ pub async fn start_on(
     };
     let edge = Edge { driver: handle, catalog };
     tracing::info!(grpc = %grpc_addr, http = ?http_addr, "coordinator started");
-    let join = tokio::spawn(run(driver, grpc, shared, http, edge, shutdown));
+    let join = tokio::spawn(run(driver, incoming, shared, http, edge, shutdown));
     Ok(Running { grpc_addr, http_addr, join })
 }
 
 /// The driver ends first; a server that ends by itself takes everything with it.
-async fn run(
+async fn run<I, C>(
     driver: driver::Driver,
-    grpc: TcpListener,
+    grpc: I,
     shared: Shared,
     http: Option<TcpListener>,
     edge: Edge,
     shutdown: CancellationToken,
-) -> Result<(), CoordinatorError> {
+) -> Result<(), CoordinatorError>
+where
+    I: Stream<Item = io::Result<C>>,
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     // the driver stops for our reasons, too; the caller's token is the caller's
     let stop_driver = shutdown.child_token();
     let stop_servers = CancellationToken::new();

@@ -32,7 +32,7 @@ mod status;
 mod tasks;
 mod telemetry;
 
-pub use app::{Components, Running, start, start_on};
+pub use app::{Components, Door, Running, serve_on, start, start_on};
 pub use config::{CoordinatorConfig, StateLocation};
 pub use error::{CoordinatorError, CoordinatorErrorKind};
 /// What the coordinator refuses at Submit whatever the source is, for clients that want to say so before they ask.

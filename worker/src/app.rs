@@ -4,20 +4,37 @@ use crate::abort::AbortSwitch;
 use crate::clock::Clock;
 use crate::config::{WorkerConfig, WorkerError};
 use crate::scratch::Scratch;
-use crate::session::{Driver, Parts, Stop};
+use crate::session::{Dial, Driver, Parts, Stop};
 use crate::source::Sources;
 use crate::tools::Tools;
-use crate::work::Shop;
+use crate::work::{Craft, Shop};
 use crate::{machine, metrics, probe};
 use reelmill_blob::Stores;
 use reelmill_common::BootId;
 use reelmill_common::capability::Capability;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// A worker that has proved what it can do and is ready to run.
 pub struct App {
     driver: Driver,
     capability: Capability,
+}
+
+/// What a worker stands on. [`Worker::build`] finds it on this machine; tests put faults under it.
+pub struct Components {
+    /// Object stores.
+    pub stores: Stores,
+    /// Its own files.
+    pub scratch: Scratch,
+    /// What it advertises.
+    pub capability: Capability,
+    /// Its clock.
+    pub clock: Clock,
+    /// Who does the work.
+    pub craft: Arc<dyn Craft>,
+    /// How coordinators are reached.
+    pub dial: Dial,
 }
 
 /// Builds workers.
@@ -33,7 +50,6 @@ impl Worker {
     /// The same, with object stores given: those of the process, or faulty ones of a test.
     pub async fn build_with(config: WorkerConfig, stores: Stores) -> Result<App, WorkerError> {
         metrics::register();
-        let switch = AbortSwitch::from_env()?;
         let tools = Tools::find(config.ffmpeg.as_deref(), config.ffprobe.as_deref()).await?;
         let scratch = Scratch::open(&config.scratch, &config.worker, config.scratch_quota)?;
         let cache = config.cache.as_deref().unwrap_or(&config.scratch);
@@ -51,25 +67,37 @@ impl Worker {
         }
         let cores = config.cores.unwrap_or_else(machine::cores).max(1);
         let capability = Capability {
-            worker: config.worker,
+            worker: config.worker.clone(),
             slots: config.slots.unwrap_or(cores).max(1),
             cores,
             memory_mib: config.memory_mib.unwrap_or_else(machine::memory_mib),
             encoders: proofs.encoders,
             ffmpeg_build: tools.build.clone(),
         };
+        let clock = Clock::start();
         let shop = Shop {
             tools,
             sources: Sources::new(stores.clone()),
             capability: capability.clone(),
             stall_ms: config.stall_ms,
-            clock: Clock::start(),
+            clock,
         };
+        let components =
+            Components { stores, scratch, capability, clock, craft: Arc::new(shop), dial: Dial::default() };
+        Self::assemble(config, components)
+    }
+
+    /// A worker of given parts; of `config`, only whom to work for, how and as which start counts.
+    pub fn assemble(config: WorkerConfig, components: Components) -> Result<App, WorkerError> {
+        let Components { stores, scratch, capability, clock, craft, dial } = components;
         let driver = Driver::new(Parts {
-            shop,
+            craft,
+            capability: capability.clone(),
+            clock,
+            dial,
             scratch,
             stores,
-            switch,
+            switch: AbortSwitch::from_env()?,
             coordinators: config.coordinators,
             security: config.security,
             boot: config.boot.unwrap_or_else(boot_id),

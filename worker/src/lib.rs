@@ -23,6 +23,6 @@ pub mod tools;
 mod upload;
 pub mod work;
 
-pub use app::{App, Worker, boot_id, run};
+pub use app::{App, Components, Worker, boot_id, run};
 pub use config::{Security, WorkerConfig, WorkerError};
-pub use session::Stop;
+pub use session::{Dial, Stop};

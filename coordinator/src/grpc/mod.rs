@@ -14,12 +14,14 @@ use reelmill_proto::jobs::v1::jobs_server::JobsServer;
 use reelmill_proto::worker::v1::workers_server::WorkersServer;
 use reelmill_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
 use session::WorkersService;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use tonic::transport::server::Connected;
 use tonic::{Request, Status};
 use tonic_health::server::HealthReporter;
 
@@ -45,9 +47,9 @@ pub(crate) struct Shared {
     pub(crate) slots_hint: Option<u32>,
 }
 
-/// Serves until shutdown, then waits for open calls, but not for ever.
-pub(crate) async fn serve(
-    listener: TcpListener,
+/// Serves the connections that come in until shutdown, then waits for open calls, but not for ever.
+pub(crate) async fn serve<C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static>(
+    incoming: impl Stream<Item = io::Result<C>>,
     shared: Shared,
     shutdown: CancellationToken,
 ) -> Result<(), CoordinatorError> {
@@ -78,7 +80,7 @@ pub(crate) async fn serve(
         .add_service(reflection)
         .add_service(jobs)
         .add_service(workers)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.clone().cancelled_owned());
+        .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     // a graceful shutdown can hang on a connection in its handshake: race it against a deadline
     let deadline = async {
         shutdown.cancelled().await;

@@ -36,6 +36,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tenure::{Candidate, Standing};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio_util::task::AbortOnDropHandle;
+use tonic::transport::{Channel, Endpoint};
 
 const LEADER: &str = "leader";
 
@@ -129,6 +130,14 @@ struct Sequence {
 impl EtcdState {
     /// A contender. Endpoints are connected to when they are first needed.
     pub async fn connect(config: EtcdConfig) -> Result<Self, StateError> {
+        Self::connect_by(config, |endpoint| endpoint.connect_lazy()).await
+    }
+
+    /// The same over channels that `dial` makes.
+    pub async fn connect_by(
+        config: EtcdConfig,
+        dial: impl Fn(Endpoint) -> Channel,
+    ) -> Result<Self, StateError> {
         let invalid = |message: String| Err(StateError::new(StateErrorKind::Invalid, message));
         if !config.prefix.ends_with('/') {
             return invalid(format!("the etcd prefix {:?} must end with '/'", config.prefix));
@@ -139,7 +148,7 @@ impl EtcdState {
                 config.lease_ttl_s
             ));
         }
-        let endpoints = Endpoints::connect(&config).await?;
+        let endpoints = Endpoints::connect(&config, dial).await?;
         let standing = watch::Sender::new(Standing::default());
         let shared = Arc::new(Shared { config, endpoints, standing });
         Ok(Self { shared, keeper: Mutex::default(), sequence: AsyncMutex::default() })

@@ -6,17 +6,21 @@
 
 use super::Event;
 use crate::config::{Security, WorkerError};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use rand::Rng as _;
 use reelmill_common::session::{FromWorker, Termed, ToWorker};
 use reelmill_proto::MAX_MESSAGE_BYTES;
 use reelmill_proto::status::read_not_leader;
 use reelmill_proto::worker::v1 as pb;
 use reelmill_proto::worker::v1::workers_client::WorkersClient;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
 /// Messages waiting to be sent. A connection that does not take that many is a dead one.
@@ -27,10 +31,38 @@ const FIRST_PAUSE_MS: u64 = 200;
 /// Longest pause.
 const LONGEST_PAUSE_MS: u64 = 5_000;
 
+/// How a connection to an address is made.
+#[derive(Clone)]
+pub struct Dial(Arc<dyn Fn(Endpoint) -> Dialed + Send + Sync>);
+
+/// A connection that is being made.
+type Dialed = BoxFuture<'static, Result<Channel, tonic::transport::Error>>;
+
+impl Dial {
+    /// As `dial` does it.
+    pub fn by(dial: impl Fn(Endpoint) -> Dialed + Send + Sync + 'static) -> Self {
+        Self(Arc::new(dial))
+    }
+}
+
+impl Default for Dial {
+    /// By TCP.
+    fn default() -> Self {
+        Self::by(|endpoint| async move { endpoint.connect().await }.boxed())
+    }
+}
+
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dial")
+    }
+}
+
 /// Knows the coordinators and whom to try next.
 #[derive(Debug)]
 pub(super) struct Dialer {
     endpoints: Vec<Endpoint>,
+    dial: Dial,
     security: Security,
     next: usize,
     failures: u32,
@@ -49,13 +81,13 @@ pub(super) struct Connection {
 }
 
 impl Dialer {
-    pub(super) fn new(addresses: &[String], security: Security) -> Result<Self, WorkerError> {
+    pub(super) fn new(addresses: &[String], security: Security, dial: Dial) -> Result<Self, WorkerError> {
         let endpoints: Result<Vec<_>, _> = addresses.iter().map(|a| endpoint(a, &security)).collect();
         let endpoints = endpoints?;
         if endpoints.is_empty() {
             return Err(WorkerError::NoCoordinator);
         }
-        Ok(Self { endpoints, security, next: 0, failures: 0, leader: None, redirected: false })
+        Ok(Self { endpoints, dial, security, next: 0, failures: 0, leader: None, redirected: false })
     }
 
     /// Begins to dial. The connection's events carry `generation`.
@@ -69,10 +101,10 @@ impl Dialer {
                 (endpoint, pause(self.failures))
             }
         };
-        let token = self.security.token.clone();
+        let (token, dial) = (self.security.token.clone(), self.dial.clone());
         let task = tokio::spawn(async move {
             tokio::time::sleep(pause).await;
-            let end = talk(&endpoint, token.as_ref().map(|t| t.reveal()), generation, &events).await;
+            let end = talk(&endpoint, &dial, token.as_ref().map(|t| t.reveal()), generation, &events).await;
             tracing::debug!(address = %endpoint.uri(), end = %end, "connection ended");
             // the driver is gone only when the worker leaves
             let _ = events.send(Event::Ended { generation, end }).await;
@@ -131,11 +163,12 @@ fn endpoint(address: &str, security: &Security) -> Result<Endpoint, WorkerError>
 /// One connection from dial to end; says how it ended.
 async fn talk(
     endpoint: &Endpoint,
+    dial: &Dial,
     token: Option<&str>,
     generation: u64,
     events: &mpsc::Sender<Event>,
 ) -> Status {
-    let channel = match endpoint.connect().await {
+    let channel = match (dial.0)(endpoint.clone()).await {
         Ok(channel) => channel,
         Err(e) => return Status::unavailable(format!("not reachable: {}", innermost(&e))),
     };
@@ -198,7 +231,7 @@ mod tests {
 
     fn dialer() -> Dialer {
         let addresses = ["http://a:1".to_owned(), "http://b:2".to_owned()];
-        Dialer::new(&addresses, Security::default()).unwrap()
+        Dialer::new(&addresses, Security::default(), Dial::default()).unwrap()
     }
 
     #[test]
@@ -231,8 +264,9 @@ mod tests {
 
     #[test]
     fn addresses_are_checked_at_start() {
-        assert!(matches!(Dialer::new(&[], Security::default()), Err(WorkerError::NoCoordinator)));
-        let bad = Dialer::new(&["not a url".to_owned()], Security::default());
+        let new = |addresses: &[String]| Dialer::new(addresses, Security::default(), Dial::default());
+        assert!(matches!(new(&[]), Err(WorkerError::NoCoordinator)));
+        let bad = new(&["not a url".to_owned()]);
         assert!(matches!(bad, Err(WorkerError::BadAddress { .. })));
     }
 }

@@ -7,16 +7,19 @@
 mod dial;
 
 use crate::abort::AbortSwitch;
+use crate::clock::Clock;
 use crate::config::{Security, WorkerError};
 use crate::scratch::{AttemptDir, Scratch};
-use crate::work::{Made, Shop, Spent, Work};
+use crate::work::{Craft, Made, Order, Spent};
 use crate::{metrics, upload};
+pub use dial::Dial;
 use dial::{Connection, Dialer};
 use reelmill_blob::Stores;
+use reelmill_common::capability::Capability;
 use reelmill_common::outcome::{Fault, Report};
 use reelmill_common::session::{FromWorker, Lease, Termed, ToWorker, WriteGrant};
 use reelmill_common::spec::{ChunkMedia, WorkItem};
-use reelmill_common::{AttemptId, BootId};
+use reelmill_common::{AttemptId, BootId, WorkerId};
 use reelmill_proto::worker::v1 as pb;
 use reelmill_worker_core::agent::{Agent, AgentConfig, AgentEffect, AgentEvent};
 use std::collections::BTreeMap;
@@ -73,7 +76,10 @@ pub struct Stop {
 
 /// What the driver is made of.
 pub(crate) struct Parts {
-    pub(crate) shop: Shop,
+    pub(crate) craft: Arc<dyn Craft>,
+    pub(crate) capability: Capability,
+    pub(crate) clock: Clock,
+    pub(crate) dial: Dial,
     pub(crate) scratch: Scratch,
     pub(crate) stores: Stores,
     pub(crate) switch: AbortSwitch,
@@ -105,7 +111,9 @@ impl Drop for Attempt {
 /// The driver.
 pub(crate) struct Driver {
     agent: Agent,
-    shop: Shop,
+    worker: WorkerId,
+    craft: Arc<dyn Craft>,
+    clock: Clock,
     scratch: Scratch,
     stores: Stores,
     switch: Arc<AbortSwitch>,
@@ -120,16 +128,18 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Result<Self, WorkerError> {
-        let capability = parts.shop.capability.clone();
-        let config = AgentConfig::new(capability.worker.clone(), parts.boot, capability);
+        let worker = parts.capability.worker.clone();
+        let config = AgentConfig::new(worker.clone(), parts.boot, parts.capability);
         let (events, inbox) = mpsc::channel(EVENTS);
         Ok(Self {
             agent: Agent::new(config),
-            shop: parts.shop,
+            worker,
+            craft: parts.craft,
+            clock: parts.clock,
             scratch: parts.scratch,
             stores: parts.stores,
             switch: Arc::new(parts.switch),
-            dialer: Dialer::new(&parts.coordinators, parts.security)?,
+            dialer: Dialer::new(&parts.coordinators, parts.security, parts.dial)?,
             connection: None,
             generation: 0,
             attempts: BTreeMap::new(),
@@ -144,7 +154,7 @@ impl Driver {
         self.tell(AgentEvent::Disconnected).await;
         let (mut draining, mut handing_back) = (false, false);
         while !self.leaving {
-            let tick = self.agent.next_tick().map(|at| self.shop.clock.instant(at));
+            let tick = self.agent.next_tick().map(|at| self.clock.instant(at));
             tokio::select! {
                 event = self.inbox.recv() => match event {
                     Some(event) => self.take(event).await,
@@ -194,7 +204,7 @@ impl Driver {
             Event::Connected { .. } | Event::Received { .. } | Event::Ended { .. } => {}
             Event::Progress(attempt, done, total) => {
                 let Some(held) = self.attempts.get(&attempt) else { return };
-                let cost = held.spent.so_far(self.shop.clock.now());
+                let cost = held.spent.so_far(self.clock.now());
                 self.tell(AgentEvent::Progress { attempt, done, total, cost }).await;
             }
             Event::Worked(attempt, Ok(made)) => {
@@ -214,7 +224,7 @@ impl Driver {
                 let kind = fault.kind.name();
                 held.span.in_scope(|| tracing::warn!(kind, detail = fault.detail, "failed: {fault}"));
                 metrics::attempt_ended(held.kind, kind);
-                let cost = held.spent.so_far(self.shop.clock.now());
+                let cost = held.spent.so_far(self.clock.now());
                 self.tell(AgentEvent::WorkFailed { attempt, fault, cost }).await;
             }
         }
@@ -225,7 +235,7 @@ impl Driver {
     async fn tell(&mut self, event: AgentEvent) {
         let mut due = Some(event);
         while let Some(event) = due.take() {
-            for effect in self.agent.handle(self.shop.clock.now(), event) {
+            for effect in self.agent.handle(self.clock.now(), event) {
                 let switch = Arc::clone(&self.switch);
                 let sent = match effect {
                     // its number depends on time, so it would make kill tests count differently each time
@@ -279,7 +289,7 @@ impl Driver {
         let attempt = lease.attempt;
         let span = tracing::info_span!(
             "attempt",
-            worker = %self.shop.capability.worker,
+            worker = %self.worker,
             job = %lease.job,
             chunk = number(&lease.item),
             attempt = %attempt,
@@ -292,14 +302,14 @@ impl Driver {
             span: span.clone(),
             dir: None,
             made: None,
-            spent: Arc::new(Spent::new(self.shop.clock.now())),
+            spent: Arc::new(Spent::new(self.clock.now())),
             stop: CancellationToken::new(),
             task: None,
         };
         let (events, progress) = (self.events.clone(), self.events.clone());
         let dir = self.scratch.attempt(attempt).map(Arc::new);
         held.dir = dir.as_ref().ok().cloned();
-        let (shop, stop, spent) = (self.shop.clone(), held.stop.clone(), Arc::clone(&held.spent));
+        let (craft, stop, spent) = (Arc::clone(&self.craft), held.stop.clone(), Arc::clone(&held.spent));
         let work = async move {
             tracing::info!("started");
             let result = match dir {
@@ -307,7 +317,7 @@ impl Driver {
                     // told again soon: a full queue loses nothing that matters
                     let progress =
                         move |done, total| drop(progress.try_send(Event::Progress(attempt, done, total)));
-                    Work { shop, lease, dir, stop, progress: Box::new(progress), spent }.perform().await
+                    craft.perform(Order { lease, dir, stop, progress: Box::new(progress), spent }).await
                 }
                 Err(e) => Err(e.into()),
             };

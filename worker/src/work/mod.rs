@@ -16,6 +16,8 @@ use crate::scratch::AttemptDir;
 use crate::source::Sources;
 use crate::tools::Tools;
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use reelmill_common::Sha256;
 use reelmill_common::capability::{Capability, EncoderProof};
 use reelmill_common::keys::report_key;
@@ -41,6 +43,33 @@ pub struct Shop {
     pub stall_ms: u64,
     /// The worker's clock.
     pub clock: Clock,
+}
+
+/// Who does the work of leases: the programs of a [`Shop`], or what stands in for them where only the shells are judged.
+pub trait Craft: Send + Sync {
+    /// Does what is ordered. Dropping the future ends it.
+    fn perform(&self, order: Order) -> BoxFuture<'_, Result<Made, Fault>>;
+}
+
+impl Craft for Shop {
+    fn perform(&self, order: Order) -> BoxFuture<'_, Result<Made, Fault>> {
+        let Order { lease, dir, stop, progress, spent } = order;
+        Work { shop: self.clone(), lease, dir, stop, progress, spent }.perform().boxed()
+    }
+}
+
+/// One attempt to be worked at.
+pub struct Order {
+    /// What to do.
+    pub lease: Lease,
+    /// Its scratch directory.
+    pub dir: Arc<AttemptDir>,
+    /// Ends it early.
+    pub stop: CancellationToken,
+    /// Hears how far it is.
+    pub progress: Box<Progress>,
+    /// What it uses up; read by others while it goes on.
+    pub spent: Arc<Spent>,
 }
 
 /// Hears how far an attempt is: units done, of how many.

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use tonic::Code;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel as Wire, Endpoint};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -46,8 +46,11 @@ pub(super) struct CallError {
 }
 
 impl Endpoints {
-    /// One lazily connected channel for each endpoint.
-    pub(super) async fn connect(config: &EtcdConfig) -> Result<Self, StateError> {
+    /// One channel for each endpoint, which `dial` makes; nothing waits for a connection.
+    pub(super) async fn connect(
+        config: &EtcdConfig,
+        dial: impl Fn(Endpoint) -> Wire,
+    ) -> Result<Self, StateError> {
         if config.endpoints.is_empty() {
             return Err(StateError::new(StateErrorKind::Invalid, "no etcd endpoint was given"));
         }
@@ -60,7 +63,7 @@ impl Endpoints {
         }
         let mut members = Vec::with_capacity(config.endpoints.len());
         for url in &config.endpoints {
-            let channel = Channel::Tonic(endpoint(url, config.tls.as_ref())?.connect_lazy());
+            let channel = Channel::Tonic(dial(endpoint(url, config.tls.as_ref())?));
             let failed = |error| {
                 CallError { endpoint: url.clone(), error: Some(error) }.into_state_error("connect to")
             };
