@@ -1,15 +1,19 @@
 //! Scratch: the worker's own directory of files that live as long as an attempt.
 //!
 //! One directory per worker, locked while the worker lives, swept at start (whatever a killed worker left there is
-//! worthless: an attempt never outlives its worker), one directory per attempt below it, removed with the attempt.
-//! Nothing outside of that directory is ever touched.
+//! worthless: an attempt never outlives its worker), one directory per attempt below it, removed with the last that
+//! works in it; a worker that leaves waits for that. Nothing outside of that directory is ever touched.
 
 use reelmill_common::outcome::{Fault, FaultKind};
 use reelmill_common::{AttemptId, WorkerId};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
+/// Times that a directory is tried to be removed: a child that was killed may still be in the call that makes a file.
+const REMOVALS: u32 = 3;
 /// Name of the lock file beside the attempts' directories.
 const LOCK: &str = "lock";
 
@@ -18,6 +22,8 @@ const LOCK: &str = "lock";
 pub struct Scratch {
     root: PathBuf,
     quota: u64,
+    /// Directories that are there.
+    dirs: TaskTracker,
     /// Holds the lock: two workers of one name would sweep each other's files.
     _lock: File,
 }
@@ -97,7 +103,7 @@ impl Scratch {
                 fs::remove_dir_all(entry.path()).map_err(failed)?;
             }
         }
-        Ok(Self { root, quota, _lock: lock })
+        Ok(Self { root, quota, dirs: TaskTracker::new(), _lock: lock })
     }
 
     /// Where it is.
@@ -119,7 +125,14 @@ impl Scratch {
         }
         let path = self.root.join(name);
         fs::create_dir(&path).map_err(|e| ScratchError::at(&self.root, e))?;
-        Ok(AttemptDir { path, left })
+        Ok(AttemptDir { path, left, _is_there: self.dirs.token() })
+    }
+
+    /// Waits until the last directory has been removed. What ends an attempt does not wait for it: its task is dropped
+    /// when the runtime comes to it, and a file that is being read back is read to its end.
+    pub(crate) async fn emptied(&self) {
+        self.dirs.close();
+        self.dirs.wait().await;
     }
 }
 
@@ -128,6 +141,8 @@ impl Scratch {
 pub struct AttemptDir {
     path: PathBuf,
     left: u64,
+    /// Told to be gone after the directory is.
+    _is_there: TaskTrackerToken,
 }
 
 impl AttemptDir {
@@ -167,7 +182,11 @@ impl AttemptDir {
 
 impl Drop for AttemptDir {
     fn drop(&mut self) {
-        if let Err(e) = fs::remove_dir_all(&self.path) {
+        let removed = (1..=REMOVALS).find_map(|n| match fs::remove_dir_all(&self.path) {
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty && n < REMOVALS => None,
+            ended => Some(ended),
+        });
+        if let Some(Err(e)) = removed {
             // swept at the next start; until then it counts against the quota, where it is seen
             tracing::warn!(dir = %self.path.display(), error = %e, "could not remove scratch files");
         }
@@ -221,6 +240,20 @@ mod tests {
         assert_eq!(dir.read(Path::new("a/b.bin")).unwrap(), b"123");
         let path = dir.path().to_owned();
         drop(dir);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn who_leaves_waits_for_the_last_that_works_in_a_directory() {
+        let base = tempfile::tempdir().unwrap();
+        let scratch = Scratch::open(base.path(), &WorkerId::parse("w1").unwrap(), 1 << 20).unwrap();
+        let dir = std::sync::Arc::new(scratch.attempt(attempt(7)).unwrap());
+        let (path, reader) = (dir.path().to_owned(), std::sync::Arc::clone(&dir));
+        drop(dir);
+        let mut emptied = std::pin::pin!(scratch.emptied());
+        assert!(futures::poll!(&mut emptied).is_pending(), "somebody reads in it");
+        drop(reader);
+        emptied.await;
         assert!(!path.exists());
     }
 

@@ -337,7 +337,7 @@ impl Leader {
                 (true, Phase::Offered) => self.revoke(turn, id, Why::NeverArrived),
                 (true, Phase::Running | Phase::Uploading) => {
                     self.revoke(turn, id, Why::Forgotten);
-                    self.distrust(turn, &worker);
+                    self.distrust_of_loss(turn, &worker);
                 }
                 (false, _) => self.vanished(turn, id),
             }

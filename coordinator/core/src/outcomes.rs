@@ -30,7 +30,7 @@ impl Leader {
     pub(crate) fn settle(&mut self, turn: &mut Turn<'_>, session: SessionId, ended: Ended) {
         let Some(worker) = self.sessions.get(&session).cloned() else { return };
         if let Some(w) = self.workers.get_mut(&worker) {
-            w.heard = turn.now;
+            w.hears(turn.now);
         }
         let attempt = ended.attempt;
         let verdict = self.judge(turn, &worker, ended);
@@ -165,7 +165,9 @@ impl Leader {
                 self.fail_job(turn, &attempt.job, reason, vec![]);
             }
             FaultKind::Encoder | FaultKind::Output | FaultKind::Storage | FaultKind::Abandoned => {
-                self.distrust(turn, &attempt.worker);
+                let suspended =
+                    self.workers.get_mut(&attempt.worker).and_then(|w| w.failed(turn.now, turn.config));
+                tell_suspended(turn, &attempt.worker, suspended);
                 self.charge_fault(turn, &attempt, fault);
             }
         }
@@ -205,7 +207,7 @@ impl Leader {
             worker: attempt.worker.clone(),
             spent: attempt.cost,
         }));
-        self.distrust(turn, &attempt.worker);
+        self.distrust_of_loss(turn, &attempt.worker);
         let Some(job) = self.jobs.get_mut(&attempt.job) else { return };
         let mut record = job.fault_record(attempt.spec.id);
         record.losses += 1;
@@ -240,11 +242,15 @@ impl Leader {
         }
     }
 
-    /// A fault or a loss counts against its worker, too.
-    pub(crate) fn distrust(&mut self, turn: &mut Turn<'_>, id: &WorkerId) {
-        let suspended = self.workers.get_mut(id).and_then(|w| w.failed(turn.now, turn.config));
-        if let Some(for_ms) = suspended {
-            turn.then(Effect::Count(Count::Suspended { worker: id.clone(), for_ms }));
-        }
+    /// A loss counts against its worker, too: once for all that it lost together.
+    pub(crate) fn distrust_of_loss(&mut self, turn: &mut Turn<'_>, id: &WorkerId) {
+        let suspended = self.workers.get_mut(id).and_then(|w| w.lost(turn.now, turn.config));
+        tell_suspended(turn, id, suspended);
+    }
+}
+
+fn tell_suspended(turn: &mut Turn<'_>, worker: &WorkerId, suspended: Option<u64>) {
+    if let Some(for_ms) = suspended {
+        turn.then(Effect::Count(Count::Suspended { worker: worker.clone(), for_ms }));
     }
 }

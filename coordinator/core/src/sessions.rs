@@ -39,6 +39,10 @@ impl Leader {
         if !again {
             self.reconcile(turn, &id, &hello);
         }
+        if let Some(worker) = self.workers.get_mut(&id) {
+            // after what the boot before lost was counted: leases of it that ran out earlier were of the same crash
+            worker.hears(turn.now);
+        }
         for (attempt, job, spec) in hello.running {
             self.claimed(turn, session, &id, (attempt, job, spec));
         }
@@ -61,7 +65,6 @@ impl Leader {
             turn.then(Effect::CloseSession { session });
             return None;
         }
-        worker.heard = now;
         if before == Some(session) {
             return Some(true);
         }
@@ -177,7 +180,7 @@ impl Leader {
     pub(crate) fn said(&mut self, turn: &mut Turn<'_>, session: SessionId, message: FromWorker) {
         let Some(id) = self.sessions.get(&session).cloned() else { return };
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.heard = turn.now;
+        worker.hears(turn.now);
         match message {
             FromWorker::Hello(hello) => self.greet(turn, session, hello),
             FromWorker::Lease { slots } => {

@@ -5,6 +5,8 @@
 //!                                                  ^---------------------a fault---'
 //! ```
 //! Trust belongs to the worker's name and survives its connections; it is memory only, so a new leader trusts anew.
+//! A fault counts once an attempt; a crash counts once, however many attempts it took along and whenever their leases
+//! run out: between two signs of life a worker can have crashed only once.
 
 use crate::config::Rules;
 use crate::event::SessionId;
@@ -45,6 +47,8 @@ pub(crate) struct Worker {
     pub(crate) boot: BootId,
     pub(crate) capability: Capability,
     pub(crate) heard: Millis,
+    /// That it lost attempts was counted against it since it was last heard of.
+    loss_counted: bool,
     /// Slots it last said are free, less what it was offered since.
     pub(crate) wanted: u32,
     pub(crate) draining: bool,
@@ -66,6 +70,7 @@ impl Worker {
             boot,
             capability: Capability { worker: id.clone(), ..capability },
             heard: now,
+            loss_counted: false,
             wanted: 0,
             draining: false,
             trust: Trust::Full { streak: 0 },
@@ -112,6 +117,21 @@ impl Worker {
     /// Its work was committed.
     pub(crate) fn succeeded(&mut self) {
         self.trust = Trust::Full { streak: 0 };
+    }
+
+    /// A sign of life.
+    pub(crate) fn hears(&mut self, now: Millis) {
+        self.heard = now;
+        self.loss_counted = false;
+    }
+
+    /// It lost an attempt, perhaps together with others: as one failure for all of them. Says for how long it is
+    /// suspended, if it now is.
+    pub(crate) fn lost(&mut self, now: Millis, config: &Rules) -> Option<u64> {
+        if std::mem::replace(&mut self.loss_counted, true) {
+            return None;
+        }
+        self.failed(now, config)
     }
 
     /// Its work failed. Says for how long it is suspended, if it now is.

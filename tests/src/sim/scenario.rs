@@ -125,6 +125,7 @@ impl Scenario {
             lease_ttl_ms: 6_000,
             heartbeat_ms: 2_000,
             store_timeout_ms: UPLOAD_MAX_MS + 1_000,
+            suspend_after: 2,
             suspend_ms: 3_000,
             // some forget soon
             retain_ms: if self.seed % 4 == 2 { 15_000 } else { CoordinatorConfig::default().retain_ms },

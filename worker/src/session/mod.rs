@@ -159,7 +159,7 @@ impl Driver {
                 event = self.inbox.recv() => match event {
                     Some(event) => self.take(event).await,
                     // never: the driver holds a sender itself
-                    None => return,
+                    None => break,
                 },
                 () = tokio::time::sleep_until(tick.unwrap_or_else(tokio::time::Instant::now)), if tick.is_some() => {
                     self.tell(AgentEvent::Tick).await;
@@ -176,6 +176,8 @@ impl Driver {
                 }
             }
         }
+        self.attempts.clear();
+        self.scratch.emptied().await;
     }
 
     /// Turns an event of the shells into one of the agent; what belongs to a replaced connection is dropped.

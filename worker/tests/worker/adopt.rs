@@ -1,6 +1,6 @@
 //! Segments that an earlier attempt left: taken over where they hold what the chunk asks for, in the way where not.
 
-use crate::film::{done, failed, film, half, index, object, plays, settings, whole_sound};
+use crate::given::{done, failed, film, half, index, object, plays, settings, whole_sound};
 use crate::support::{Coordinator, config, start};
 use reelmill_common::check::check_report;
 use reelmill_common::index::SourceIndex;

@@ -5,6 +5,7 @@
 mod adopt;
 mod doctor;
 mod film;
+mod given;
 mod kill;
 mod scan;
 mod support;

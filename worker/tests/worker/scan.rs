@@ -1,7 +1,7 @@
 //! A film whose packets do not tell its frames: indexed by decoding it, and cut as any other.
 
 use crate::adopt::bound;
-use crate::film::{done, half, joined, plays, tool, whole_sound};
+use crate::given::{done, half, joined, plays, tool, whole_sound};
 use crate::support::{Coordinator, config, start};
 use reelmill_common::index::{Demuxer, KeyKind};
 use std::path::Path;

@@ -113,7 +113,6 @@ fn what_attempts_used_up_is_written_down_once_and_that_of_chunks_in_their_report
     let reborn = rig.hello("w", "b2", 2);
     let w = rig.connect(reborn);
     assert_eq!(rig.record("j").spent, sum(&[COST, COST, HEARD]), "one that vanished, as far as was heard");
-    rig.ask(w, 2);
     rig.tick(400_000); // past any suspension
     rig.beat(w, &[]);
     while rig.machine.commits(&job("j")).count() < 3 {
@@ -138,7 +137,6 @@ fn a_worker_that_vanishes_costs_a_loss_and_the_second_makes_the_chunk_run_alone(
         let hello = rig.hello("w", &format!("b{boot}"), 2);
         let w = rig.connect(hello);
         assert_eq!(rig.budget("j", spec), Some((0, n, n == 6)));
-        rig.ask(w, 2);
         rig.tick(400_000); // past any suspension
         rig.beat(w, &[]);
         rig.ask(w, 2);
@@ -295,4 +293,57 @@ fn a_bad_worker_is_suspended_and_explained() {
     rig.wins(&canary[0]);
     rig.ask(w, 3);
     assert_eq!(rig.leases().len(), 2, "and it is trusted again");
+}
+
+#[test]
+fn a_crash_counts_once_against_its_worker_however_much_it_held() {
+    let mut rig = Rig::new();
+    let chunks = [spec(1, 900), spec(2, 800), spec(3, 700), spec(4, 600)];
+    let w = rig.worker("w", 4);
+    rig.submit("j");
+    rig.plan("j", w, &chunks);
+    rig.ask(w, 4);
+    let suspended = |rig: &Rig| rig.machine.workers(rig.now)[0].suspended_ms;
+    for crash in 1..=3u32 {
+        assert_eq!((rig.leases().len(), suspended(&rig)), (if crash < 3 { 4 } else { 1 }, None));
+        let hello = rig.hello("w", &format!("b{}", crash + 1), 4);
+        let w = rig.connect(hello);
+        rig.ask(w, 4);
+        let losses = chunks.map(|c| rig.budget("j", c.id).map_or(0, |(_, losses, _)| losses));
+        // from its second loss on a chunk runs alone
+        assert_eq!(
+            losses,
+            if crash < 3 { [crash; 4] } else { [3, 2, 2, 2] },
+            "each chunk has its own budget"
+        );
+    }
+    assert_eq!(suspended(&rig), Some(30_000), "three crashes in a row");
+}
+
+#[test]
+fn leases_of_one_crash_that_run_out_one_after_another_count_once() {
+    let config = CoordinatorConfig { suspend_after: 2, ..CoordinatorConfig::default() };
+    let mut rig = Rig::with(config);
+    let w = rig.worker("w", 3);
+    let given = ["a", "b", "c"].map(|id| {
+        rig.submit(id);
+        let lease = rig.leases().remove(0);
+        rig.tick(4_000);
+        (id, lease.spec)
+    });
+    let losses = |rig: &Rig| given.map(|(id, spec)| rig.budget(id, spec).map_or(0, |(_, losses, _)| losses));
+    rig.feed(Event::WorkerDisconnected { session: w });
+    rig.tick(4_000);
+    assert_eq!(losses(&rig), [1, 0, 0], "the first lease has run out");
+    rig.tick(4_000);
+    assert_eq!(losses(&rig), [1, 1, 0]);
+    let reborn = rig.hello("w", "b2", 3);
+    let w = rig.connect(reborn);
+    assert_eq!(losses(&rig), [1, 1, 1], "lost with the boot that crashed");
+    rig.ask(w, 3);
+    assert_eq!(rig.leases().len(), 3, "all that was one crash");
+    let reborn = rig.hello("w", "b3", 3);
+    let w = rig.connect(reborn);
+    rig.ask(w, 3);
+    assert_eq!(rig.leases(), vec![], "the second in a row suspends");
 }
