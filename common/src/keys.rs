@@ -3,6 +3,7 @@
 //! Private: `<tenant>/<job>/…` below the work root. Public: `<tenant>/<job>/…` below the publish root, holding the
 //! package and nothing else.
 
+use crate::hash::Sha256;
 use crate::ids::{AttemptId, JobId, SegmentNumber, SpecId, TenantId};
 use std::fmt;
 
@@ -73,9 +74,30 @@ pub fn report_key(spec: SpecId, attempt: AttemptId) -> ObjectKey {
     ObjectKey(format!("reports/{spec}-{attempt}.pb"))
 }
 
-/// Key, within a job's private area, of a plan revision.
-pub fn plan_key(revision: u32) -> ObjectKey {
-    ObjectKey(format!("plan-{revision:04}.pb"))
+/// Key, within a job's private area, of a plan revision. It names its content, too: whoever writes there, even a leader
+/// that was deposed and runs another version of the program, writes the same bytes.
+pub fn plan_key(revision: u32, content: Sha256) -> ObjectKey {
+    ObjectKey(format!("plan-{revision:04}-{}.pb", content.short(16)))
+}
+
+/// Folder, within a job's private area, of everything that attempts write below names of their own.
+pub const ATTEMPTS: &str = "attempts";
+
+/// Folder, within a job's private area, below which one attempt writes and nobody else ever does: an attempt's id is
+/// unique, and it uploads once.
+pub fn attempt_folder(attempt: AttemptId) -> ObjectKey {
+    ObjectKey(format!("{ATTEMPTS}/{attempt}"))
+}
+
+/// Key, within a job's private area, of a package file as its attempt wrote it.
+pub fn attempt_file(attempt: AttemptId, name: &str) -> String {
+    format!("{}/{name}", attempt_folder(attempt))
+}
+
+/// The attempt and the package file that such a key names.
+pub fn parse_attempt_file(key: &str) -> Option<(AttemptId, &str)> {
+    let (attempt, name) = key.strip_prefix(ATTEMPTS)?.strip_prefix('/')?.split_once('/')?;
+    Some((attempt.parse().ok()?, name))
 }
 
 #[cfg(test)]
@@ -88,6 +110,26 @@ mod tests {
             assert!(ObjectKey::parse(bad).is_err(), "{bad:?}");
         }
         assert!(ObjectKey::parse("reports/abc-1-2.pb").is_ok());
+    }
+
+    #[test]
+    fn files_of_attempts_are_known_by_their_keys() {
+        let attempt = AttemptId { term: crate::FencingTerm(3), sequence: 41 };
+        let key = attempt_file(attempt, "720p-0123456789/000007.m4s");
+        assert_eq!(key, "attempts/3-41/720p-0123456789/000007.m4s");
+        assert!(ObjectKey::parse(&key).is_ok() && key.starts_with(attempt_folder(attempt).as_str()));
+        assert_eq!(parse_attempt_file(&key), Some((attempt, "720p-0123456789/000007.m4s")));
+        for other in ["attempts/3-41", "attempts/x/a/b", "attemptsx/3-41/a", "reports/3-41/a", ""] {
+            assert_eq!(parse_attempt_file(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn plans_of_other_content_have_other_keys() {
+        let key = |content: &[u8]| plan_key(1, Sha256::of(content)).to_string();
+        assert_eq!(key(b"a"), key(b"a"));
+        assert_ne!(key(b"a"), key(b"b"));
+        assert!(key(b"a").starts_with("plan-0001-") && key(b"a").ends_with(".pb"));
     }
 
     #[test]

@@ -21,6 +21,17 @@ pub struct ObjectRef {
     pub sha256: Sha256,
 }
 
+/// How the media that attempts make comes to lie in the package.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Placement {
+    /// Each file is created at its final name, which the package's store lets happen once.
+    #[default]
+    Direct,
+    /// The store would let a second writer overwrite: every attempt writes below a name of its own in the private area,
+    /// and publishing copies what was committed to its final name, within the store.
+    Promoted,
+}
+
 /// `jobs/<id>`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JobRecord {
@@ -30,6 +41,8 @@ pub struct JobRecord {
     pub request: JobRequest,
     /// Slots the cluster had at Submit: fixed, so that replanning gives the same plan.
     pub slots_hint: u32,
+    /// How attempts' media comes to lie in the package: fixed at Submit, so that every leader and worker does the same.
+    pub placement: Placement,
     /// Wall clock at Submit, milliseconds since the Unix epoch: shown and retained by, never decided with.
     pub submitted_unix_ms: u64,
     /// Where in its life.

@@ -175,8 +175,11 @@ pub struct ReadGrant {
 /// Where results are written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WriteGrant {
-    /// Base URL of the package (public): `<base>/<folder>/<file>`.
+    /// Base URL of the package's files, `<base>/<folder>/<file>`: the public one, or the attempt's own.
     pub package: String,
     /// Base URL of the job's private area: reports and index.
     pub work: String,
+    /// Nobody else ever writes below `package`, whose store would let them overwrite: write without asking whether
+    /// something is there.
+    pub own: bool,
 }

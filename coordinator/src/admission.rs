@@ -6,7 +6,8 @@
 use crate::config::CoordinatorConfig;
 use reelmill_blob::{BlobError, BlobErrorKind, Blobs, Stores, proof, resolve_source};
 use reelmill_common::job::JobRequest;
-use std::collections::BTreeSet;
+use reelmill_common::record::Placement;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;
@@ -18,15 +19,20 @@ pub(crate) struct Admission {
     stores: Vec<String>,
     is_loopback: bool,
     open: Stores,
-    /// Stores that were seen to keep create-only puts.
-    proven: Arc<Mutex<BTreeSet<String>>>,
+    /// Where work files and, unless a job names another place, packages go.
+    work: Blobs,
+    publish: Blobs,
+    /// How media is published to each store that was asked.
+    proven: Arc<Mutex<BTreeMap<String, Placement>>>,
 }
 
 impl Admission {
     /// `open` is where packages' places are opened.
-    pub(crate) fn new(config: &CoordinatorConfig, open: Stores) -> Self {
+    pub(crate) fn new(config: &CoordinatorConfig, open: Stores, [work, publish]: [&Blobs; 2]) -> Self {
         Self {
             open,
+            work: work.clone(),
+            publish: publish.clone(),
             proven: Arc::default(),
             source_root: config.source_root.clone(),
             stores: config.stores.clone(),
@@ -72,28 +78,45 @@ impl Admission {
         self.open.open(output).map(drop)
     }
 
-    /// Refuses a request whose package would go to a store in which one worker can overwrite another's segment. Each
-    /// store is asked once, by doing it.
-    pub(crate) async fn prove_output(&self, request: &JobRequest) -> Result<(), BlobError> {
+    /// How the media of a job comes to lie in its package, or why it cannot. Each store is asked once, by doing it.
+    pub(crate) async fn placement(&self, request: &JobRequest) -> Result<Placement, BlobError> {
         match &request.options.output {
-            Some(output) => self.prove(&self.open.open(output)?).await,
-            None => Ok(()),
+            Some(output) => self.placement_in(&self.open.open(output)?).await,
+            None => self.default_placement().await,
         }
     }
 
-    /// Refuses a place whose store does not keep create-only puts. A directory keeps them by its file system's links,
-    /// which the first write tells.
-    pub(crate) async fn prove(&self, place: &Blobs) -> Result<(), BlobError> {
+    /// The same of a job that names no place.
+    pub(crate) async fn default_placement(&self) -> Result<Placement, BlobError> {
+        self.placement_in(&self.publish).await
+    }
+
+    /// A directory keeps create-only puts by its file system's links, which the first write tells.
+    async fn placement_in(&self, place: &Blobs) -> Result<Placement, BlobError> {
+        if place.directory().is_some() {
+            return Ok(Placement::Direct);
+        }
         let store = store_of(place.root());
-        if place.directory().is_some() || self.proven().contains(store) {
-            return Ok(());
+        let known = self.proven().get(store).copied();
+        let placement = match known {
+            Some(placement) => placement,
+            None => proof::placement(place, &format!("reelmill-proof-{}", Uuid::now_v7())).await?,
+        };
+        self.proven().insert(store.to_owned(), placement);
+        if placement == Placement::Promoted && !place.is_in_one_store_with(&self.work) {
+            let text = format!(
+                "cannot publish to {}: this store lets a second writer overwrite, so that packages are copied from the \
+                 work files, and those are in another store ({}): keep both in one (--work), or let the server keep \
+                 If-None-Match on PUT (S3: AWS_CONDITIONAL_PUT=etag)",
+                place.root(),
+                self.work.root()
+            );
+            return Err(BlobError::new(BlobErrorKind::Invalid, text));
         }
-        proof::keeps_create_only(place, &format!("reelmill-proof-{}", Uuid::now_v7())).await?;
-        self.proven().insert(store.to_owned());
-        Ok(())
+        Ok(placement)
     }
 
-    fn proven(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+    fn proven(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Placement>> {
         self.proven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -147,7 +170,10 @@ mod tests {
 
     fn rules(is_loopback: bool, root: Option<PathBuf>, stores: &[&str]) -> Admission {
         let stores = stores.iter().map(|s| (*s).to_owned()).collect();
-        Admission { source_root: root, stores, is_loopback, open: Stores::default(), proven: Arc::default() }
+        let open = Stores::default();
+        let (work, publish) =
+            (open.open("memory://films/work").unwrap(), open.open("memory://films/publish").unwrap());
+        Admission { source_root: root, stores, is_loopback, open, work, publish, proven: Arc::default() }
     }
 
     fn kind(rules: &Admission, source: &str, output: Option<&str>) -> Option<BlobErrorKind> {
@@ -221,8 +247,8 @@ mod tests {
             Arc::new(store)
         });
         let admission = Admission { open: stores, ..rules(true, None, &[]) };
-        let prove = async |output| admission.prove_output(&request("/a.mp4", output)).await;
-        prove(Some("memory://films/a")).await.unwrap();
+        let prove = async |output| admission.placement(&request("/a.mp4", output)).await;
+        assert_eq!(prove(Some("memory://films/a")).await.unwrap(), Placement::Direct);
         // from here on every question fails: a store that is known is not asked
         *rates.lock().unwrap() = ChaosRates { slow_down: 1_000, ..ChaosRates::default() };
         chaos.lock().unwrap().as_ref().unwrap().set_rates(*rates.lock().unwrap());

@@ -101,10 +101,9 @@ where
     // recorded from the first event on
     telemetry::recorder();
     let places = open_places(&config, stores.clone()).await?;
-    let admission = Admission::new(&config, stores);
-    for root in places.roots() {
-        admission.prove(root).await?;
-    }
+    let admission = Admission::new(&config, stores, places.roots());
+    // what cannot be published to is told now, not when the first job comes
+    admission.default_placement().await?;
     let http = match config.http_addr {
         Some(address) => Some(listen(address).await?),
         None => None,

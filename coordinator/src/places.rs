@@ -5,9 +5,10 @@
 
 use reelmill_blob::{BlobError, Blobs, Stores};
 use reelmill_common::job::JobRequest;
-use reelmill_common::keys::job_prefix;
+use reelmill_common::keys::{attempt_folder, job_prefix};
+use reelmill_common::record::Placement;
 use reelmill_common::session::WriteGrant;
-use reelmill_common::{JobId, TenantId};
+use reelmill_common::{AttemptId, JobId, TenantId};
 use url::Url;
 
 /// The roots of this cluster.
@@ -59,9 +60,16 @@ impl Places {
 }
 
 impl JobPlace {
-    /// What a worker is told.
-    pub(crate) fn grant(&self) -> WriteGrant {
-        WriteGrant { package: url_of(&self.package), work: url_of(&self.work) }
+    /// What the worker of an attempt is told.
+    pub(crate) fn grant(&self, placement: Placement, attempt: AttemptId) -> WriteGrant {
+        let work = url_of(&self.work);
+        match placement {
+            Placement::Direct => WriteGrant { package: url_of(&self.package), work, own: false },
+            Placement::Promoted => {
+                // names of attempts need no escaping in a URL
+                WriteGrant { package: format!("{work}/{}", attempt_folder(attempt)), work, own: true }
+            }
+        }
     }
 }
 
@@ -76,6 +84,8 @@ mod tests {
     use super::*;
     use reelmill_common::job::JobOptions;
     use reelmill_common::ladder::LadderChoice;
+
+    const ATTEMPT: AttemptId = AttemptId { term: reelmill_common::FencingTerm(3), sequence: 41 };
 
     fn request(output: Option<String>) -> JobRequest {
         JobRequest {
@@ -95,10 +105,20 @@ mod tests {
         let places = Places::open(stores, "memory://m/work", "memory://m/publish").unwrap();
         let job = JobId::parse("j1").unwrap();
         let own = places.of(&job, &request(None)).unwrap();
-        assert_eq!(own.grant().package, "memory://m/publish/local/j1");
-        assert_eq!((own.grant().work.as_str(), own.is_shared), ("memory://m/work/local/j1", false));
+        let grant = own.grant(Placement::Direct, ATTEMPT);
+        assert_eq!(grant.package, "memory://m/publish/local/j1");
+        assert_eq!(
+            (grant.work.as_str(), own.is_shared, grant.own),
+            ("memory://m/work/local/j1", false, false)
+        );
         let named = places.of(&job, &request(Some("memory://m/film".to_owned()))).unwrap();
-        assert_eq!((named.grant().package.as_str(), named.is_shared), ("memory://m/film", true));
+        let grant = named.grant(Placement::Direct, ATTEMPT);
+        assert_eq!((grant.package.as_str(), named.is_shared), ("memory://m/film", true));
+        for place in [own, named] {
+            let WriteGrant { package, work, own } = place.grant(Placement::Promoted, ATTEMPT);
+            assert_eq!((package.as_str(), own), ("memory://m/work/local/j1/attempts/3-41", true));
+            assert_eq!(work, "memory://m/work/local/j1");
+        }
     }
 
     #[test]
@@ -106,7 +126,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("a b");
         let places = Places::open(Stores::default(), root.to_str().unwrap(), root.to_str().unwrap()).unwrap();
-        let grant = places.of(&JobId::parse("j").unwrap(), &request(None)).unwrap().grant();
+        let grant = places.of(&JobId::parse("j").unwrap(), &request(None)).unwrap();
+        let grant = grant.grant(Placement::Direct, ATTEMPT);
         assert!(
             grant.work.starts_with("file:///") && grant.work.ends_with("/a%20b/local/j"),
             "{}",

@@ -99,6 +99,12 @@ fn doctor_proves_a_store_by_using_it() {
     }
     assert_eq!(done.code(), 0);
 
+    let mut without = command(&server, &["doctor", "--store", "s3://films/vod"]);
+    let done = run(without.env("AWS_CONDITIONAL_PUT", "disabled"));
+    assert_eq!(done.code(), 0, "{}", done.text());
+    let line = done.text().lines().find(|l| l.contains("create-only: ")).map(str::to_owned).expect("a line");
+    assert!(line.starts_with("warn") && line.contains("works, by promotion at publish"), "{line}");
+
     let mut wrong = command(&server, &["doctor", "--store", "s3://films/vod"]);
     let done = run(wrong.env("AWS_SECRET_ACCESS_KEY", "not the secret"));
     assert_eq!(done.code(), 5, "{}", done.text());

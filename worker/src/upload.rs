@@ -1,5 +1,8 @@
 //! Uploads of a granted attempt: every file create-only, then the report's object. Nothing is ever overwritten.
 //!
+//! Where the grant says that nobody else writes below its base, files are put without asking what is there: only a try of
+//! the same upload can have put it. So is the report, always: it is named by its attempt.
+//!
 //! A file that is there already is another attempt's of the same rendition. With the same bytes it is as good as ours;
 //! with others it is verified against the spec and, if it holds, named in the report in place of ours. Order matters
 //! only at the end: the report names the files, so it comes last. Retries belong to the store.
@@ -31,10 +34,10 @@ pub(crate) async fn upload(
     if !made.files.is_empty() {
         let package = stores.open(&output.package).map_err(|e| fault::of_output(&e))?;
         let options = PutOptions { content_type: Some(content_type), cache_control: Some(IMMUTABLE) };
-        let package = &package;
+        let target = &Target { package, own: output.own, options };
         adopted = futures::stream::iter(0..made.files.len())
             .map(|i| async move {
-                let put = switch.around("put_media", put(package, made, i, options)).await?;
+                let put = switch.around("put_media", put(target, made, i)).await?;
                 Ok::<_, Fault>(put.map(|adopted| (i, adopted)))
             })
             .buffer_unordered(AT_ONCE)
@@ -44,16 +47,22 @@ pub(crate) async fn upload(
     }
     let (report, object) = made.naming(adopted);
     let work = stores.open(&output.work).map_err(|e| fault::of_output(&e))?;
-    switch.around("put_report", keep(&work, &report, object)).await?;
+    switch.around("put_report", replace(&work, report.key.as_str(), object, PutOptions::default())).await?;
     Ok(report)
+}
+
+/// Where the files of an attempt go, and how.
+struct Target {
+    package: Blobs,
+    own: bool,
+    options: PutOptions,
 }
 
 /// Puts file `i` of the attempt; what is to be reported instead if another one stays in its place.
 async fn put(
-    package: &Blobs,
+    Target { package, own, options }: &Target,
     made: &Made,
     i: usize,
-    options: PutOptions,
 ) -> Result<Option<FileReport>, Fault> {
     let (file, path) = &made.files[i];
     let content = tokio::fs::read(path).await.map_err(|e| {
@@ -64,7 +73,11 @@ async fn put(
         return Err(fault::fault(FaultKind::Storage, message));
     }
     let ours = Bytes::from(content);
-    let Some(found) = create(package, &file.name, ours.clone(), options).await? else { return Ok(None) };
+    if *own {
+        replace(package, &file.name, ours, *options).await?;
+        return Ok(None);
+    }
+    let Some(found) = create(package, &file.name, ours.clone(), *options).await? else { return Ok(None) };
     let Some((spec, report)) = made.asked_for(i) else {
         return Err(in_the_way(package, &file.name, &found, "nothing says what should be in it"));
     };
@@ -74,13 +87,12 @@ async fn put(
     Ok(Some(adopted))
 }
 
-/// Puts the report's object. It is named by its attempt: nobody else writes there.
-async fn keep(work: &Blobs, report: &Report, object: Bytes) -> Result<(), Fault> {
-    let key = report.key.as_str();
-    match create(work, key, object, PutOptions::default()).await? {
-        None => Ok(()),
-        Some(found) => Err(in_the_way(work, key, &found, "it is another report of the same attempt")),
-    }
+/// Writes `name`, which is this attempt's alone.
+async fn replace(root: &Blobs, name: &str, content: Bytes, options: PutOptions) -> Result<(), Fault> {
+    let bytes = content.len() as u64;
+    root.put_replace(name, content, options).await.map_err(|e| fault::of_output(&e))?;
+    metrics::uploaded(bytes);
+    Ok(())
 }
 
 /// Writes `name` if it is not there; what is there instead, if its bytes are others.

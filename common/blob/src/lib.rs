@@ -3,8 +3,8 @@
 //! [`Stores`] turns a root URL (`/path`, `file://`, `s3://`, `gs://`, `az://`, `memory://`) into [`Blobs`]: names
 //! relative to that root and verified operations on them. [`source`] resolves what a user named as a film and reads
 //! ranges of it while it stays the same object. [`SignedRequest`] hands one operation to somebody without a credential.
-//! [`chaos`] injects faults under all of this, [`conformance`] is what every store must pass, and [`proof`] tells a
-//! person what a store of theirs does.
+//! [`chaos`] injects faults under all of this and [`quirky`] gives a store a habit, [`conformance`] is what every store
+//! must pass, and [`proof`] tells a person what a store of theirs does.
 //!
 //! This crate must not know what an object holds, and nothing above it may retry an operation of its own: when an
 //! error leaves here, the attempts are used up. Bytes come from and go to object stores only.
@@ -12,11 +12,13 @@
 pub mod blobs;
 pub mod chaos;
 pub mod conformance;
+mod copy;
 mod error;
 mod local;
 mod location;
 mod policy;
 pub mod proof;
+pub mod quirky;
 mod sign;
 pub mod source;
 mod transfer;

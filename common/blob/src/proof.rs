@@ -11,6 +11,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutPayload};
 use reelmill_common::Sha256;
+use reelmill_common::record::Placement;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -84,17 +85,21 @@ pub async fn prove(root: &Blobs, name: &str) -> Vec<Proof> {
     proofs
 }
 
-/// Does this store keep a create-only put from overwriting? What media rests on, and so asked at each start.
-pub async fn keeps_create_only(root: &Blobs, name: &str) -> Result<(), BlobError> {
+/// How media can be published to this store: at its final name at once, where a create-only put keeps from overwriting;
+/// else by way of copies. What media rests on, and so asked at each start.
+pub async fn placement(root: &Blobs, name: &str) -> Result<Placement, BlobError> {
     let bench = Bench { root, name };
     let found = bench.create_only().await;
     let cleaned = bench.clean().await;
-    match found? {
-        Found::Good(_) | Found::Lacking(_) => cleaned,
+    let placement = match found? {
+        Found::Good(_) => Placement::Direct,
+        Found::Lacking(_) => Placement::Promoted,
         Found::Bad(text) => {
-            Err(BlobError::new(BlobErrorKind::Invalid, format!("cannot publish to {}: {text}", root.root())))
+            let message = format!("cannot publish to {}: {text}", root.root());
+            return Err(BlobError::new(BlobErrorKind::Invalid, message));
         }
-    }
+    };
+    cleaned.map(|()| placement)
 }
 
 fn proof(what: &'static str, found: Result<Found, BlobError>) -> Proof {
@@ -154,24 +159,55 @@ impl Bench<'_> {
     async fn create_only(&self) -> Result<Found, BlobError> {
         const ADVICE: &str = "media could be overwritten. If the server can keep If-None-Match on PUT, switch it on \
                               (S3: AWS_CONDITIONAL_PUT=etag); if not, use another store";
+        let overwrites = match self.creates_once().await? {
+            Ok(text) => return Ok(Found::Good(text)),
+            Err(overwrites) => overwrites,
+        };
+        Ok(match self.copies().await? {
+            None => Found::Lacking(format!(
+                "{overwrites}. It works, by promotion at publish: attempts write under names of their own, and what was \
+                 committed is copied within the store; keep work files (--work) in this store, too"
+            )),
+            Some(no_copies) => Found::Bad(format!("{overwrites}, and {no_copies}: {ADVICE}")),
+        })
+    }
+
+    /// What keeps a name from being written twice, or what was seen of the contrary.
+    async fn creates_once(&self) -> Result<Result<String, String>, BlobError> {
         let first = match self.put("once", &b"first"[..]).await {
             Err(error) if error.kind() == BlobErrorKind::Invalid => {
-                return Ok(Found::Bad(format!("create-only puts are refused ({error}): {ADVICE}")));
+                return Ok(Err(format!("create-only puts are refused ({error})")));
             }
             put => put?,
         };
         let second = self.put("once", &b"second"[..]).await?;
         if first != PutOutcome::Created || !matches!(second, PutOutcome::AlreadyThere(_)) {
-            return Ok(Found::Bad(format!("a second create-only put of a name succeeded: {ADVICE}")));
+            return Ok(Err("a second create-only put of a name succeeded".to_owned()));
         }
         let racers = (0..RACERS).map(|racer| self.put("race", vec![racer; 10_000]));
         let outcomes = futures::future::try_join_all(racers).await?;
         let winners = outcomes.iter().filter(|outcome| **outcome == PutOutcome::Created).count();
-        if winners != 1 {
-            let text = format!("{winners} of {RACERS} writers created one name at the same time: {ADVICE}");
-            return Ok(Found::Bad(text));
+        Ok(match winners {
+            1 => Ok(format!("a name is created once, also when {RACERS} writers race for it")),
+            _ => Err(format!("{winners} of {RACERS} writers created one name at the same time")),
+        })
+    }
+
+    /// What is wrong with copies within the store, if anything: over nothing and over what is there.
+    async fn copies(&self) -> Result<Option<String>, BlobError> {
+        let options = PutOptions { content_type: Some("video/mp4"), cache_control: Some("no-cache") };
+        let (from, to) = (self.name("copied"), self.name("copy"));
+        for content in [Bytes::from(pattern(10_000)), Bytes::from(pattern(20_000))] {
+            self.root.put_replace(&from, content.clone(), options).await?;
+            if let Err(error) = self.root.copy_from(&to, self.root, &from, content.len() as u64).await {
+                return Ok(Some(format!("an object could not be copied ({error})")));
+            }
+            if self.root.get(&to).await?.0 != content {
+                return Ok(Some("a copy holds other bytes".to_owned()));
+            }
         }
-        Ok(Found::Good(format!("a name is created once, also when {RACERS} writers race for it")))
+        let (wanted, found) = (self.root.served_as(&from).await?, self.root.served_as(&to).await?);
+        Ok((wanted != found).then(|| format!("a copy is served as {found:?} instead of {wanted:?}")))
     }
 
     async fn headers(&self) -> Result<Found, BlobError> {

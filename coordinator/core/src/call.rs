@@ -1,7 +1,7 @@
 //! What clients ask of the machine, and what they are told.
 
 use reelmill_common::job::JobRequest;
-use reelmill_common::record::JobRecord;
+use reelmill_common::record::{JobRecord, Placement};
 use reelmill_common::{JobId, Sha256, TenantId};
 
 /// Names a waiting caller; the driver knows who it is.
@@ -53,6 +53,8 @@ pub struct Submission {
     pub request_hash: Sha256,
     /// Slots to plan for; `None`: those of the workers connected now (at least 1).
     pub slots_hint: Option<u32>,
+    /// How media comes to lie in the package: what the package's store can do.
+    pub placement: Placement,
     /// Wall clock, milliseconds since the Unix epoch.
     pub unix_ms: u64,
 }

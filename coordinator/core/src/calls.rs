@@ -62,6 +62,7 @@ impl Leader {
             id: s.id.clone(),
             request: s.request,
             slots_hint: s.slots_hint.unwrap_or_else(|| self.slots()).max(1),
+            placement: s.placement,
             submitted_unix_ms: s.unix_ms,
             state: JobState::Accepted,
             run: RunNo(1),

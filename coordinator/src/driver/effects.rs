@@ -130,7 +130,7 @@ async fn send_lease(
         job: order.job.clone(),
         item,
         source: ReadGrant { url: record.request.source.clone(), bytes: None, version: None },
-        output: place.grant(),
+        output: place.grant(record.placement, order.attempt),
         decoder_threads,
         alone: order.alone,
     };

@@ -104,12 +104,13 @@ impl JobsService {
                 return Err(Status::internal(format!("the source could not be looked at: {error}")));
             }
         };
-        self.shared.admission.prove_output(&request).await.map_err(|e| status::of_blob(&e))?;
+        let placement = self.shared.admission.placement(&request).await.map_err(|e| status::of_blob(&e))?;
         Ok(Submission {
             id: new_job_id()?,
             request,
             request_hash,
             slots_hint: self.shared.slots_hint,
+            placement,
             unix_ms: unix_ms(),
         })
     }

@@ -1,6 +1,7 @@
 //! A job's record as an object: what is left of a job that was published long ago, beside its folded commits. The
 //! package plays on.
 
+use super::promote::remove_attempts;
 use super::{Context, Order};
 use crate::archive::RECORD;
 use crate::catalog::storage;
@@ -16,6 +17,7 @@ use reelmill_proto::stored::encode_archive;
 pub(super) async fn archive(context: &Context, order: &Order) -> Result<TaskOutput, TaskError> {
     let record = ArchiveRecord { job: order.record.clone(), archived_unix_ms: unix_ms() };
     let place = context.catalog.place(&order.record)?;
+    remove_attempts(context, order, &place).await?;
     let put = place.work.put_replace(RECORD, Bytes::from(encode_archive(&record)), PutOptions::default());
     context.switch.around("put_record", put).await.map_err(storage)?;
     Ok(TaskOutput::Archived)

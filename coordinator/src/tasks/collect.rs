@@ -1,6 +1,7 @@
 //! Deletes what a job left behind: the only place in the coordinator that deletes objects, and only of jobs in
 //! Collecting, which can never live again.
 
+use super::promote::remove_attempts;
 use super::publish::REPORT;
 use super::{Context, Order};
 use crate::catalog::{LoadedPlan, storage};
@@ -21,6 +22,8 @@ const DELETES: usize = 16;
 /// Deletes the package, then the private area: a crash in between leaves what is needed to go on.
 pub(super) async fn collect(context: &Context, order: &Order) -> Result<TaskOutput, TaskError> {
     let place = context.catalog.place(&order.record)?;
+    // first: a leader that was deposed in the middle of promoting copies nothing behind the deletion
+    remove_attempts(context, order, &place).await?;
     let private = all(&place.work).await?;
     let package = if place.is_shared {
         own_names(context, order, &place, &private).await?

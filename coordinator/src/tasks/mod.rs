@@ -7,6 +7,7 @@ mod archive;
 mod collect;
 mod package;
 mod planning;
+mod promote;
 mod publish;
 mod report;
 
@@ -38,11 +39,13 @@ pub(crate) struct Context {
     pub(crate) switch: Arc<AbortSwitch>,
     /// Packages between BuildManifests and WriteManifests: spares reading every report twice.
     built: Mutex<BTreeMap<JobId, Arc<Package>>>,
+    /// Held by the one that promotes into a place that was named by a submitter.
+    shared_place: tokio::sync::Mutex<()>,
 }
 
 impl Context {
     pub(crate) fn new(catalog: Arc<Catalog>, switch: Arc<AbortSwitch>) -> Self {
-        Self { catalog, switch, built: Mutex::default() }
+        Self { catalog, switch, built: Mutex::default(), shared_place: tokio::sync::Mutex::default() }
     }
 
     fn put_built(&self, job: &JobId, package: Arc<Package>) {

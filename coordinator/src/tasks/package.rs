@@ -1,5 +1,6 @@
 //! From committed reports to manifests: read, verified, proved to be present, and written down, but not published yet.
 
+use super::promote::promote;
 use super::{Context, Order};
 use crate::catalog::{LoadedPlan, blocking, fatal, internal, refused, storage, unreadable};
 use crate::places::JobPlace;
@@ -65,6 +66,7 @@ pub(super) async fn build(context: &Context, order: &Order) -> Result<Package, T
         reads.push(read_report(&place, chunk, commit));
     }
     let reports: Vec<ChunkReport> = stream::iter(reads).buffered(READS).try_collect().await?;
+    promote(context, order, &place, &plan.plan.chunks, &commits, &reports).await?;
     prove_presence(&place, &plan.plan, &reports).await?;
     let reports = Arc::new(reports);
     let (for_plan, for_reports) = (Arc::clone(&plan), Arc::clone(&reports));

@@ -1,9 +1,9 @@
 //! From a committed index to a stored plan.
 
 use super::{Context, Order};
-use crate::catalog::{LoadedPlan, blocking, refused, storage, unreadable};
+use crate::catalog::{LoadedPlan, blocking, refused, storage};
 use bytes::Bytes;
-use reelmill_blob::{PutOptions, PutOutcome};
+use reelmill_blob::PutOptions;
 use reelmill_common::capability::Needs;
 use reelmill_common::keys::plan_key;
 use reelmill_common::plan::Plan;
@@ -12,7 +12,7 @@ use reelmill_common::spec::AnalyseSpec;
 use reelmill_common::{Sha256, Ticks, Timebase};
 use reelmill_coordinator_core::{SpecRef, TaskError, TaskOutput};
 use reelmill_plan::PlanInput;
-use reelmill_proto::stored::{decode_plan, encode_plan};
+use reelmill_proto::stored::encode_plan;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -38,7 +38,8 @@ fn analyse_ref(spec: &AnalyseSpec) -> SpecRef {
     }
 }
 
-/// Plans, and stores the plan create-only.
+/// Plans, and stores the plan. Its key names its content: another leader, deposed or to come, of this version of the
+/// program or another, writes the same bytes there or writes elsewhere. What counts is the one that the record names.
 pub(super) async fn make_plan(context: &Context, order: &Order) -> Result<TaskOutput, TaskError> {
     let record = &order.record;
     let indexed = context.catalog.indexed(record).await?;
@@ -52,19 +53,11 @@ pub(super) async fn make_plan(context: &Context, order: &Order) -> Result<TaskOu
         Ok((plan, Bytes::from(bytes)))
     })
     .await?;
-    let key = plan_key(plan.revision);
+    let sha256 = Sha256::of(&bytes);
+    let object = ObjectRef { key: plan_key(plan.revision, sha256), bytes: bytes.len() as u64, sha256 };
     let work = context.catalog.place(record)?.work;
-    let put = context
-        .switch
-        .around("put_plan", work.put_create(key.as_str(), bytes.clone(), PutOptions::default()));
-    let (plan, bytes) = match put.await.map_err(storage)? {
-        // another version of the program planned this job before it crashed: its plan stands
-        PutOutcome::AlreadyThere(found) if !found.same => {
-            (decode_plan(&found.content).map_err(|e| unreadable("plan", &e))?, found.content)
-        }
-        PutOutcome::Created | PutOutcome::AlreadyThere(_) => (plan, bytes),
-    };
-    let object = ObjectRef { key, bytes: bytes.len() as u64, sha256: Sha256::of(&bytes) };
+    let put = work.put_replace(object.key.as_str(), bytes, PutOptions::default());
+    context.switch.around("put_plan", put).await.map_err(storage)?;
     let loaded = Arc::new(LoadedPlan::new(plan));
     let plan = PlanRef {
         revision: loaded.plan.revision,

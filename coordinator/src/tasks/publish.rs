@@ -8,6 +8,7 @@
 
 use super::collect::media_names;
 use super::package::{self, Package};
+use super::promote::remove_attempts;
 use super::{Context, Order, report};
 use crate::catalog::{internal, storage};
 use crate::content;
@@ -15,6 +16,7 @@ use crate::places::JobPlace;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use reelmill_blob::{Blobs, PutOptions};
+use reelmill_common::job::FailReason;
 use reelmill_coordinator_core::{TaskError, TaskOutput};
 use reelmill_plan::manifest::ManifestFile;
 use reelmill_proto::stored::encode_commits;
@@ -41,6 +43,12 @@ pub(super) async fn write_manifests(context: &Context, order: &Order) -> Result<
         // the next try need not read every report again
         context.put_built(&order.record.id, package);
         return Err(error);
+    }
+    if let Err(TaskError::Transient { message } | TaskError::Fatal(FailReason { message, .. })) =
+        remove_attempts(context, order, &place).await
+    {
+        // the package is whole and must not wait for this; archiving and collection do it again
+        tracing::warn!(job = %order.record.id, %message, "what attempts left behind was not removed");
     }
     Ok(TaskOutput::ManifestsWritten)
 }

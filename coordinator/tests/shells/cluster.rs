@@ -1,6 +1,7 @@
 //! A coordinator on memory stores, with the clients and workers of a test.
 
 use crate::fake_worker::{Fleet, Manner};
+use reelmill_blob::Stores;
 use reelmill_common::job::JobView;
 use reelmill_coordinator::state::memory::MemoryState;
 use reelmill_coordinator::state::{Leadership, StateStore};
@@ -38,9 +39,14 @@ pub(crate) struct Cluster {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::over(Stores::default())
+    }
+
+    /// Over object stores of the test's own.
+    pub(crate) fn over(stores: Stores) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::write(directory.path().join("film.mp4"), b"not looked at by these workers").expect("a file");
-        Self { state: MemoryState::new(), fleet: Fleet::default(), directory }
+        Self { state: MemoryState::new(), fleet: Fleet { stores, ..Fleet::default() }, directory }
     }
 
     pub(crate) fn film(&self) -> PathBuf {

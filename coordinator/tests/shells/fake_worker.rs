@@ -31,7 +31,14 @@ pub(crate) enum Manner {
     Miscounts,
     /// Its source is no film.
     Refuses,
+    /// Every attempt makes other bytes: its own name stands at the end of each file.
+    Stamps,
+    /// The same, and when a chunk's files are uploaded it is never heard of again.
+    Vanishes,
 }
+
+/// An attempt and its files by name.
+pub(crate) type Uploaded = (AttemptId, BTreeMap<String, Vec<u8>>);
 
 /// What all workers of a test share and remember.
 #[derive(Clone, Default)]
@@ -39,7 +46,13 @@ pub(crate) struct Fleet {
     pub(crate) stores: Stores,
     /// Specs by how often they were worked on.
     pub(crate) worked: Arc<Mutex<BTreeMap<SpecId, u32>>>,
+    /// What a worker had uploaded of a chunk when it vanished.
+    pub(crate) vanished: Arc<Mutex<Option<Uploaded>>>,
 }
+
+/// How the invented files are served.
+pub(crate) const MEDIA: PutOptions =
+    PutOptions { content_type: Some("video/mp4"), cache_control: Some("immutable") };
 
 /// The client's end of a session.
 pub(crate) struct Session {
@@ -101,7 +114,8 @@ impl Session {
 impl Fleet {
     /// Works until the coordinator ends the session.
     pub(crate) async fn work(&self, address: SocketAddr, name: &str, manner: Manner) -> Result<(), Status> {
-        let mut session = Session::open(address, hello(name, "boot1")).await?;
+        let boot = if manner == Manner::Vanishes { "boot0" } else { "boot1" };
+        let mut session = Session::open(address, hello(name, boot)).await?;
         let mut held: BTreeMap<AttemptId, (Box<Lease>, Done)> = BTreeMap::new();
         let mut heartbeat = tokio::time::interval(std::time::Duration::from_millis(200));
         let mut sequence = 0;
@@ -134,6 +148,12 @@ impl Fleet {
                 }
                 ToWorker::Granted { attempt, allowed: true } => {
                     let (lease, done) = held.remove(&attempt).expect("granted what was asked for");
+                    if let (Manner::Vanishes, Done::Files(files, _)) = (manner, &done) {
+                        let files = files.iter().cloned().collect();
+                        *self.vanished.lock().expect("not poisoned") = Some((attempt, files));
+                        self.upload(&lease, done).await;
+                        return Ok(());
+                    }
                     let outcome = Box::new(self.upload(&lease, done).await);
                     let (job, spec) = (lease.job.clone(), lease.spec);
                     session.say(FromWorker::Outcome { attempt, job, spec, outcome }).await;
@@ -166,7 +186,10 @@ impl Fleet {
                 Done::Private(encode_analysis(&report), ReportBody::Analyse(report, COST))
             }
             WorkItem::Encode(spec) => {
-                let (files, mut report) = film::encode(spec);
+                let (mut files, mut report) = film::encode(spec);
+                if matches!(manner, Manner::Stamps | Manner::Vanishes) {
+                    film::stamp(&mut files, &mut report, &lease.attempt.to_string());
+                }
                 if manner == Manner::Miscounts {
                     report.units[0] -= 1;
                 }
@@ -183,8 +206,13 @@ impl Fleet {
             Done::Private(stored, body) => (stored, body),
             Done::Files(files, report) => {
                 for (name, content) in files {
-                    let put = package.put_create(&name, Bytes::from(content), PutOptions::default()).await;
-                    let _ = put.expect("a file is written, or lies there already");
+                    let (content, options) = (Bytes::from(content), MEDIA);
+                    if lease.output.own {
+                        package.put_replace(&name, content, options).await.expect("a file is written");
+                    } else {
+                        let put = package.put_create(&name, content, options).await;
+                        let _ = put.expect("a file is written, or lies there already");
+                    }
                 }
                 (encode_chunk_report(&report), ReportBody::Encode(report))
             }

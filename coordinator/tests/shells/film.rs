@@ -102,6 +102,14 @@ pub(crate) fn encode(spec: &ChunkSpec) -> (Vec<(String, Vec<u8>)>, ChunkReport) 
     (made.files, report)
 }
 
+/// Other bytes than any other attempt's: `stamp` at the end of each file.
+pub(crate) fn stamp(files: &mut [(String, Vec<u8>)], report: &mut ChunkReport, stamp: &str) {
+    for ((_, content), file) in files.iter_mut().zip(&mut report.files) {
+        content.extend_from_slice(stamp.as_bytes());
+        (file.bytes, file.sha256) = (content.len() as u64, Sha256::of(content));
+    }
+}
+
 #[derive(Default)]
 struct Made {
     files: Vec<(String, Vec<u8>)>,

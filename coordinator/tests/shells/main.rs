@@ -15,6 +15,7 @@ mod film;
 mod http;
 mod jobs;
 mod kills;
+mod promotion;
 mod refusals;
 mod resign;
 mod sessions;

@@ -8,7 +8,7 @@ use crate::wire::{
 };
 use reelmill_common::record::{
     ArchiveRecord, CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, ManifestRef,
-    ObjectRef, OutsideRecord, PlanRef,
+    ObjectRef, OutsideRecord, Placement, PlanRef,
 };
 use reelmill_common::{FencingTerm, ObjectKey, RunNo, TenantId};
 
@@ -53,6 +53,7 @@ impl From<&JobRecord> for pb::JobRecord {
             ended_unix_ms: v.ended_unix_ms,
             began_unix_ms: v.began_unix_ms,
             spent: Some(v.spent.into()),
+            promoted: v.placement == Placement::Promoted,
         }
     }
 }
@@ -66,6 +67,7 @@ impl TryFrom<pb::JobRecord> for JobRecord {
             id: parsed(&v.id, "id")?,
             request: job_request(tenant, present(v.request, "request")?)?,
             slots_hint: v.slots_hint,
+            placement: if v.promoted { Placement::Promoted } else { Placement::Direct },
             submitted_unix_ms: v.submitted_unix_ms,
             state: state_from_wire(v.state, v.failure)?,
             run: RunNo(v.run),

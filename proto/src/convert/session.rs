@@ -259,13 +259,13 @@ impl TryFrom<pb::ReadGrant> for ReadGrant {
 
 impl From<&WriteGrant> for pb::WriteGrant {
     fn from(v: &WriteGrant) -> Self {
-        Self { package: v.package.clone(), work: v.work.clone() }
+        Self { package: v.package.clone(), work: v.work.clone(), own: v.own }
     }
 }
 
 impl TryFrom<pb::WriteGrant> for WriteGrant {
     type Error = WireError;
     fn try_from(v: pb::WriteGrant) -> Result<Self, WireError> {
-        Ok(Self { package: text(v.package, "package")?, work: text(v.work, "work")? })
+        Ok(Self { package: text(v.package, "package")?, work: text(v.work, "work")?, own: v.own })
     }
 }

@@ -13,7 +13,7 @@ use reelmill_common::ladder::{CustomRung, JobPreset, LadderChoice, X264Preset};
 use reelmill_common::outcome::Verdict;
 use reelmill_common::record::{
     CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, ManifestRef, ObjectRef,
-    OutsideRecord, PlanRef,
+    OutsideRecord, Placement, PlanRef,
 };
 use reelmill_common::session::{
     AttemptProgress, FromWorker, Hello, Lease, NamedFile, ReadGrant, Termed, ToWorker, WriteGrant,
@@ -58,13 +58,13 @@ prop_compose! {
     fn lease()(
         attempt in attempt(), spec in spec_id(), job in job_id(), item in work_item(),
         (url, bytes, version) in (text(), any::<Option<u64>>(), of(text())),
-        (package, work) in (text(), text()),
+        (package, work, own) in (text(), text(), any::<bool>()),
         decoder_threads in any::<u8>(), alone in any::<bool>(),
     ) -> Lease {
         Lease {
             attempt, spec, job, item,
             source: ReadGrant { url, bytes, version },
-            output: WriteGrant { package, work },
+            output: WriteGrant { package, work, own },
             decoder_threads, alone,
         }
     }
@@ -198,6 +198,7 @@ prop_compose! {
         (submitted_unix_ms, began_unix_ms, ended_unix_ms) in any::<(u64, Option<u64>, Option<u64>)>(),
         (index, analysis) in (of(object()), of(object())),
         spent in cost(),
+        placement in prop_oneof![Just(Placement::Direct), Just(Placement::Promoted)],
         plan in of((any::<u32>(), object(), any::<u32>(), any::<u64>()).prop_map(
             |(revision, object, chunks, media_ms)| PlanRef { revision, object, chunks, media_ms }
         )),
@@ -207,7 +208,7 @@ prop_compose! {
         ),
     ) -> JobRecord {
         JobRecord {
-            id, request, slots_hint, submitted_unix_ms, state, run: RunNo(run), version, index, analysis, plan,
+            id, request, slots_hint, placement, submitted_unix_ms, state, run: RunNo(run), version, index, analysis, plan,
             manifests, began_unix_ms, ended_unix_ms, spent,
         }
     }

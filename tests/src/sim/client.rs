@@ -6,6 +6,7 @@ use super::world::{What, World};
 use reelmill_common::job::{FailReason, JobOptions, JobRequest, JobState};
 use reelmill_common::ladder::LadderChoice;
 use reelmill_common::outcome::FaultKind;
+use reelmill_common::record::Placement;
 use reelmill_common::{IdempotencyKey, JobId, Sha256};
 use reelmill_coordinator_core::{Answer, Call, Refusal, Submission, Token};
 use std::collections::BTreeMap;
@@ -177,6 +178,7 @@ impl World {
             request,
             request_hash,
             slots_hint: None,
+            placement: Placement::Direct,
             unix_ms: 1_790_000_000_000,
         }))
     }

@@ -36,7 +36,7 @@ impl World {
             job: order.job,
             item: WorkItem::Index(item),
             source: ReadGrant { url: url.clone(), bytes: None, version: None },
-            output: WriteGrant { package: url.clone(), work: url },
+            output: WriteGrant { package: url.clone(), work: url, own: false },
             decoder_threads: 1,
             alone: order.alone,
         };

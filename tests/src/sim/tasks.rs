@@ -50,8 +50,8 @@ impl World {
             }
             TaskKind::MakePlan => {
                 self.objects.plans.insert(task.job.clone());
-                let object =
-                    ObjectRef { key: keys::plan_key(1), bytes: 1, sha256: Sha256::of(film.name.as_bytes()) };
+                let content = Sha256::of(film.name.as_bytes());
+                let object = ObjectRef { key: keys::plan_key(1, content), bytes: 1, sha256: content };
                 let plan =
                     PlanRef { revision: 1, object, chunks: film.chunks.len() as u32, media_ms: 60_000 };
                 TaskOutput::Planned { plan, specs: film.chunks }

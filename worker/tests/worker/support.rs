@@ -187,7 +187,11 @@ impl Coordinator {
             job: JobId::parse("job-1").unwrap(),
             item,
             source: ReadGrant { url: source.to_owned(), bytes: None, version: None },
-            output: WriteGrant { package: url(&out.join("package")), work: url(&out.join("work")) },
+            output: WriteGrant {
+                package: url(&out.join("package")),
+                work: url(&out.join("work")),
+                own: false,
+            },
             decoder_threads: 1,
             alone: false,
         };

@@ -8,7 +8,7 @@ use reelmill_common::ladder::{EncoderFamily, LadderChoice};
 use reelmill_common::outcome::{
     AttemptCost, ChunkReport, Fault, FaultKind, Outcome, Report, ReportBody, Verdict,
 };
-use reelmill_common::record::{JobRecord, ManifestRef, ObjectRef, PlanRef, StateKey};
+use reelmill_common::record::{JobRecord, ManifestRef, ObjectRef, Placement, PlanRef, StateKey};
 use reelmill_common::session::{AttemptProgress, FromWorker, Hello, ToWorker};
 use reelmill_common::*;
 use std::collections::BTreeMap;
@@ -181,7 +181,14 @@ impl Rig {
     ) -> Option<Result<Answer, Refusal>> {
         let request = JobRequest { priority, ..self.request(owner, key) };
         let request_hash = Sha256([hash; 32]);
-        let s = Submission { id: job(id), request, request_hash, slots_hint: None, unix_ms: 5_000 };
+        let s = Submission {
+            id: job(id),
+            request,
+            request_hash,
+            slots_hint: None,
+            placement: Placement::Direct,
+            unix_ms: 5_000,
+        };
         self.call(Call::Submit(Box::new(s)))
     }
 

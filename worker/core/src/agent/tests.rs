@@ -37,7 +37,7 @@ fn lease(attempt: AttemptId, alone: bool) -> Box<Lease> {
         job: JobId::parse("job").unwrap(),
         item,
         source: ReadGrant { url: "file:///a".to_owned(), bytes: None, version: None },
-        output: WriteGrant { package: "file:///p".to_owned(), work: "file:///w".to_owned() },
+        output: WriteGrant { package: "file:///p".to_owned(), work: "file:///w".to_owned(), own: false },
         decoder_threads: 1,
         alone,
     })
