@@ -154,6 +154,10 @@ pub(crate) struct Coordinator {
     /// Where clients and workers reach this coordinator, as standbys tell them. Default: its gRPC address.
     #[arg(long, value_name = "URL")]
     pub(crate) advertise: Option<String>,
+    /// What workers read sources and write results with: credentials of their own (`ambient`), or requests that this
+    /// coordinator signs for each attempt (`signed`), so that they need none.
+    #[arg(long, default_value = "ambient", value_parser = ["ambient", "signed"])]
+    pub(crate) grants: String,
     #[command(flatten)]
     pub(crate) etcd: EtcdArgs,
 }

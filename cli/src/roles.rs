@@ -6,7 +6,7 @@ use crate::signals::{self, Signals};
 use reelmill_common::ids::WorkerId;
 use reelmill_coordinator::state::StateErrorKind;
 use reelmill_coordinator::{
-    CoordinatorConfig, CoordinatorError, CoordinatorErrorKind, Running, StateLocation,
+    CoordinatorConfig, CoordinatorError, CoordinatorErrorKind, Grants, Running, StateLocation,
 };
 use reelmill_worker::{Stop, WorkerConfig, WorkerError};
 use std::path::{Path, PathBuf};
@@ -58,6 +58,7 @@ pub(crate) async fn coordinator(args: Coordinator) -> CommandResult {
     let signals = listen()?;
     let mut config = coordinator_config(&args.data, &args.listen);
     (config.work, config.publish, config.advertise) = (args.work, args.publish, args.advertise);
+    config.grants = if args.grants == "signed" { Grants::Signed } else { Grants::Ambient };
     if let Some(etcd) = args.etcd.config()? {
         config.state = StateLocation::Etcd(etcd);
     }

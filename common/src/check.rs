@@ -78,6 +78,18 @@ fn wanted(spec: &ChunkSpec) -> Vec<Wanted<'_>> {
     }
 }
 
+/// The names of the files that a chunk is to make, in the order of its report.
+pub fn chunk_files(spec: &ChunkSpec) -> Vec<String> {
+    let mut names = Vec::new();
+    for Wanted { folder, segments, .. } in wanted(spec) {
+        if segments.first().is_some_and(|(n, _)| n.0 == 1) {
+            names.push(media_name(folder, None));
+        }
+        names.extend(segments.iter().map(|(number, _)| media_name(folder, Some(*number))));
+    }
+    names
+}
+
 /// One file of the report; `pictures` is the time range of a video segment.
 fn check_file(
     folder: &str,

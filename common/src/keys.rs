@@ -53,6 +53,10 @@ pub fn job_prefix(tenant: &TenantId, job: &JobId) -> ObjectKey {
     ObjectKey(format!("{tenant}/{job}"))
 }
 
+/// How package media is cached: a folder's name changes with settings, binding and source, so its files may be kept for
+/// ever.
+pub const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+
 /// Name of a rendition's init segment within its folder.
 pub const INIT_NAME: &str = "init.mp4";
 

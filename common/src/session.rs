@@ -6,6 +6,7 @@ use crate::capability::Capability;
 use crate::hash::Sha256;
 use crate::ids::{AttemptId, BootId, FencingTerm, JobId, SpecId, WorkerId};
 use crate::outcome::{AttemptCost, Outcome, Verdict};
+use crate::secret::Secret;
 use crate::spec::WorkItem;
 
 /// From worker to coordinator.
@@ -111,6 +112,13 @@ pub enum ToWorker {
         attempt: AttemptId,
         /// Upload (true), or stop: the attempt is lost (false).
         allowed: bool,
+        /// Where the lease says that outputs are signed for: the requests to write the files that were asked for.
+        uploads: Vec<SignedFile>,
+    },
+    /// The leases of these attempts live on, and so does their right to read their sources.
+    Renewed {
+        /// Each with the request to read it.
+        sources: Vec<(AttemptId, SignedGrant)>,
     },
     /// An outcome has been dealt with; forget it.
     Settled {
@@ -164,8 +172,11 @@ pub struct Lease {
 /// Where the source is read from. A worker never builds a location from its own configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReadGrant {
-    /// `file:///…` or an object URL the worker's ambient credentials open.
+    /// `file:///…` or an object URL: what the source is, and where the worker's ambient credentials open it unless there
+    /// is a signed request for it.
     pub url: String,
+    /// The request to read it. It lives as long as the lease and is renewed with it ([`ToWorker::Renewed`]).
+    pub signed: Option<SignedGrant>,
     /// Size the coordinator knows, if any.
     pub bytes: Option<u64>,
     /// Identity known from the index, if any: a changed source is refused.
@@ -182,4 +193,28 @@ pub struct WriteGrant {
     /// Nobody else ever writes below `package`, whose store would let them overwrite: write without asking whether
     /// something is there.
     pub own: bool,
+    /// Nothing is written with ambient credentials: each file has to be granted with a signed request.
+    pub signed: bool,
+}
+
+/// One request to an object store that its holder may make without a credential until it expires.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SignedGrant {
+    /// The URL with its signature: never printed.
+    pub url: Secret,
+    /// Headers that have to be sent as they are: they are under the signature.
+    pub headers: Vec<(String, String)>,
+    /// How long it is valid from when it was sent, milliseconds.
+    pub valid_ms: u64,
+}
+
+/// The requests for one file of an attempt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SignedFile {
+    /// As it was asked for.
+    pub name: String,
+    /// Writes exactly the bytes that were asked for.
+    pub put: SignedGrant,
+    /// Reads what is there already.
+    pub get: SignedGrant,
 }

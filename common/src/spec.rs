@@ -33,6 +33,14 @@ impl WorkItem {
         }
     }
 
+    /// What the files it makes for a package are served as (RFC 4337).
+    pub fn media_type(&self) -> &'static str {
+        match self {
+            Self::Encode(spec) if matches!(spec.media, ChunkMedia::Audio(_)) => "audio/mp4",
+            _ => "video/mp4",
+        }
+    }
+
     /// `index`, `analyse` or `encode`: for logs and metric labels.
     pub fn kind(&self) -> &'static str {
         match self {

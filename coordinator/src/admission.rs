@@ -3,7 +3,7 @@
 //! A path is resolved here, once; from then on the resolved location is the job's source. Nothing is opened but to see
 //! that it can be read or, for a package's place, that it can be one.
 
-use crate::config::CoordinatorConfig;
+use crate::config::{CoordinatorConfig, Grants};
 use reelmill_blob::{BlobError, BlobErrorKind, Blobs, Stores, proof, resolve_source};
 use reelmill_common::job::JobRequest;
 use reelmill_common::record::Placement;
@@ -22,6 +22,8 @@ pub(crate) struct Admission {
     /// Where work files and, unless a job names another place, packages go.
     work: Blobs,
     publish: Blobs,
+    /// Workers have no credential: what a job names must be in stores that can be signed for.
+    signs: bool,
     /// How media is published to each store that was asked.
     proven: Arc<Mutex<BTreeMap<String, Placement>>>,
 }
@@ -33,6 +35,7 @@ impl Admission {
             open,
             work: work.clone(),
             publish: publish.clone(),
+            signs: config.grants == Grants::Signed,
             proven: Arc::default(),
             source_root: config.source_root.clone(),
             stores: config.stores.clone(),
@@ -49,6 +52,13 @@ impl Admission {
                 return Err(denied(
                     "path sources are not read by a coordinator that others can reach: start it with --source-root, \
                      or put the film into an object store",
+                ));
+            }
+            Some(_) if self.signs => {
+                return Err(BlobError::new(
+                    BlobErrorKind::Invalid,
+                    "path sources cannot be signed for: put the film into an object store, or start the coordinator with \
+                     --grants ambient",
                 ));
             }
             Some(_) => {}
@@ -93,14 +103,14 @@ impl Admission {
 
     /// A directory keeps create-only puts by its file system's links, which the first write tells.
     async fn placement_in(&self, place: &Blobs) -> Result<Placement, BlobError> {
-        if place.directory().is_some() {
+        if place.directory().is_some() && !self.signs {
             return Ok(Placement::Direct);
         }
         let store = store_of(place.root());
         let known = self.proven().get(store).copied();
         let placement = match known {
             Some(placement) => placement,
-            None => proof::placement(place, &format!("reelmill-proof-{}", Uuid::now_v7())).await?,
+            None => self.prove(place).await?,
         };
         self.proven().insert(store.to_owned(), placement);
         if placement == Placement::Promoted && !place.is_in_one_store_with(&self.work) {
@@ -112,6 +122,17 @@ impl Admission {
                 self.work.root()
             );
             return Err(BlobError::new(BlobErrorKind::Invalid, text));
+        }
+        Ok(placement)
+    }
+
+    /// By doing it. Reports are written beside the work files, and are signed for, too.
+    async fn prove(&self, place: &Blobs) -> Result<Placement, BlobError> {
+        let name = || format!("reelmill-proof-{}", Uuid::now_v7());
+        let placement = proof::placement(place, &name()).await?;
+        if self.signs {
+            proof::signs(place, &name(), placement).await?;
+            proof::signs(&self.work, &name(), Placement::Promoted).await?;
         }
         Ok(placement)
     }
@@ -173,7 +194,16 @@ mod tests {
         let open = Stores::default();
         let (work, publish) =
             (open.open("memory://films/work").unwrap(), open.open("memory://films/publish").unwrap());
-        Admission { source_root: root, stores, is_loopback, open, work, publish, proven: Arc::default() }
+        Admission {
+            source_root: root,
+            stores,
+            is_loopback,
+            open,
+            work,
+            publish,
+            signs: false,
+            proven: Arc::default(),
+        }
     }
 
     fn kind(rules: &Admission, source: &str, output: Option<&str>) -> Option<BlobErrorKind> {

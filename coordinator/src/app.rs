@@ -122,6 +122,7 @@ where
         switch,
         address: config.advertise.clone().unwrap_or_else(|| format!("http://{grpc_addr}")),
         decoder_threads: config.decoder_threads,
+        signed_for: config.signed_for(),
         outlasts_full: config.outlasts_full_state,
     });
     let shared = Shared {

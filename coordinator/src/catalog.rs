@@ -4,7 +4,7 @@
 //! storage when they are needed and kept while they are used; nothing here is a source of truth.
 
 use crate::places::{JobPlace, Places};
-use reelmill_blob::{BlobError, BlobErrorKind, Blobs};
+use reelmill_blob::{BlobError, BlobErrorKind, Blobs, SignedRequest};
 use reelmill_common::index::SourceIndex;
 use reelmill_common::job::{FailReason, JobState};
 use reelmill_common::outcome::{AnalyseReport, FaultKind};
@@ -18,6 +18,7 @@ use reelmill_proto::WireError;
 use reelmill_proto::stored::{decode_analysis, decode_index, decode_plan};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Plans kept in memory. A lease of a job whose plan is not among them costs one read.
 const PLANS_MAX: usize = 64;
@@ -152,6 +153,15 @@ impl Catalog {
     /// Where a job's objects lie.
     pub(crate) fn place(&self, record: &JobRecord) -> Result<JobPlace, TaskError> {
         self.places.of(&record.id, &record.request).map_err(storage)
+    }
+
+    /// The right to read a job's source; `None` where nobody can sign for it.
+    pub(crate) async fn sign_source(
+        &self,
+        url: &str,
+        valid_for: Duration,
+    ) -> Result<Option<SignedRequest>, BlobError> {
+        self.places.sign_source(url, valid_for).await
     }
 
     /// The private area of a job of which no more is known.

@@ -7,6 +7,7 @@ use crate::state::etcd::EtcdConfig;
 use reelmill_coordinator_core::CoordinatorConfig as MachineConfig;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Everything a coordinator is told at start.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct CoordinatorConfig {
     /// URL prefixes (`s3://films/`) that object sources and outputs must begin with; empty: any on loopback binds, none
     /// elsewhere.
     pub stores: Vec<String>,
+    /// What workers read sources and write results with.
+    pub grants: Grants,
     /// Slots to plan for; `None`: those of the workers connected at Submit.
     pub slots_hint: Option<u32>,
     /// Threads a worker's decoder may use.
@@ -42,6 +45,17 @@ pub struct CoordinatorConfig {
     pub outlasts_full_state: bool,
     /// Settings of the control machine.
     pub machine: MachineConfig,
+}
+
+/// What workers read sources and write results with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Grants {
+    /// Credentials of their own: each cloud's variables, or the file system.
+    #[default]
+    Ambient,
+    /// Signed requests, each for one object and no longer than a lease. Sources and packages then lie in stores that
+    /// can be signed for.
+    Signed,
 }
 
 /// Where durable state lies.
@@ -72,6 +86,7 @@ impl CoordinatorConfig {
             insecure: false,
             source_root: None,
             stores: Vec::new(),
+            grants: Grants::Ambient,
             slots_hint: None,
             decoder_threads: 1,
             sessions_max: 5_000,
@@ -105,6 +120,12 @@ impl CoordinatorConfig {
             }
             _ => Ok(()),
         }
+    }
+
+    /// How long a signed request is valid, if workers are given such: as long as a lease.
+    pub(crate) fn signed_for(&self) -> Option<Duration> {
+        let lease = Duration::from_millis(self.machine.lease_ttl_ms);
+        (self.grants == Grants::Signed).then_some(lease)
     }
 
     /// Is it reachable from this machine only?

@@ -33,7 +33,7 @@ mod tasks;
 mod telemetry;
 
 pub use app::{Components, Door, Running, serve_on, start, start_on};
-pub use config::{CoordinatorConfig, StateLocation};
+pub use config::{CoordinatorConfig, Grants, StateLocation};
 pub use error::{CoordinatorError, CoordinatorErrorKind};
 /// What the coordinator refuses at Submit whatever the source is, for clients that want to say so before they ask.
 pub use reelmill_plan::wish::check as check_wish;

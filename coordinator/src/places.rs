@@ -3,12 +3,13 @@
 //!
 //! Only locations are made here, nothing is read or written. Workers get them as grants and never build one.
 
-use reelmill_blob::{BlobError, Blobs, Stores};
+use reelmill_blob::{BlobError, Blobs, SignedRequest, Stores};
 use reelmill_common::job::JobRequest;
 use reelmill_common::keys::{attempt_folder, job_prefix};
 use reelmill_common::record::Placement;
 use reelmill_common::session::WriteGrant;
 use reelmill_common::{AttemptId, JobId, TenantId};
+use std::time::Duration;
 use url::Url;
 
 /// The roots of this cluster.
@@ -42,6 +43,15 @@ impl Places {
         [&self.work, &self.publish]
     }
 
+    /// The right to read the object that a job's source is; `None` where nobody can sign for it.
+    pub(crate) async fn sign_source(
+        &self,
+        url: &str,
+        valid_for: Duration,
+    ) -> Result<Option<SignedRequest>, BlobError> {
+        reelmill_blob::sign_source(&self.stores, url, valid_for).await
+    }
+
     /// The private area of a job.
     pub(crate) fn work_of(&self, tenant: &TenantId, job: &JobId) -> Result<Blobs, BlobError> {
         self.work.below(job_prefix(tenant, job).as_str())
@@ -61,13 +71,13 @@ impl Places {
 
 impl JobPlace {
     /// What the worker of an attempt is told.
-    pub(crate) fn grant(&self, placement: Placement, attempt: AttemptId) -> WriteGrant {
+    pub(crate) fn grant(&self, placement: Placement, attempt: AttemptId, signed: bool) -> WriteGrant {
         let work = url_of(&self.work);
         match placement {
-            Placement::Direct => WriteGrant { package: url_of(&self.package), work, own: false },
+            Placement::Direct => WriteGrant { package: url_of(&self.package), work, own: false, signed },
             Placement::Promoted => {
                 // names of attempts need no escaping in a URL
-                WriteGrant { package: format!("{work}/{}", attempt_folder(attempt)), work, own: true }
+                WriteGrant { package: format!("{work}/{}", attempt_folder(attempt)), work, own: true, signed }
             }
         }
     }
@@ -105,17 +115,18 @@ mod tests {
         let places = Places::open(stores, "memory://m/work", "memory://m/publish").unwrap();
         let job = JobId::parse("j1").unwrap();
         let own = places.of(&job, &request(None)).unwrap();
-        let grant = own.grant(Placement::Direct, ATTEMPT);
+        let grant = own.grant(Placement::Direct, ATTEMPT, false);
         assert_eq!(grant.package, "memory://m/publish/local/j1");
         assert_eq!(
             (grant.work.as_str(), own.is_shared, grant.own),
             ("memory://m/work/local/j1", false, false)
         );
         let named = places.of(&job, &request(Some("memory://m/film".to_owned()))).unwrap();
-        let grant = named.grant(Placement::Direct, ATTEMPT);
+        let grant = named.grant(Placement::Direct, ATTEMPT, false);
         assert_eq!((grant.package.as_str(), named.is_shared), ("memory://m/film", true));
         for place in [own, named] {
-            let WriteGrant { package, work, own } = place.grant(Placement::Promoted, ATTEMPT);
+            let WriteGrant { package, work, own, signed } = place.grant(Placement::Promoted, ATTEMPT, true);
+            assert!(signed);
             assert_eq!((package.as_str(), own), ("memory://m/work/local/j1/attempts/3-41", true));
             assert_eq!(work, "memory://m/work/local/j1");
         }
@@ -127,7 +138,7 @@ mod tests {
         let root = dir.path().join("a b");
         let places = Places::open(Stores::default(), root.to_str().unwrap(), root.to_str().unwrap()).unwrap();
         let grant = places.of(&JobId::parse("j").unwrap(), &request(None)).unwrap();
-        let grant = grant.grant(Placement::Direct, ATTEMPT);
+        let grant = grant.grant(Placement::Direct, ATTEMPT, false);
         assert!(
             grant.work.starts_with("file:///") && grant.work.ends_with("/a%20b/local/j"),
             "{}",

@@ -12,28 +12,28 @@ use crate::work::Made;
 use crate::{fault, metrics};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use reelmill_blob::{Blobs, Existing, PutOptions, PutOutcome, Stores};
+use reelmill_blob::{Blobs, Existing, PutOptions, PutOutcome, SignedRequests, Stores};
+use reelmill_common::keys::IMMUTABLE;
 use reelmill_common::outcome::{Fault, FaultKind, FileReport, Report};
 use reelmill_common::session::WriteGrant;
 use reelmill_worker_core::adopt::adopt;
 
 /// Files of one attempt that are on their way at the same time.
 const AT_ONCE: usize = 4;
-/// A folder's name changes with settings and binding, so its files may be kept for ever.
-const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 /// Puts everything an attempt made where its grant says. Gives the report of what lies there now.
 pub(crate) async fn upload(
     stores: &Stores,
     output: &WriteGrant,
+    signed: Option<&SignedRequests>,
     made: &Made,
-    content_type: &'static str,
     switch: &AbortSwitch,
 ) -> Result<Report, Fault> {
     let mut adopted = Vec::new();
     if !made.files.is_empty() {
-        let package = stores.open(&output.package).map_err(|e| fault::of_output(&e))?;
-        let options = PutOptions { content_type: Some(content_type), cache_control: Some(IMMUTABLE) };
+        let package = open(stores, &output.package, signed)?;
+        let options =
+            PutOptions { content_type: Some(made.item.media_type()), cache_control: Some(IMMUTABLE) };
         let target = &Target { package, own: output.own, options };
         adopted = futures::stream::iter(0..made.files.len())
             .map(|i| async move {
@@ -46,9 +46,19 @@ pub(crate) async fn upload(
             .await?;
     }
     let (report, object) = made.naming(adopted);
-    let work = stores.open(&output.work).map_err(|e| fault::of_output(&e))?;
+    let work = open(stores, &output.work, signed)?;
     switch.around("put_report", replace(&work, report.key.as_str(), object, PutOptions::default())).await?;
     Ok(report)
+}
+
+/// A base URL, by the worker's credential or by the requests that are signed for the attempt: these know their files by
+/// the names they were asked under.
+fn open(stores: &Stores, url: &str, signed: Option<&SignedRequests>) -> Result<Blobs, Fault> {
+    let opened = match signed {
+        Some(signed) => stores.signed(url, signed.clone()),
+        None => stores.open(url),
+    };
+    opened.map_err(|e| fault::of_output(&e))
 }
 
 /// Where the files of an attempt go, and how.

@@ -20,6 +20,7 @@ mod policy;
 pub mod proof;
 pub mod quirky;
 mod sign;
+pub mod signed;
 pub mod source;
 mod transfer;
 
@@ -27,8 +28,9 @@ pub use blobs::{Blobs, Entry, Existing, Head, PutOptions, PutOutcome, Served};
 pub use error::{BlobError, BlobErrorKind};
 pub use location::Stores;
 pub use policy::Policy;
-pub use sign::SignedRequest;
-pub use source::{SourceLocation, SourceReader, open_source, resolve_source};
+pub use sign::{SignedContent, SignedRequest, sign_source};
+pub use signed::SignedRequests;
+pub use source::{SourceLocation, SourceReader, open_signed_source, open_source, resolve_source};
 
 #[cfg(test)]
 mod proof_tests;

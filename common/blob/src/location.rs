@@ -108,6 +108,16 @@ impl Stores {
         Ok(Blobs::new(client, Path::default(), shown, Some(root), self.policy))
     }
 
+    /// A store that somebody else opened, under the same policy.
+    pub(crate) fn over(&self, store: Arc<dyn ObjectStore>, root: &str) -> Blobs {
+        let client = Client::unsigned(self.wrap(store));
+        Blobs::new(client, Path::default(), root.to_owned(), None, self.policy)
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     fn wrap(&self, store: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
         match &self.decorate {
             Some(decorate) => decorate(store),

@@ -7,6 +7,7 @@
 
 use crate::blobs::{Blobs, PutOptions, PutOutcome};
 use crate::error::{BlobError, BlobErrorKind};
+use crate::sign::SignedContent;
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutPayload};
@@ -76,7 +77,7 @@ pub async fn prove(root: &Blobs, name: &str) -> Vec<Proof> {
     proofs.push(proof("create-only", bench.create_only().await));
     proofs.push(proof("headers", bench.headers().await));
     proofs.push(proof("multipart", bench.multipart().await));
-    proofs.push(proof("signed", bench.signed().await));
+    proofs.push(proof("signed", bench.signed(true).await));
     proofs.push(proof("list", bench.list().await));
     proofs.push(proof("speed", bench.speed().await));
     if let Err(error) = bench.clean().await {
@@ -100,6 +101,21 @@ pub async fn placement(root: &Blobs, name: &str) -> Result<Placement, BlobError>
         }
     };
     cleaned.map(|()| placement)
+}
+
+/// Can workers be given signed requests instead of a credential of this store? What a cluster that signs asks at its start,
+/// with the writes that its jobs will need.
+pub async fn signs(root: &Blobs, name: &str, placement: Placement) -> Result<(), BlobError> {
+    let bench = Bench { root, name };
+    let found = bench.signed(placement == Placement::Direct).await;
+    let cleaned = bench.clean().await;
+    match found? {
+        Found::Good(_) => cleaned,
+        Found::Lacking(text) | Found::Bad(text) => Err(BlobError::new(
+            BlobErrorKind::Invalid,
+            format!("grants for {} cannot be signed: {text}; use --grants ambient", root.root()),
+        )),
+    }
 }
 
 fn proof(what: &'static str, found: Result<Found, BlobError>) -> Proof {
@@ -255,21 +271,26 @@ impl Bench<'_> {
         upload.complete().await.map(drop)
     }
 
-    async fn signed(&self) -> Result<Found, BlobError> {
+    async fn signed(&self, is_new: bool) -> Result<Found, BlobError> {
         let lacking = |why: String| {
             Ok(Found::Lacking(format!("{why}: workers need a credential of the store, or see its files")))
         };
         let (name, content) = (self.name("signed"), Bytes::from(pattern(10_000)));
         let options = PutOptions { content_type: Some("video/mp4"), cache_control: Some("no-cache") };
-        let create = match self.root.sign_create(&name, Sha256::of(&content), options, SIGNED_FOR).await {
+        let wanted = SignedContent { sha256: Sha256::of(&content), is_new, options };
+        let create = match self.root.sign_put(&name, &wanted, SIGNED_FOR).await {
             Ok(Some(create)) => create,
             Ok(None) => return lacking("requests to it cannot be signed".to_owned()),
             Err(error) => return lacking(error.to_string()),
         };
+        let other = Bytes::from(vec![0; content.len()]);
+        if create.send(other, SIGNED_FOR).await.is_ok() {
+            return lacking("a signed write took other bytes than those it was signed for".to_owned());
+        }
         if let Err(error) = create.send(content.clone(), SIGNED_FOR).await {
             return lacking(format!("a signed write failed ({error})"));
         }
-        if create.send(content.clone(), SIGNED_FOR).await.is_ok() {
+        if is_new && create.send(content.clone(), SIGNED_FOR).await.is_ok() {
             return lacking("a signed create overwrote".to_owned());
         }
         if create.misused().send(content.clone(), SIGNED_FOR).await.is_ok() {

@@ -7,6 +7,7 @@
 use crate::blobs::{Blobs, Head};
 use crate::error::{BlobError, BlobErrorKind};
 use crate::location::{Root, Stores};
+use crate::signed::SignedRequests;
 use crate::transfer;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _, try_unfold};
@@ -85,6 +86,31 @@ pub async fn open_source(stores: &Stores, url: &str) -> Result<SourceReader, Blo
     };
     let head = blobs.head(&name).await?;
     Ok(SourceReader { blobs, name, head })
+}
+
+/// The same of whoever has no credential of its store: it is read with the request that `requests` hold under the URL's
+/// own name in its bucket ([`source_name`]), now and whenever they are renewed.
+pub async fn open_signed_source(
+    stores: &Stores,
+    url: &str,
+    requests: SignedRequests,
+) -> Result<SourceReader, BlobError> {
+    let name = source_name(url)?;
+    let bucket = url.strip_suffix(name.as_str()).unwrap_or(url).trim_end_matches('/');
+    let blobs = stores.signed(bucket, requests)?;
+    let head = blobs.head(&name).await?;
+    Ok(SourceReader { blobs, name, head })
+}
+
+/// The name of an object source within its bucket.
+pub fn source_name(url: &str) -> Result<String, BlobError> {
+    match Root::parse(url)? {
+        Root::Bucket { prefix, .. } => Ok(prefix.to_string()),
+        Root::Local(path) => Err(BlobError::new(
+            BlobErrorKind::Invalid,
+            format!("{} is a file of some machine: nobody can sign for it", path.display()),
+        )),
+    }
 }
 
 /// One object, read by ranges while it stays the one that was opened. Cloning is cheap.

@@ -114,6 +114,14 @@ fn each_untruth_is_named() {
 }
 
 #[test]
+fn a_chunks_files_are_those_its_report_must_have() {
+    let ChunkMedia::Video(chunk) = video().media else { panic!("pictures") };
+    let named = |f: &FileReport| media_name(&chunk.rungs[f.rung as usize].folder, f.segment);
+    let reported: Vec<String> = good().files.iter().map(named).collect();
+    assert_eq!(chunk_files(&video()), reported);
+}
+
+#[test]
 fn a_chunk_without_segment_one_has_no_init() {
     let tb = Timebase::new(1, 48_000).expect("timebase");
     let segment = |n: u32, first_packet, end_packet| AudioSegment {
@@ -149,6 +157,7 @@ fn a_chunk_without_segment_one_has_no_init() {
         ..good()
     };
     assert_eq!(check_report(&spec, &report), Ok(()));
+    assert_eq!(chunk_files(&spec), ["audio-0/000002.m4s", "audio-0/000003.m4s"]);
     report.files.insert(0, file(0, None, None));
     assert!(check_report(&spec, &report).is_err());
 }

@@ -5,7 +5,7 @@ use crate::event::SessionId;
 use crate::record::Batch;
 use crate::work::{Task, WorkKind};
 use reelmill_common::outcome::{AttemptCost, FaultKind};
-use reelmill_common::session::ToWorker;
+use reelmill_common::session::{NamedFile, ToWorker};
 use reelmill_common::{AttemptId, FencingTerm, JobId, SpecId, WorkerId};
 
 /// What one event leads to.
@@ -36,6 +36,8 @@ pub enum Effect {
         /// What.
         message: ToWorker,
     },
+    /// Tell a worker that it may upload. The driver adds requests for the files that were asked for, where it signs.
+    Grant(Box<GrantOrder>),
     /// Close a session: its worker has a newer one.
     CloseSession {
         /// Which.
@@ -78,6 +80,23 @@ pub struct LeaseOrder {
     pub kind: WorkKind,
     /// Run alone on the worker.
     pub alone: bool,
+}
+
+/// An upload that is allowed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GrantOrder {
+    /// To whom.
+    pub session: SessionId,
+    /// The term it is said in.
+    pub term: FencingTerm,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Its job.
+    pub job: JobId,
+    /// Its spec.
+    pub spec: SpecId,
+    /// The files, as its worker names them: not looked at here.
+    pub files: Vec<NamedFile>,
 }
 
 /// Events that metrics count; no ids in labels.

@@ -35,7 +35,7 @@ mod worker;
 
 pub use call::{Answer, Call, Refusal, Submission, Token};
 pub use config::CoordinatorConfig;
-pub use effect::{Count, Effect, LeaseOrder, Step};
+pub use effect::{Count, Effect, GrantOrder, LeaseOrder, Step};
 pub use event::{Event, SessionId, TermBegun};
 pub use machine::Coordinator;
 pub use record::{BATCH_OPS_MAX, Batch, BatchId, Op, Record};

@@ -4,14 +4,14 @@
 //! is gone takes nothing with it: leases run on until they expire, and the worker may come back and claim them.
 
 use crate::attempt::{Attempt, Phase, Why};
-use crate::effect::Effect;
+use crate::effect::{Effect, GrantOrder};
 use crate::event::SessionId;
 use crate::leader::Leader;
 use crate::outcomes::Ended;
 use crate::turn::{Turn, sabotaged};
 use crate::worker::Worker;
 use reelmill_common::outcome::{AttemptCost, FaultKind, Outcome};
-use reelmill_common::session::{AttemptProgress, FromWorker, Hello, ToWorker};
+use reelmill_common::session::{AttemptProgress, FromWorker, Hello, NamedFile, ToWorker};
 use reelmill_common::{AttemptId, BootId, JobId, Millis, SpecId, WorkerId};
 
 impl Leader {
@@ -188,11 +188,7 @@ impl Leader {
                 turn.reschedule = true;
             }
             FromWorker::Heartbeat { sequence, running } => self.heartbeat(turn, session, sequence, running),
-            FromWorker::Grant { attempt, .. } => {
-                let allowed = self.may_upload(turn, &id, attempt);
-                let message = ToWorker::Granted { attempt, allowed };
-                turn.then(Effect::Send { session, term: self.term, message });
-            }
+            FromWorker::Grant { attempt, files } => self.asked(turn, session, &id, attempt, files),
             FromWorker::Outcome { attempt, job, spec, outcome } => {
                 self.settle(turn, session, Ended { attempt, job, spec, outcome: *outcome });
             }
@@ -226,6 +222,29 @@ impl Leader {
             }
         }
         turn.then(Effect::Send { session, term: self.term, message: ToWorker::HeartbeatAck { sequence } });
+    }
+
+    /// A worker has made files of an attempt.
+    fn asked(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        worker: &WorkerId,
+        attempt: AttemptId,
+        files: Vec<NamedFile>,
+    ) {
+        let term = self.term;
+        let allowed = self.may_upload(turn, worker, attempt);
+        turn.then(match self.attempts.get(&attempt).filter(|_| allowed) {
+            Some(a) => {
+                let (job, spec) = (a.job.clone(), a.spec.id);
+                Effect::Grant(Box::new(GrantOrder { session, term, attempt, job, spec, files }))
+            }
+            None => {
+                let message = ToWorker::Granted { attempt, allowed, uploads: vec![] };
+                Effect::Send { session, term, message }
+            }
+        });
     }
 
     /// The fence of the data plane: only a live, leased attempt of an open spec may put files.

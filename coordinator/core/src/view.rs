@@ -1,5 +1,7 @@
 //! What people see: jobs, workers, and why something waits. Durable state only, progress and reasons excepted.
 
+use crate::attempt::Phase;
+use crate::event::SessionId;
 use crate::job::Job;
 use crate::leader::Leader;
 use crate::machine::Coordinator;
@@ -8,7 +10,7 @@ use crate::worker::{Trust, Worker};
 use reelmill_common::capability::{Capability, Needs};
 use reelmill_common::job::{JobState, JobView, Progress};
 use reelmill_common::record::{CommitRecord, FaultRecord, JobRecord};
-use reelmill_common::{FencingTerm, JobId, Millis, TenantId, WorkerId};
+use reelmill_common::{AttemptId, FencingTerm, JobId, Millis, TenantId, WorkerId};
 
 /// Jobs on one page of a list, at most.
 pub const LIST_MAX: usize = 500;
@@ -125,6 +127,14 @@ impl Coordinator {
     /// The commits of a job, ascending by spec. When a task is started all of them are durable.
     pub fn commits(&self, job: &JobId) -> impl Iterator<Item = &CommitRecord> {
         self.leader().and_then(|l| l.jobs.get(job)).into_iter().flat_map(|j| j.commits.values())
+    }
+
+    /// The attempts whose worker, the one of this session, may read their source now, with their jobs.
+    pub fn reads_of(&self, session: SessionId) -> Vec<(AttemptId, JobId)> {
+        let Some(leader) = self.leader() else { return vec![] };
+        let held = leader.sessions.get(&session).and_then(|id| leader.workers.get(id)).map(|w| &w.held);
+        let live = held.into_iter().flatten().filter_map(|id| Some((id, leader.attempts.get(id)?)));
+        live.filter(|(_, a)| a.phase != Phase::Uploading).map(|(id, a)| (*id, a.job.clone())).collect()
     }
 
     /// The budgets of a job's specs that were touched, ascending by spec.

@@ -1,12 +1,13 @@
 //! Performs the machine's effects in their order.
 
-use super::{Driver, Outbound};
+use super::{Driver, Outbound, grants};
 use crate::catalog::Catalog;
 use crate::tasks::Order;
 use crate::telemetry;
 use reelmill_common::session::{Lease, ReadGrant, Termed, ToWorker};
 use reelmill_coordinator_core::{Effect, LeaseOrder, Task, TaskError};
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Driver {
     /// Performs effects whose writes are durable.
@@ -30,10 +31,15 @@ impl Driver {
                 if let ToWorker::Settled { attempt, verdict } = &message {
                     tracing::debug!(session = session.0, %attempt, ?verdict, "settled");
                 }
+                let renews = matches!(message, ToWorker::HeartbeatAck { .. });
                 if let Some(outbound) = self.sessions.get(&session) {
                     outbound.send(&Termed { term, message });
                 }
+                if renews {
+                    self.renew(session, term);
+                }
             }
+            Effect::Grant(order) => self.grant(*order),
             Effect::CloseSession { session } => {
                 if let Some(outbound) = self.sessions.remove(&session) {
                     outbound.close();
@@ -78,9 +84,10 @@ impl Driver {
     /// that cannot be made is one that never arrived, and the machine offers the work again.
     fn lease(&self, order: LeaseOrder) {
         let Some(outbound) = self.sessions.get(&order.session).cloned() else { return };
-        let (catalog, threads) = (Arc::clone(&self.parts.catalog), self.parts.decoder_threads);
+        let catalog = Arc::clone(&self.parts.catalog);
+        let (threads, signed_for) = (self.parts.decoder_threads, self.parts.signed_for);
         tokio::spawn(async move {
-            if let Err(why) = send_lease(&catalog, &order, &outbound, threads).await {
+            if let Err(why) = send_lease(&catalog, &order, &outbound, threads, signed_for).await {
                 tracing::warn!(job = %order.job, attempt = %order.attempt, kind = order.kind.name(), %why, "a lease could not be sent");
             }
         });
@@ -98,8 +105,10 @@ fn name(effect: &Effect) -> &'static str {
             ToWorker::HeartbeatAck { .. } => "send_heartbeat_ack",
             ToWorker::Revoke { .. } => "send_revoke",
             ToWorker::Lease(_) => "send_lease",
+            ToWorker::Renewed { .. } => "send_renewed",
             ToWorker::Drain { .. } => "send_drain",
         },
+        Effect::Grant(_) => "send_granted",
         Effect::CloseSession { .. } => "close_session",
         Effect::Reply { .. } => "reply",
         Effect::Start(task) => task.kind.name(),
@@ -115,6 +124,7 @@ async fn send_lease(
     order: &LeaseOrder,
     outbound: &Outbound,
     decoder_threads: u8,
+    signed_for: Option<Duration>,
 ) -> Result<(), String> {
     let why = |error: TaskError| match error {
         TaskError::Transient { message } => message,
@@ -124,13 +134,19 @@ async fn send_lease(
     let item = item.ok_or_else(|| "the job has no such work item any more".to_owned())?;
     let record = catalog.record(&order.job).ok_or_else(|| "the job is not known any more".to_owned())?;
     let place = catalog.place(&record).map_err(why)?;
+    let signed = match signed_for {
+        Some(valid_for) => {
+            Some(grants::source(catalog, &record, valid_for).await.map_err(|e| e.to_string())?)
+        }
+        None => None,
+    };
     let lease = Lease {
         attempt: order.attempt,
         spec: order.spec,
         job: order.job.clone(),
         item,
-        source: ReadGrant { url: record.request.source.clone(), bytes: None, version: None },
-        output: place.grant(record.placement, order.attempt),
+        source: ReadGrant { url: record.request.source.clone(), signed, bytes: None, version: None },
+        output: place.grant(record.placement, order.attempt, signed_for.is_some()),
         decoder_threads,
         alone: order.alone,
     };

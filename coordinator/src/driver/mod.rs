@@ -9,6 +9,7 @@
 
 mod effects;
 mod full;
+mod grants;
 mod handle;
 mod load;
 mod room;
@@ -59,6 +60,8 @@ pub(crate) struct Parts {
     pub(crate) address: String,
     /// Threads a worker's decoder may use.
     pub(crate) decoder_threads: u8,
+    /// Workers are given signed requests, valid for so long; `None`: they have a credential themselves.
+    pub(crate) signed_for: Option<Duration>,
     /// Waits for room when the state store is full, instead of ending.
     pub(crate) outlasts_full: bool,
 }

@@ -146,7 +146,7 @@ impl Fleet {
                     held.insert(attempt, (lease, done));
                     session.say(FromWorker::Grant { attempt, files }).await;
                 }
-                ToWorker::Granted { attempt, allowed: true } => {
+                ToWorker::Granted { attempt, allowed: true, .. } => {
                     let (lease, done) = held.remove(&attempt).expect("granted what was asked for");
                     if let (Manner::Vanishes, Done::Files(files, _)) = (manner, &done) {
                         let files = files.iter().cloned().collect();
@@ -158,14 +158,14 @@ impl Fleet {
                     let (job, spec) = (lease.job.clone(), lease.spec);
                     session.say(FromWorker::Outcome { attempt, job, spec, outcome }).await;
                 }
-                ToWorker::Granted { attempt, allowed: false } | ToWorker::Revoke { attempt } => {
+                ToWorker::Granted { attempt, allowed: false, .. } | ToWorker::Revoke { attempt } => {
                     held.remove(&attempt);
                     session.say(FromWorker::Lease { slots: 1 }).await;
                 }
                 ToWorker::Settled { verdict: Verdict::Won | Verdict::Lost | Verdict::Gone, .. } => {
                     session.say(FromWorker::Lease { slots: 1 }).await;
                 }
-                ToWorker::HeartbeatAck { .. } => {}
+                ToWorker::HeartbeatAck { .. } | ToWorker::Renewed { .. } => {}
                 ToWorker::Drain { .. } => return Ok(()),
             }
         }

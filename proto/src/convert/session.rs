@@ -3,16 +3,20 @@
 use super::basic::spec_id;
 use super::outcome::{NamedOutcome, outcome_report};
 use crate::wire::{
-    MAX_FEW, MAX_PARTS, WireEnum as _, WireError, digest, many, narrow, need, one, parsed, present, text,
-    wire_enum,
+    MAX_FEW, MAX_PARTS, WireEnum as _, WireError, bounded, digest, many, maybe, narrow, need, one, parsed,
+    present, text, wire_enum,
 };
 use crate::worker::v1 as pb;
 use reelmill_common::capability::Capability;
 use reelmill_common::outcome::Verdict;
 use reelmill_common::session::{
-    AttemptProgress, FromWorker, Hello, Lease, NamedFile, ReadGrant, Termed, ToWorker, WriteGrant,
+    AttemptProgress, FromWorker, Hello, Lease, NamedFile, ReadGrant, SignedFile, SignedGrant, Termed,
+    ToWorker, WriteGrant,
 };
-use reelmill_common::{AttemptId, FencingTerm, JobId, SpecId};
+use reelmill_common::{AttemptId, FencingTerm, JobId, Secret, SpecId};
+
+/// Most headers of a signed request.
+const MAX_HEADERS: usize = 32;
 
 wire_enum!(pb::Verdict, Verdict, { Won, Lost, Gone });
 
@@ -171,8 +175,17 @@ impl From<&Termed<ToWorker>> for pb::ToWorker {
             ToWorker::HeartbeatAck { sequence } => {
                 Message::HeartbeatAck(pb::HeartbeatAck { sequence: *sequence })
             }
-            ToWorker::Granted { attempt, allowed } => {
-                Message::Granted(pb::Granted { attempt: Some((*attempt).into()), allowed: *allowed })
+            ToWorker::Granted { attempt, allowed, uploads } => Message::Granted(pb::Granted {
+                attempt: Some((*attempt).into()),
+                allowed: *allowed,
+                uploads: uploads.iter().map(Into::into).collect(),
+            }),
+            ToWorker::Renewed { sources } => {
+                let one = |(attempt, source): &(AttemptId, SignedGrant)| pb::RenewedSource {
+                    attempt: Some((*attempt).into()),
+                    source: Some(source.into()),
+                };
+                Message::Renewed(pb::Renewed { sources: sources.iter().map(one).collect() })
             }
             ToWorker::Settled { attempt, verdict } => Message::Settled(pb::Settled {
                 attempt: Some((*attempt).into()),
@@ -195,8 +208,13 @@ impl TryFrom<pb::ToWorker> for Termed<ToWorker> {
             }
             Message::Lease(m) => ToWorker::Lease(Box::new(one(m, "lease")?)),
             Message::HeartbeatAck(m) => ToWorker::HeartbeatAck { sequence: m.sequence },
-            Message::Granted(m) => {
-                ToWorker::Granted { attempt: need(m.attempt, "granted.attempt")?, allowed: m.allowed }
+            Message::Granted(m) => ToWorker::Granted {
+                attempt: need(m.attempt, "granted.attempt")?,
+                allowed: m.allowed,
+                uploads: many(m.uploads, MAX_PARTS, "granted.uploads")?,
+            },
+            Message::Renewed(m) => {
+                ToWorker::Renewed { sources: many(m.sources, MAX_FEW, "renewed.sources")? }
             }
             Message::Settled(m) => ToWorker::Settled {
                 attempt: need(m.attempt, "settled.attempt")?,
@@ -242,7 +260,12 @@ impl TryFrom<pb::Lease> for Lease {
 
 impl From<&ReadGrant> for pb::ReadGrant {
     fn from(v: &ReadGrant) -> Self {
-        Self { url: v.url.clone(), bytes: v.bytes, version: v.version.clone() }
+        Self {
+            url: v.url.clone(),
+            signed: v.signed.as_ref().map(Into::into),
+            bytes: v.bytes,
+            version: v.version.clone(),
+        }
     }
 }
 
@@ -251,6 +274,7 @@ impl TryFrom<pb::ReadGrant> for ReadGrant {
     fn try_from(v: pb::ReadGrant) -> Result<Self, WireError> {
         Ok(Self {
             url: text(v.url, "url")?,
+            signed: maybe(v.signed, "signed")?,
             bytes: v.bytes,
             version: v.version.map(|t| text(t, "version")).transpose()?,
         })
@@ -259,13 +283,63 @@ impl TryFrom<pb::ReadGrant> for ReadGrant {
 
 impl From<&WriteGrant> for pb::WriteGrant {
     fn from(v: &WriteGrant) -> Self {
-        Self { package: v.package.clone(), work: v.work.clone(), own: v.own }
+        Self { package: v.package.clone(), work: v.work.clone(), own: v.own, signed: v.signed }
     }
 }
 
 impl TryFrom<pb::WriteGrant> for WriteGrant {
     type Error = WireError;
     fn try_from(v: pb::WriteGrant) -> Result<Self, WireError> {
-        Ok(Self { package: text(v.package, "package")?, work: text(v.work, "work")?, own: v.own })
+        Ok(Self {
+            package: text(v.package, "package")?,
+            work: text(v.work, "work")?,
+            own: v.own,
+            signed: v.signed,
+        })
+    }
+}
+
+impl From<&SignedGrant> for pb::SignedRequest {
+    fn from(v: &SignedGrant) -> Self {
+        let header =
+            |(name, value): &(String, String)| pb::Header { name: name.clone(), value: value.clone() };
+        Self {
+            url: v.url.reveal().to_owned(),
+            headers: v.headers.iter().map(header).collect(),
+            valid_ms: v.valid_ms,
+        }
+    }
+}
+
+impl TryFrom<pb::SignedRequest> for SignedGrant {
+    type Error = WireError;
+    fn try_from(v: pb::SignedRequest) -> Result<Self, WireError> {
+        bounded(v.headers.len(), MAX_HEADERS, "headers")?;
+        let header = |h: pb::Header| Ok((text(h.name, "headers.name")?, text(h.value, "headers.value")?));
+        Ok(Self {
+            url: Secret::new(text(v.url, "url")?),
+            headers: v.headers.into_iter().map(header).collect::<Result<_, WireError>>()?,
+            valid_ms: v.valid_ms,
+        })
+    }
+}
+
+impl From<&SignedFile> for pb::SignedFile {
+    fn from(v: &SignedFile) -> Self {
+        Self { name: v.name.clone(), put: Some((&v.put).into()), get: Some((&v.get).into()) }
+    }
+}
+
+impl TryFrom<pb::SignedFile> for SignedFile {
+    type Error = WireError;
+    fn try_from(v: pb::SignedFile) -> Result<Self, WireError> {
+        Ok(Self { name: text(v.name, "name")?, put: need(v.put, "put")?, get: need(v.get, "get")? })
+    }
+}
+
+impl TryFrom<pb::RenewedSource> for (AttemptId, SignedGrant) {
+    type Error = WireError;
+    fn try_from(v: pb::RenewedSource) -> Result<Self, WireError> {
+        Ok((need(v.attempt, "attempt")?, need(v.source, "source")?))
     }
 }

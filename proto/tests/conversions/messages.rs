@@ -16,9 +16,10 @@ use reelmill_common::record::{
     OutsideRecord, Placement, PlanRef,
 };
 use reelmill_common::session::{
-    AttemptProgress, FromWorker, Hello, Lease, NamedFile, ReadGrant, Termed, ToWorker, WriteGrant,
+    AttemptProgress, FromWorker, Hello, Lease, NamedFile, ReadGrant, SignedFile, SignedGrant, Termed,
+    ToWorker, WriteGrant,
 };
-use reelmill_common::{BootId, FencingTerm, IdempotencyKey, RunNo, TenantId};
+use reelmill_common::{BootId, FencingTerm, IdempotencyKey, RunNo, Secret, TenantId};
 use reelmill_proto::stored::Record;
 
 fn text() -> impl Strategy<Value = String> {
@@ -54,17 +55,25 @@ pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
     ]
 }
 
+fn signed() -> impl Strategy<Value = SignedGrant> {
+    (text(), vec((text(), text()), 0..3), any::<u64>()).prop_map(|(url, headers, valid_ms)| SignedGrant {
+        url: Secret::new(url),
+        headers,
+        valid_ms,
+    })
+}
+
 prop_compose! {
     fn lease()(
         attempt in attempt(), spec in spec_id(), job in job_id(), item in work_item(),
-        (url, bytes, version) in (text(), any::<Option<u64>>(), of(text())),
-        (package, work, own) in (text(), text(), any::<bool>()),
+        (url, bytes, version, signed_source) in (text(), any::<Option<u64>>(), of(text()), of(signed())),
+        (package, work, own, signed) in (text(), text(), any::<bool>(), any::<bool>()),
         decoder_threads in any::<u8>(), alone in any::<bool>(),
     ) -> Lease {
         Lease {
             attempt, spec, job, item,
-            source: ReadGrant { url, bytes, version },
-            output: WriteGrant { package, work, own },
+            source: ReadGrant { url, signed: signed_source, bytes, version },
+            output: WriteGrant { package, work, own, signed },
             decoder_threads, alone,
         }
     }
@@ -77,7 +86,14 @@ pub(crate) fn to_worker() -> impl Strategy<Value = Termed<ToWorker>> {
             .prop_map(|(lease_ttl_ms, heartbeat_ms)| ToWorker::Welcome { lease_ttl_ms, heartbeat_ms }),
         lease().prop_map(|l| ToWorker::Lease(Box::new(l))),
         any::<u64>().prop_map(|sequence| ToWorker::HeartbeatAck { sequence }),
-        (attempt(), any::<bool>()).prop_map(|(attempt, allowed)| ToWorker::Granted { attempt, allowed }),
+        (attempt(), any::<bool>(), vec((text(), signed(), signed()), 0..3)).prop_map(
+            |(attempt, allowed, files)| {
+                let uploads =
+                    files.into_iter().map(|(name, put, get)| SignedFile { name, put, get }).collect();
+                ToWorker::Granted { attempt, allowed, uploads }
+            }
+        ),
+        vec((attempt(), signed()), 0..3).prop_map(|sources| ToWorker::Renewed { sources }),
         (attempt(), verdict).prop_map(|(attempt, verdict)| ToWorker::Settled { attempt, verdict }),
         attempt().prop_map(|attempt| ToWorker::Revoke { attempt }),
         any::<bool>().prop_map(|reconnect| ToWorker::Drain { reconnect }),

@@ -9,9 +9,11 @@ use super::store::Written;
 use super::world::{Clock, What, World};
 use reelmill_common::capability::Capability;
 use reelmill_common::job::JobState;
+use reelmill_common::session::ToWorker;
 use reelmill_common::{AttemptId, FencingTerm, JobId, TenantId};
 use reelmill_coordinator_core::{
-    Batch, BatchId, Call, Coordinator, Count, Effect, Event, SessionId, Step, Task, TaskId, TermBegun, Token,
+    Batch, BatchId, Call, Coordinator, Count, Effect, Event, GrantOrder, SessionId, Step, Task, TaskId,
+    TermBegun, Token,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -301,6 +303,11 @@ impl World {
         match effect {
             Effect::Lease(order) => self.send_lease(c, *order),
             Effect::Send { session, term, message } => self.send(c, session, term, message),
+            Effect::Grant(order) => {
+                let GrantOrder { session, term, attempt, .. } = *order;
+                let message = ToWorker::Granted { attempt, allowed: true, uploads: vec![] };
+                self.send(c, session, term, message);
+            }
             Effect::CloseSession { session } => {
                 if let Some(conn) = self.controls[c].conns.remove(&session) {
                     self.controls[c].sessions_by_conn.remove(&conn);

@@ -187,6 +187,8 @@ impl World {
                 AgentEffect::Send(message) => self.worker_says(w, message),
                 AgentEffect::Start(lease) => self.start_work(w, *lease),
                 AgentEffect::Upload { attempt } => self.upload(w, attempt),
+                // nothing is signed here
+                AgentEffect::Signed { .. } | AgentEffect::Renewed { .. } => {}
                 AgentEffect::Abort { attempt } | AgentEffect::Discard { attempt } => {
                     self.workers[w].work.remove(&attempt);
                 }
@@ -285,10 +287,10 @@ impl World {
                 worker.concluded.remove(attempt);
                 worker.leased.remove(attempt);
             }
-            ToWorker::Granted { attempt, allowed: true } => {
+            ToWorker::Granted { attempt, allowed: true, .. } => {
                 worker.allowed.insert(*attempt);
             }
-            ToWorker::Granted { allowed: false, .. } | ToWorker::Drain { .. } => {}
+            ToWorker::Granted { allowed: false, .. } | ToWorker::Renewed { .. } | ToWorker::Drain { .. } => {}
             ToWorker::Welcome { .. } => {
                 worker.answered = worker.answered.max(worker.greeted);
                 let (greeted, renewed) = (worker.greeted, &mut worker.renewed);

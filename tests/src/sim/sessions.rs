@@ -35,8 +35,8 @@ impl World {
             spec: order.spec,
             job: order.job,
             item: WorkItem::Index(item),
-            source: ReadGrant { url: url.clone(), bytes: None, version: None },
-            output: WriteGrant { package: url.clone(), work: url, own: false },
+            source: ReadGrant { url: url.clone(), signed: None, bytes: None, version: None },
+            output: WriteGrant { package: url.clone(), work: url, own: false, signed: false },
             decoder_threads: 1,
             alone: order.alone,
         };

@@ -72,7 +72,7 @@ impl World {
                 self.tally.count("revoked");
                 self.laws.told_over(term, *attempt);
             }
-            ToWorker::Granted { attempt, allowed } => {
+            ToWorker::Granted { attempt, allowed, .. } => {
                 self.tally.count(if *allowed { "grant: allowed" } else { "grant: refused" });
                 if *allowed && self.laws.was_told_over(term, *attempt) {
                     self.laws.breach(format!("{attempt} may upload after it was told that it is over"));

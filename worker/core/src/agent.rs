@@ -17,6 +17,8 @@
 //!   `Settled`. Every message is repaired by repetition at heartbeat cadence and is idempotent at both ends.
 //! - A lease counts from the *sending* of the last acknowledged heartbeat that named the attempt. It bounds waste
 //!   only: past it no upload begins, but the work is kept, because the next leader may adopt it.
+//! - An upload may need requests signed for further files, or for some again: it asks under the same fence as at first,
+//!   and is answered or stopped.
 //! - Everything held is bounded: no lease is asked for while `max_unsettled` outcomes wait.
 
 /// Is this bug switched on? Always `false` without the feature.
@@ -109,8 +111,10 @@ impl Agent {
                 self.progressed(attempt, done, total, cost);
             }
             AgentEvent::Made { attempt, files } => self.made(now, attempt, files, &mut fx),
+            AgentEvent::Wanted { attempt, files } => self.wanted(now, attempt, files, &mut fx),
             AgentEvent::Uploaded { attempt, report } => {
-                let uploading = self.attempts.get(attempt).is_some_and(|h| h.phase == Phase::Uploading);
+                let uploading =
+                    self.attempts.get(attempt).is_some_and(|h| matches!(h.phase, Phase::Uploading { .. }));
                 if uploading {
                     fx.push(AgentEffect::Discard { attempt });
                     self.conclude(now, attempt, Box::new(Outcome::Done(*report)), &mut fx);

@@ -5,19 +5,21 @@
 //! a connection or for work; each has a task of its own that reports by an event.
 
 mod dial;
+mod signed;
 
 use crate::abort::AbortSwitch;
 use crate::clock::Clock;
 use crate::config::{Security, WorkerError};
 use crate::scratch::{AttemptDir, Scratch};
+use crate::source::SignedSource;
 use crate::work::{Craft, Made, Order, Spent};
 use crate::{metrics, upload};
 pub use dial::Dial;
 use dial::{Connection, Dialer};
-use reelmill_blob::Stores;
+use reelmill_blob::{SignedRequests, Stores};
 use reelmill_common::capability::Capability;
 use reelmill_common::outcome::{Fault, Report};
-use reelmill_common::session::{FromWorker, Lease, Termed, ToWorker, WriteGrant};
+use reelmill_common::session::{FromWorker, Lease, NamedFile, Termed, ToWorker, WriteGrant};
 use reelmill_common::spec::{ChunkMedia, WorkItem};
 use reelmill_common::{AttemptId, BootId, WorkerId};
 use reelmill_proto::worker::v1 as pb;
@@ -61,6 +63,8 @@ pub(crate) enum Event {
     Progress(AttemptId, u64, u64),
     /// An attempt's work has ended.
     Worked(AttemptId, Result<Box<Made>, Fault>),
+    /// An attempt's upload lacks a request for this file.
+    Wanted(AttemptId, NamedFile),
     /// An attempt's upload has ended, with the report of what lies there now.
     Uploaded(AttemptId, Result<Box<Report>, Fault>),
 }
@@ -91,8 +95,10 @@ pub(crate) struct Parts {
 /// An attempt as the driver holds it.
 struct Attempt {
     kind: &'static str,
-    content_type: &'static str,
     output: WriteGrant,
+    /// What its source is read with and its results are written with, where not with a credential.
+    reads: Option<SignedSource>,
+    writes: Option<SignedRequests>,
     span: tracing::Span,
     /// Removes the scratch files with the last one that holds it.
     dir: Option<Arc<AttemptDir>>,
@@ -209,6 +215,9 @@ impl Driver {
                 let cost = held.spent.so_far(self.clock.now());
                 self.tell(AgentEvent::Progress { attempt, done, total, cost }).await;
             }
+            Event::Wanted(attempt, file) => {
+                self.tell(AgentEvent::Wanted { attempt, files: vec![file] }).await;
+            }
             Event::Worked(attempt, Ok(made)) => {
                 let files = made.files.iter().map(|(file, _)| file.clone()).collect();
                 let Some(held) = self.attempts.get_mut(&attempt) else { return };
@@ -257,6 +266,8 @@ impl Driver {
             AgentEffect::Send(message) => return self.send(&message),
             AgentEffect::Start(lease) => self.start(*lease),
             AgentEffect::Upload { attempt } => self.upload(attempt),
+            AgentEffect::Signed { attempt, uploads } => self.signed(attempt, &uploads),
+            AgentEffect::Renewed { sources } => self.renewed(&sources),
             AgentEffect::Abort { attempt } => {
                 if let Some(held) = self.attempts.remove(&attempt) {
                     held.span.in_scope(|| tracing::info!("aborted"));
@@ -297,10 +308,13 @@ impl Driver {
             attempt = %attempt,
             kind = lease.item.kind(),
         );
+        let source = SignedSource::of(&lease.source);
         let mut held = Attempt {
             kind: lease.item.kind(),
-            content_type: content_type(&lease.item),
             output: lease.output.clone(),
+            // a lease that names no source that can be read fails with its work
+            reads: source.as_ref().ok().and_then(Option::clone),
+            writes: lease.output.signed.then(|| self.requests(attempt)),
             span: span.clone(),
             dir: None,
             made: None,
@@ -314,14 +328,16 @@ impl Driver {
         let (craft, stop, spent) = (Arc::clone(&self.craft), held.stop.clone(), Arc::clone(&held.spent));
         let work = async move {
             tracing::info!("started");
-            let result = match dir {
-                Ok(dir) => {
+            let result = match (dir, source) {
+                (Ok(dir), Ok(source)) => {
                     // told again soon: a full queue loses nothing that matters
                     let progress =
                         move |done, total| drop(progress.try_send(Event::Progress(attempt, done, total)));
-                    craft.perform(Order { lease, dir, stop, progress: Box::new(progress), spent }).await
+                    let progress = Box::new(progress);
+                    craft.perform(Order { lease, source, dir, stop, progress, spent }).await
                 }
-                Err(e) => Err(e.into()),
+                (Err(e), _) => Err(e.into()),
+                (_, Err(fault)) => Err(fault),
             };
             // the driver is gone only when the worker leaves
             let _ = events.send(Event::Worked(attempt, result.map(Box::new))).await;
@@ -334,9 +350,9 @@ impl Driver {
         let Some(held) = self.attempts.get_mut(&attempt) else { return };
         let Some(made) = held.made.clone() else { return };
         let (stores, switch, events) = (self.stores.clone(), Arc::clone(&self.switch), self.events.clone());
-        let (output, content_type, span) = (held.output.clone(), held.content_type, held.span.clone());
+        let (output, signed, span) = (held.output.clone(), held.writes.clone(), held.span.clone());
         let put = async move {
-            let result = upload::upload(&stores, &output, &made, content_type, &switch).await;
+            let result = upload::upload(&stores, &output, signed.as_ref(), &made, &switch).await;
             let _ = events.send(Event::Uploaded(attempt, result.map(Box::new))).await;
         };
         held.task = Some(AbortOnDropHandle::new(tokio::spawn(put.instrument(span))));
@@ -354,6 +370,8 @@ fn name(effect: &AgentEffect) -> &'static str {
         AgentEffect::Send(FromWorker::Draining) => "send_draining",
         AgentEffect::Start(_) => "start",
         AgentEffect::Upload { .. } => "upload",
+        AgentEffect::Signed { .. } => "signed",
+        AgentEffect::Renewed { .. } => "renewed",
         AgentEffect::Abort { .. } => "abort",
         AgentEffect::Discard { .. } => "discard",
         AgentEffect::Reconnect => "reconnect",
@@ -369,13 +387,5 @@ fn number(item: &WorkItem) -> Option<u32> {
             ChunkMedia::Audio(chunk) => chunk.number,
         }),
         WorkItem::Index(_) | WorkItem::Analyse(_) => None,
-    }
-}
-
-/// What package files are served as.
-fn content_type(item: &WorkItem) -> &'static str {
-    match item {
-        WorkItem::Encode(spec) if matches!(spec.media, ChunkMedia::Audio(_)) => "audio/mp4",
-        _ => "video/mp4",
     }
 }

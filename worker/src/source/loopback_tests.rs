@@ -26,7 +26,12 @@ async fn put(stores: &Stores, content: &[u8]) -> ReadGrant {
     let root = stores.open("memory://films").unwrap();
     let put = root.put_create("a.mp4", Bytes::copy_from_slice(content), PutOptions::default()).await.unwrap();
     assert_eq!(put, PutOutcome::Created);
-    ReadGrant { url: "memory://films/a.mp4".into(), bytes: Some(content.len() as u64), version: None }
+    ReadGrant {
+        url: "memory://films/a.mp4".into(),
+        signed: None,
+        bytes: Some(content.len() as u64),
+        version: None,
+    }
 }
 
 struct Answer {
@@ -75,7 +80,7 @@ fn url(location: &Location) -> String {
 async fn ranges_are_answered_as_rfc_9110_says() {
     let (stores, film) = (Stores::default(), film());
     let sources = Sources::new(stores.clone());
-    let source = sources.open(&put(&stores, &film).await).await.unwrap();
+    let source = sources.open(&put(&stores, &film).await, None).await.unwrap();
     let served = source.for_ffmpeg(Demuxer::Mov, 1).await.unwrap();
     let url = url(&served.input.location);
     let size = film.len();
@@ -107,7 +112,7 @@ async fn ranges_are_answered_as_rfc_9110_says() {
 #[tokio::test]
 async fn nothing_but_the_one_source_is_answered() {
     let (stores, film) = (Stores::default(), film());
-    let source = Sources::new(stores.clone()).open(&put(&stores, &film).await).await.unwrap();
+    let source = Sources::new(stores.clone()).open(&put(&stores, &film).await, None).await.unwrap();
     let served = source.for_ffmpeg(Demuxer::Matroska, 1).await.unwrap();
     let url = url(&served.input.location);
     let (base, token) = url.rsplit_once('/').unwrap();
@@ -152,13 +157,13 @@ async fn the_moov_is_read_once_for_all_attempts_on_a_source() {
     let (stores, film) = (Stores::default(), film());
     let grant = put(&stores, &film).await;
     let sources = Sources::new(stores);
-    let first = sources.open(&grant).await.unwrap();
+    let first = sources.open(&grant, None).await.unwrap();
     let served = first.for_ffmpeg(Demuxer::Mov, 1).await.unwrap();
     assert_eq!(first.bytes_read(), 16 + 16 + 1000, "two headers and the box");
     ask(&url(&served.input.location), "GET", Some("bytes=24-1023")).await;
     assert_eq!(first.bytes_read(), 1032, "from memory");
 
-    let second = sources.open(&grant).await.unwrap();
+    let second = sources.open(&grant, None).await.unwrap();
     let served = second.for_ffmpeg(Demuxer::Mov, 1).await.unwrap();
     let moov = ask(&url(&served.input.location), "GET", Some("bytes=24-1023")).await;
     assert_eq!(moov.body, film[24..1024]);
@@ -176,7 +181,7 @@ async fn what_several_attempts_want_is_read_once() {
     for (from, to) in
         [(500_000, 600_000), (10, 1_200_000), (1_048_570, 1_300_000), (500_000, 600_000), (7, 1_299_999)]
     {
-        let source = sources.open(&grant).await.unwrap();
+        let source = sources.open(&grant, None).await.unwrap();
         let served = source.for_ffmpeg(Demuxer::Matroska, 1).await.unwrap();
         let range = format!("bytes={from}-{}", to - 1);
         let part = ask(&url(&served.input.location), "GET", Some(&range)).await;
@@ -193,13 +198,13 @@ async fn a_source_that_changed_is_refused() {
     let (stores, film) = (Stores::default(), film());
     let grant = put(&stores, &film).await;
     let sources = Sources::new(stores.clone());
-    let source = sources.open(&grant).await.unwrap();
+    let source = sources.open(&grant, None).await.unwrap();
     source.still_good().await.unwrap();
 
     let root = stores.open("memory://films").unwrap();
     root.put_replace("a.mp4", Bytes::from_static(b"something else"), PutOptions::default()).await.unwrap();
     assert_eq!(source.still_good().await.unwrap_err().kind, FaultKind::Source, "replaced while it was read");
-    let refused = sources.open(&grant).await.unwrap_err();
+    let refused = sources.open(&grant, None).await.unwrap_err();
     assert_eq!(refused.kind, FaultKind::Source, "{refused}");
     assert!(refused.message.contains("replaced"), "{refused}");
 
@@ -216,8 +221,8 @@ async fn a_local_file_is_not_served_but_named() {
     let path = dir.path().canonicalize().unwrap().join("a film: 1.mp4");
     std::fs::write(&path, film()).unwrap();
     let located = reelmill_blob::resolve_source(path.to_str().unwrap(), None).unwrap();
-    let grant = ReadGrant { url: located.url, bytes: located.bytes, version: None };
-    let source = Sources::new(Stores::default()).open(&grant).await.unwrap();
+    let grant = ReadGrant { url: located.url, signed: None, bytes: located.bytes, version: None };
+    let source = Sources::new(Stores::default()).open(&grant, None).await.unwrap();
     let served = source.for_ffmpeg(Demuxer::Mov, 1).await.unwrap();
     assert_eq!(served.input.location, Location::File(path.to_str().unwrap().to_owned()));
 }

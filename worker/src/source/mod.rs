@@ -13,10 +13,11 @@ use blocks::{BLOCK, Blocks, Key};
 use bytes::Bytes;
 use loopback::Loopback;
 use moov::Moovs;
-use reelmill_blob::{BlobError, SourceReader, Stores, open_source};
+use reelmill_blob::source::source_name;
+use reelmill_blob::{BlobError, SignedRequests, SourceReader, Stores, open_signed_source, open_source};
 use reelmill_common::index::Demuxer;
 use reelmill_common::outcome::Fault;
-use reelmill_common::session::ReadGrant;
+use reelmill_common::session::{ReadGrant, SignedGrant};
 use reelmill_worker_core::argv::{Input, Location};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,9 +37,10 @@ impl Sources {
         Self { stores, moovs: Moovs::default(), blocks: Blocks::default() }
     }
 
-    /// Opens what the grant names. A source that is not the accepted one any more is refused.
-    pub async fn open(&self, grant: &ReadGrant) -> Result<Source, Fault> {
-        let reader = open_source(&self.stores, &grant.url).await.map_err(|e| fault::of_source(&e))?;
+    /// Opens what the grant names, with the requests that are `signed` for it, if any. A source that is not the accepted
+    /// one any more is refused.
+    pub async fn open(&self, grant: &ReadGrant, signed: Option<&SignedSource>) -> Result<Source, Fault> {
+        let reader = self.reader(&grant.url, signed).await?;
         reader.check(grant.bytes, grant.version.as_deref()).map_err(|e| fault::of_source(&e))?;
         let key = (grant.url.clone(), reader.bytes(), reader.version().map(str::to_owned));
         let reader = Counted {
@@ -49,7 +51,39 @@ impl Sources {
             served: Arc::default(),
             failed: Arc::default(),
         };
-        Ok(Source { sources: self.clone(), reader })
+        Ok(Source { sources: self.clone(), signed: signed.cloned(), reader })
+    }
+
+    async fn reader(&self, url: &str, signed: Option<&SignedSource>) -> Result<SourceReader, Fault> {
+        let opened = match signed {
+            Some(signed) => open_signed_source(&self.stores, url, signed.requests.clone()).await,
+            None => open_source(&self.stores, url).await,
+        };
+        opened.map_err(|e| fault::of_source(&e))
+    }
+}
+
+/// The requests by which one attempt reads its source; renewed while its lease lives.
+#[derive(Clone, Debug)]
+pub struct SignedSource {
+    name: String,
+    requests: SignedRequests,
+}
+
+impl SignedSource {
+    /// Those of a grant; `None` if it has none, because the worker has a credential of the source's store.
+    pub fn of(grant: &ReadGrant) -> Result<Option<Self>, Fault> {
+        let Some(request) = &grant.signed else { return Ok(None) };
+        let name = source_name(&grant.url).map_err(|e| fault::of_source(&e))?;
+        // requests to read are brought by heartbeats, without being asked for
+        let signed = Self { name, requests: SignedRequests::new(|_| {}) };
+        signed.renew(request).map_err(|e| fault::of_source(&e))?;
+        Ok(Some(signed))
+    }
+
+    /// Reads with this request from now on.
+    pub fn renew(&self, request: &SignedGrant) -> Result<(), BlobError> {
+        self.requests.bring_get(&self.name, request)
     }
 }
 
@@ -57,6 +91,7 @@ impl Sources {
 #[derive(Clone, Debug)]
 pub struct Source {
     sources: Sources,
+    signed: Option<SignedSource>,
     reader: Counted,
 }
 
@@ -119,8 +154,7 @@ impl Source {
         if let Some(e) = self.reader.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(fault::of_source(&e));
         }
-        let now =
-            open_source(&self.sources.stores, &self.reader.key.0).await.map_err(|e| fault::of_source(&e))?;
+        let now = self.sources.reader(&self.reader.key.0, self.signed.as_ref()).await?;
         let (bytes, version) = (self.reader.reader.bytes(), self.reader.reader.version());
         now.check(Some(bytes), version).map_err(|e| fault::of_source(&e))
     }

@@ -13,7 +13,7 @@ pub use spent::Spent;
 
 use crate::clock::Clock;
 use crate::scratch::AttemptDir;
-use crate::source::Sources;
+use crate::source::{SignedSource, Sources};
 use crate::tools::Tools;
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -53,8 +53,8 @@ pub trait Craft: Send + Sync {
 
 impl Craft for Shop {
     fn perform(&self, order: Order) -> BoxFuture<'_, Result<Made, Fault>> {
-        let Order { lease, dir, stop, progress, spent } = order;
-        Work { shop: self.clone(), lease, dir, stop, progress, spent }.perform().boxed()
+        let Order { lease, source, dir, stop, progress, spent } = order;
+        Work { shop: self.clone(), lease, source, dir, stop, progress, spent }.perform().boxed()
     }
 }
 
@@ -62,6 +62,8 @@ impl Craft for Shop {
 pub struct Order {
     /// What to do.
     pub lease: Lease,
+    /// What its source is read with, if not with a credential of the worker's.
+    pub source: Option<SignedSource>,
     /// Its scratch directory.
     pub dir: Arc<AttemptDir>,
     /// Ends it early.
@@ -114,6 +116,8 @@ pub struct Work {
     pub shop: Shop,
     /// What to do.
     pub lease: Lease,
+    /// What its source is read with, if not with a credential of the worker's.
+    pub source: Option<SignedSource>,
     /// Its scratch directory.
     pub dir: Arc<AttemptDir>,
     /// Ends it early.
@@ -140,7 +144,7 @@ pub struct Made {
 impl Work {
     /// Does the work.
     pub async fn perform(self) -> Result<Made, Fault> {
-        let source = self.shop.sources.open(&self.lease.source).await?;
+        let source = self.shop.sources.open(&self.lease.source, self.source.as_ref()).await?;
         self.spent.reads(&source);
         let (body, object, files) = match &self.lease.item {
             WorkItem::Index(_) => {

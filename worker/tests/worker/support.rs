@@ -109,7 +109,15 @@ async fn converse(
             }
             FromWorker::Grant { attempt, .. } => {
                 script.said.send(Said::Grant(attempt)).unwrap();
-                send(out, ToWorker::Granted { attempt, allowed: script.allow.load(Ordering::SeqCst) }).await;
+                send(
+                    out,
+                    ToWorker::Granted {
+                        attempt,
+                        allowed: script.allow.load(Ordering::SeqCst),
+                        uploads: vec![],
+                    },
+                )
+                .await;
             }
             FromWorker::Outcome { attempt, outcome, .. } => {
                 script.said.send(Said::Outcome(attempt, outcome)).unwrap();
@@ -186,11 +194,12 @@ impl Coordinator {
             spec: item.spec_id(),
             job: JobId::parse("job-1").unwrap(),
             item,
-            source: ReadGrant { url: source.to_owned(), bytes: None, version: None },
+            source: ReadGrant { url: source.to_owned(), signed: None, bytes: None, version: None },
             output: WriteGrant {
                 package: url(&out.join("package")),
                 work: url(&out.join("work")),
                 own: false,
+                signed: false,
             },
             decoder_threads: 1,
             alone: false,

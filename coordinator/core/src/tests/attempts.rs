@@ -4,8 +4,8 @@ use super::rig::*;
 use crate::*;
 use reelmill_common::job::{FailReason, JobState};
 use reelmill_common::outcome::{AttemptCost, FaultKind, Verdict};
-use reelmill_common::session::{FromWorker, ToWorker};
-use reelmill_common::{AttemptId, FencingTerm};
+use reelmill_common::session::{FromWorker, NamedFile, ToWorker};
+use reelmill_common::{AttemptId, FencingTerm, Sha256};
 
 #[test]
 fn an_outcome_that_is_reported_again_is_settled_again() {
@@ -188,8 +188,13 @@ fn grants_are_for_live_attempts_of_open_specs() {
     let (w, leases) = rig.running();
     let granted = |rig: &mut Rig, attempt| {
         rig.done.clear();
-        rig.said(w, FromWorker::Grant { attempt, files: vec![] });
-        rig.sent().any(|m| *m == ToWorker::Granted { attempt, allowed: true })
+        let files = vec![NamedFile { name: "a/1".to_owned(), bytes: 1, sha256: Sha256::of(b"a") }];
+        rig.said(w, FromWorker::Grant { attempt, files: files.clone() });
+        let allows = |e: &Effect| matches!(e, Effect::Grant(g) if (g.session, g.attempt, &g.files) == (w, attempt, &files));
+        let refused = ToWorker::Granted { attempt, allowed: false, uploads: vec![] };
+        let allowed = rig.done.iter().any(allows);
+        assert_eq!(rig.sent().any(|m| *m == refused), !allowed);
+        allowed
     };
     assert!(granted(&mut rig, leases[0].attempt));
     assert!(granted(&mut rig, leases[0].attempt), "asked twice, answered twice");

@@ -19,8 +19,8 @@ pub(super) enum Phase {
     Working,
     /// Made; asked for the grant at `asked`.
     Made { files: Vec<NamedFile>, asked: Option<Millis> },
-    /// The shell uploads it.
-    Uploading,
+    /// The shell uploads it. `wanted`: files it has asked requests for and has none yet; said at `asked`.
+    Uploading { wanted: Vec<NamedFile>, asked: Option<Millis> },
     /// Over; the outcome was last said at `said`.
     Ended { outcome: Box<Outcome>, said: Option<Millis> },
 }
@@ -153,9 +153,16 @@ impl Attempts {
     }
 }
 
+impl Phase {
+    /// The shell begins to upload.
+    pub(super) fn uploading() -> Self {
+        Self::Uploading { wanted: Vec::new(), asked: None }
+    }
+}
+
 impl Held {
     /// Does the shell do something for it, or is it about to?
     pub(super) fn busy(&self) -> bool {
-        matches!(self.phase, Phase::Working | Phase::Made { .. } | Phase::Uploading)
+        matches!(self.phase, Phase::Working | Phase::Made { .. } | Phase::Uploading { .. })
     }
 }

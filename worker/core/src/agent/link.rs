@@ -81,7 +81,10 @@ impl Agent {
             }
             ToWorker::Lease(lease) => self.leased(now, lease, fx),
             ToWorker::HeartbeatAck { sequence } => self.acknowledged(now, sequence),
-            ToWorker::Granted { attempt, allowed } => self.granted(now, attempt, allowed, fx),
+            ToWorker::Granted { attempt, allowed, uploads } => {
+                self.granted(now, attempt, allowed, uploads, fx);
+            }
+            ToWorker::Renewed { sources } => fx.push(AgentEffect::Renewed { sources }),
             ToWorker::Settled { attempt, .. } | ToWorker::Revoke { attempt } => self.dropped(attempt, fx),
             ToWorker::Drain { reconnect: true } => return self.reconnect(fx),
             ToWorker::Drain { reconnect: false } => self.begin_leaving(now, fx),
@@ -173,6 +176,10 @@ impl Agent {
                     *said = Some(now);
                     let (job, spec, outcome) = (held.job.clone(), held.spec, outcome.clone());
                     fx.push(AgentEffect::Send(FromWorker::Outcome { attempt, job, spec, outcome }));
+                }
+                Phase::Uploading { wanted: files, asked } if !files.is_empty() && due(*asked) => {
+                    *asked = Some(now);
+                    fx.push(AgentEffect::Send(FromWorker::Grant { attempt, files: files.clone() }));
                 }
                 Phase::Made { files, asked } if due(*asked) => {
                     *asked = Some(now);

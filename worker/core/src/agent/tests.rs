@@ -4,9 +4,11 @@ use super::*;
 use proptest::prelude::*;
 use reelmill_common::capability::Capability;
 use reelmill_common::outcome::{AttemptCost, Fault, FaultKind, Report, ReportBody};
-use reelmill_common::session::{FromWorker, Lease, NamedFile, ReadGrant, Termed, ToWorker, WriteGrant};
+use reelmill_common::session::{
+    FromWorker, Lease, NamedFile, ReadGrant, SignedFile, SignedGrant, Termed, ToWorker, WriteGrant,
+};
 use reelmill_common::spec::{IndexSpec, WorkItem};
-use reelmill_common::{BootId, JobId, ObjectKey, Sha256, WorkerId};
+use reelmill_common::{BootId, JobId, ObjectKey, Secret, Sha256, WorkerId};
 
 const TTL: u64 = 15_000;
 const BEAT: u64 = 5_000;
@@ -36,8 +38,13 @@ fn lease(attempt: AttemptId, alone: bool) -> Box<Lease> {
         spec: item.spec_id(),
         job: JobId::parse("job").unwrap(),
         item,
-        source: ReadGrant { url: "file:///a".to_owned(), bytes: None, version: None },
-        output: WriteGrant { package: "file:///p".to_owned(), work: "file:///w".to_owned(), own: false },
+        source: ReadGrant { url: "file:///a".to_owned(), signed: None, bytes: None, version: None },
+        output: WriteGrant {
+            package: "file:///p".to_owned(),
+            work: "file:///w".to_owned(),
+            own: false,
+            signed: false,
+        },
         decoder_threads: 1,
         alone,
     })
@@ -56,7 +63,7 @@ fn give(attempt: AttemptId) -> AgentEvent {
 }
 
 fn granted(attempt: AttemptId, allowed: bool) -> AgentEvent {
-    from(attempt.term.0, ToWorker::Granted { attempt, allowed })
+    from(attempt.term.0, ToWorker::Granted { attempt, allowed, uploads: vec![] })
 }
 
 fn settled(attempt: AttemptId) -> AgentEvent {
@@ -100,6 +107,8 @@ fn says(fx: &[AgentEffect]) -> Vec<String> {
             AgentEffect::Send(FromWorker::Draining) => "draining".to_owned(),
             AgentEffect::Start(l) => format!("start {}", l.attempt),
             AgentEffect::Upload { attempt } => format!("upload {attempt}"),
+            AgentEffect::Signed { attempt, uploads } => format!("signed {attempt} {}", uploads.len()),
+            AgentEffect::Renewed { sources } => format!("renewed {}", sources.len()),
             AgentEffect::Abort { attempt } => format!("abort {attempt}"),
             AgentEffect::Discard { attempt } => format!("discard {attempt}"),
             AgentEffect::Reconnect => "reconnect".to_owned(),
@@ -157,6 +166,56 @@ fn an_attempt_from_lease_to_settled() {
     assert_eq!(b.agent.held(), (0, 0));
 }
 
+fn signed_grant() -> SignedGrant {
+    SignedGrant { url: Secret::new("https://store/a?signature".to_owned()), headers: vec![], valid_ms: TTL }
+}
+
+/// The answer with requests for files of these names.
+fn signed(attempt: AttemptId, names: &[&str]) -> AgentEvent {
+    let file =
+        |name: &&str| SignedFile { name: (*name).to_owned(), put: signed_grant(), get: signed_grant() };
+    let uploads = names.iter().map(file).collect();
+    from(attempt.term.0, ToWorker::Granted { attempt, allowed: true, uploads })
+}
+
+fn wanted(attempt: AttemptId, name: &str) -> AgentEvent {
+    let file = NamedFile { name: name.to_owned(), bytes: 1, sha256: Sha256::of(b"r") };
+    AgentEvent::Wanted { attempt, files: vec![file] }
+}
+
+#[test]
+fn an_upload_asks_for_requests_until_it_has_them_or_is_stopped() {
+    let mut b = Bench::joined(1);
+    let a = id(1, 7);
+    b.expect(give(a), &["start 1-7"]);
+    b.expect(wanted(a, "too early"), &[]);
+    b.expect(Bench::made(a), &["grant 1-7 1?", "want 1"]);
+    b.expect(signed(a, &["a/000001.m4s"]), &["signed 1-7 1", "upload 1-7"]);
+    b.expect(wanted(a, "a/000001.m4s"), &["grant 1-7 1?"]);
+    b.expect(wanted(a, "report"), &["grant 1-7 1?"]);
+    b.expect(signed(a, &["report"]), &["signed 1-7 1"]);
+    // what was not answered is asked again, and by the next leader, too
+    b.later(BEAT).expect(AgentEvent::Tick, &["beat 1 [1-7 0/0]", "grant 1-7 1?", "want 1"]);
+    b.expect(AgentEvent::Disconnected, &["reconnect"]);
+    b.expect(wanted(a, "a/000001.m4s"), &[]);
+    b.expect(AgentEvent::Connected, &["hello 1 running 0 unsettled"]);
+    b.expect(welcome(1), &["grant 1-7 1?", "want 1"]);
+    b.expect(signed(a, &["a/000001.m4s"]), &["signed 1-7 1"]);
+    b.later(BEAT).expect(AgentEvent::Tick, &["beat 2 [1-7 0/0]", "want 1"]);
+    b.expect(wanted(a, "report"), &["grant 1-7 1?"]);
+    b.expect(granted(a, false), &["abort 1-7"]);
+    b.expect(signed(a, &["report"]), &[]);
+}
+
+#[test]
+fn sources_are_renewed_by_the_leader_of_now_alone() {
+    let mut b = Bench::joined(1);
+    let sources = vec![(id(1, 7), signed_grant())];
+    b.expect(from(1, ToWorker::Renewed { sources: sources.clone() }), &["renewed 1"]);
+    b.expect(from(2, ToWorker::HeartbeatAck { sequence: 1 }), &["hello 0 running 0 unsettled"]);
+    b.expect(from(1, ToWorker::Renewed { sources }), &[]);
+}
+
 #[test]
 fn what_is_not_answered_is_said_again_with_the_heartbeat() {
     let mut b = Bench::joined(2);
@@ -184,7 +243,7 @@ fn outcomes_and_work_survive_a_lost_connection_and_a_new_leader() {
     b.later(10 * TTL).expect(Bench::made(c), &[]);
     b.expect(AgentEvent::Connected, &["hello 1 running 1 unsettled"]);
     b.expect(welcome(2), &["grant 1-2 1?", "want 2"]);
-    b.expect(from(2, ToWorker::Granted { attempt: c, allowed: true }), &["upload 1-2"]);
+    b.expect(from(2, ToWorker::Granted { attempt: c, allowed: true, uploads: vec![] }), &["upload 1-2"]);
     b.expect(
         from(2, ToWorker::Settled { attempt: a, verdict: reelmill_common::outcome::Verdict::Gone }),
         &[],

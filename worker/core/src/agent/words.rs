@@ -2,7 +2,7 @@
 
 use reelmill_common::capability::Capability;
 use reelmill_common::outcome::{AttemptCost, Fault, Report};
-use reelmill_common::session::{FromWorker, Lease, NamedFile, Termed, ToWorker};
+use reelmill_common::session::{FromWorker, Lease, NamedFile, SignedFile, SignedGrant, Termed, ToWorker};
 use reelmill_common::{AttemptId, BootId, WorkerId};
 
 /// Who the agent is and how much it may hold.
@@ -58,6 +58,13 @@ pub enum AgentEvent {
         /// What is to be uploaded, in the order of the report.
         files: Vec<NamedFile>,
     },
+    /// An upload needs signed requests for these files: it has none, or theirs have expired.
+    Wanted {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Which.
+        files: Vec<NamedFile>,
+    },
     /// All files and the report object are in storage.
     Uploaded {
         /// The attempt.
@@ -91,6 +98,18 @@ pub enum AgentEffect {
     Upload {
         /// The attempt.
         attempt: AttemptId,
+    },
+    /// Write these files with these requests. Before the Upload, and while it lasts.
+    Signed {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The requests.
+        uploads: Vec<SignedFile>,
+    },
+    /// Read the sources of these attempts with these requests from now on.
+    Renewed {
+        /// The requests.
+        sources: Vec<(AttemptId, SignedGrant)>,
     },
     /// Kill whatever runs for the attempt and delete its scratch. No answer; later events of it are ignored.
     Abort {

@@ -6,7 +6,7 @@ use super::words::AgentEffect;
 use super::words::Sabotage;
 use super::{Agent, Leaving};
 use reelmill_common::outcome::{AttemptCost, Fault, FaultKind, Outcome};
-use reelmill_common::session::{FromWorker, Lease, NamedFile};
+use reelmill_common::session::{FromWorker, Lease, NamedFile, SignedFile};
 use reelmill_common::{AttemptId, Millis};
 
 impl Agent {
@@ -76,7 +76,7 @@ impl Agent {
             return;
         }
         if at_once {
-            held.phase = Phase::Uploading;
+            held.phase = Phase::uploading();
             fx.push(AgentEffect::Upload { attempt });
             return;
         }
@@ -91,6 +91,7 @@ impl Agent {
         now: Millis,
         attempt: AttemptId,
         allowed: bool,
+        uploads: Vec<SignedFile>,
         fx: &mut Vec<AgentEffect>,
     ) {
         if !allowed {
@@ -102,10 +103,40 @@ impl Agent {
         }
         let ttl = self.session.lease_ttl_ms;
         let Some(held) = self.attempts.get_mut(attempt) else { return };
-        // Past its lease an upload does not begin; the question is asked again with the next heartbeat.
-        if matches!(held.phase, Phase::Made { .. }) && now.since(held.renewed) < ttl {
-            held.phase = Phase::Uploading;
-            fx.push(AgentEffect::Upload { attempt });
+        match &mut held.phase {
+            // Past its lease an upload does not begin; the question is asked again with the next heartbeat.
+            Phase::Made { .. } if now.since(held.renewed) < ttl => {
+                held.phase = Phase::uploading();
+                if !uploads.is_empty() {
+                    fx.push(AgentEffect::Signed { attempt, uploads });
+                }
+                fx.push(AgentEffect::Upload { attempt });
+            }
+            Phase::Uploading { wanted, .. } if !uploads.is_empty() => {
+                wanted.retain(|file| !uploads.iter().any(|signed| signed.name == file.name));
+                fx.push(AgentEffect::Signed { attempt, uploads });
+            }
+            _ => {}
+        }
+    }
+
+    /// An upload that runs needs requests; what is not answered is asked again with the heartbeats.
+    pub(super) fn wanted(
+        &mut self,
+        now: Millis,
+        attempt: AttemptId,
+        files: Vec<NamedFile>,
+        fx: &mut Vec<AgentEffect>,
+    ) {
+        let joined = self.session.joined();
+        let Some(held) = self.attempts.get_mut(attempt) else { return };
+        let Phase::Uploading { wanted, asked } = &mut held.phase else { return };
+        // One name is never wanted twice, so the upload's files bound this.
+        wanted.retain(|old| !files.iter().any(|new| new.name == old.name));
+        wanted.extend(files.iter().cloned());
+        *asked = joined.then_some(now);
+        if joined {
+            fx.push(AgentEffect::Send(FromWorker::Grant { attempt, files }));
         }
     }
 
@@ -114,7 +145,9 @@ impl Agent {
         let Some(held) = self.attempts.forget(attempt) else { return };
         match held.phase {
             Phase::Waiting(_) | Phase::Ended { .. } => {}
-            Phase::Working | Phase::Made { .. } | Phase::Uploading => fx.push(AgentEffect::Abort { attempt }),
+            Phase::Working | Phase::Made { .. } | Phase::Uploading { .. } => {
+                fx.push(AgentEffect::Abort { attempt })
+            }
         }
     }
 

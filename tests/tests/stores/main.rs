@@ -1,8 +1,10 @@
 //! Stores as a user has them: a real S3 server (SeaweedFS) and a real etcd, the product's own client, the real binary.
 
-#[path = "../../coordinator/src/state/etcd/server.rs"]
+#[path = "../../../coordinator/src/state/etcd/server.rs"]
 #[allow(dead_code, reason = "only a part of it is needed here")]
 mod etcd_server;
+mod grants;
+mod signed;
 
 use bytes::Bytes;
 use etcd_server::EtcdServer;
