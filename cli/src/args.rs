@@ -1,7 +1,7 @@
 //! The command line, and nothing but its grammar.
 
 use crate::etcd::EtcdArgs;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -27,6 +27,7 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "one value a process")]
 pub(crate) enum Command {
     /// Transcode one film here and now, with a coordinator and workers of its own.
     Transcode(Transcode),
@@ -156,10 +157,19 @@ pub(crate) struct Coordinator {
     pub(crate) advertise: Option<String>,
     /// What workers read sources and write results with: credentials of their own (`ambient`), or requests that this
     /// coordinator signs for each attempt (`signed`), so that they need none.
-    #[arg(long, default_value = "ambient", value_parser = ["ambient", "signed"])]
-    pub(crate) grants: String,
+    #[arg(long, default_value = "ambient", value_enum)]
+    pub(crate) grants: Grants,
     #[command(flatten)]
     pub(crate) etcd: EtcdArgs,
+}
+
+/// What workers read sources and write results with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Grants {
+    /// Credentials of their own.
+    Ambient,
+    /// Requests signed for each attempt.
+    Signed,
 }
 
 /// `reelmill worker`

@@ -1,6 +1,6 @@
 //! The roles a process can take: coordinator, worker, or both. They compose the crates' shells; they decide nothing.
 
-use crate::args::{Coordinator, Listen, Serve, Worker};
+use crate::args::{self, Coordinator, Listen, Serve, Worker};
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::signals::{self, Signals};
 use reelmill_common::ids::WorkerId;
@@ -58,7 +58,10 @@ pub(crate) async fn coordinator(args: Coordinator) -> CommandResult {
     let signals = listen()?;
     let mut config = coordinator_config(&args.data, &args.listen);
     (config.work, config.publish, config.advertise) = (args.work, args.publish, args.advertise);
-    config.grants = if args.grants == "signed" { Grants::Signed } else { Grants::Ambient };
+    config.grants = match args.grants {
+        args::Grants::Ambient => Grants::Ambient,
+        args::Grants::Signed => Grants::Signed,
+    };
     if let Some(etcd) = args.etcd.config()? {
         config.state = StateLocation::Etcd(etcd);
     }

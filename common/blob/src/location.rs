@@ -14,7 +14,7 @@ use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use url::Url;
 
@@ -35,6 +35,8 @@ pub struct Stores {
     variables: BTreeMap<String, String>,
     decorate: Option<Arc<Decorate>>,
     clients: Arc<Mutex<BTreeMap<String, Client>>>,
+    /// Performs all signed requests.
+    pub(crate) performer: Arc<OnceLock<reqwest::Client>>,
 }
 
 /// What serves one bucket: the store, and what signs requests to it where its kind can.

@@ -300,9 +300,9 @@ impl Bench<'_> {
             return lacking("reads from it cannot be signed".to_owned());
         };
         match get.send(Bytes::new(), SIGNED_FOR).await {
-            Ok(read) if read == content => {
-                Ok(Found::Good("signed reads and creates work, for the object they name only".to_owned()))
-            }
+            Ok(read) if read == content => Ok(Found::Good(
+                "signed reads and writes work, for the object and the bytes that they name only".to_owned(),
+            )),
             Ok(_) => Ok(Found::Bad("a signed read gave other bytes".to_owned())),
             Err(error) => lacking(format!("a signed read failed ({error})")),
         }

@@ -135,8 +135,15 @@ impl SignedRequests {
 impl Stores {
     /// What `requests` give access to, told as `root`. Names are theirs.
     pub fn signed(&self, root: &str, requests: SignedRequests) -> std::result::Result<Blobs, BlobError> {
-        let stall = Duration::from_millis(self.policy().stall_ms);
-        let client = client(stall).map_err(|error| BlobError::from_store(error, "open", root))?;
+        let client = match self.performer.get() {
+            Some(client) => client.clone(),
+            None => {
+                let made = client(Duration::from_millis(self.policy().stall_ms))
+                    .map_err(|error| BlobError::from_store(error, "open", root))?;
+                // of two that are made at the same time one stays
+                self.performer.get_or_init(|| made).clone()
+            }
+        };
         Ok(self.over(Arc::new(SignedStore { requests, client }), root))
     }
 }

@@ -54,10 +54,8 @@ impl Driver {
         }
         let catalog = Arc::clone(&self.parts.catalog);
         tokio::spawn(async move {
-            match sources(&catalog, reads, valid_for).await {
-                Ok(sources) => outbound.send(&Termed { term, message: ToWorker::Renewed { sources } }),
-                Err(error) => tracing::warn!(session = session.0, %error, "sources could not be signed for"),
-            }
+            let sources = sources(&catalog, reads, valid_for).await;
+            outbound.send(&Termed { term, message: ToWorker::Renewed { sources } });
         });
     }
 }
@@ -71,15 +69,18 @@ async fn sources(
     catalog: &Catalog,
     reads: Vec<(AttemptId, JobId)>,
     valid_for: Duration,
-) -> Result<Vec<(AttemptId, SignedGrant)>, BlobError> {
+) -> Vec<(AttemptId, SignedGrant)> {
     let mut sources = Vec::with_capacity(reads.len());
     for (attempt, job) in reads {
-        // one that has gone needs no source
-        if let Some(record) = catalog.record(&job) {
-            sources.push((attempt, source(catalog, &record, valid_for).await?));
+        // the attempt of one that has gone needs no source
+        let Some(record) = catalog.record(&job) else { continue };
+        match source(catalog, &record, valid_for).await {
+            Ok(signed) => sources.push((attempt, signed)),
+            // its next heartbeat asks again
+            Err(error) => tracing::warn!(%job, %attempt, %error, "a source could not be signed for"),
         }
     }
-    Ok(sources)
+    sources
 }
 
 /// The right to read a job's source.
@@ -111,6 +112,9 @@ async fn uploads(
         WorkItem::Encode(spec) => chunk_files(spec).into_iter().collect(),
         WorkItem::Index(_) | WorkItem::Analyse(_) => BTreeSet::new(),
     };
+    if order.files.len() > media.len() + 1 {
+        return Ok(None);
+    }
     let options = content::of_media(&item);
     let mut uploads = Vec::with_capacity(order.files.len());
     for file in &order.files {
