@@ -35,4 +35,6 @@ pub use source::{SourceLocation, SourceReader, open_signed_source, open_source, 
 #[cfg(test)]
 mod proof_tests;
 #[cfg(test)]
+mod signed_tests;
+#[cfg(test)]
 mod tests;
