@@ -3,13 +3,14 @@
 //! A path is resolved here, once; from then on the resolved location is the job's source. Nothing is opened but to see
 //! that it can be read or, for a package's place, that it can be one.
 
-use crate::config::{CoordinatorConfig, Grants};
+use crate::config::CoordinatorConfig;
 use reelmill_blob::{BlobError, BlobErrorKind, Blobs, Stores, proof, resolve_source};
 use reelmill_common::job::JobRequest;
 use reelmill_common::record::Placement;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The rules of this process.
@@ -22,8 +23,8 @@ pub(crate) struct Admission {
     /// Where work files and, unless a job names another place, packages go.
     work: Blobs,
     publish: Blobs,
-    /// Workers have no credential: what a job names must be in stores that can be signed for.
-    signs: bool,
+    /// Workers have no credential: what a job names must be in stores that can be signed for, with this validity.
+    signed_for: Option<Duration>,
     /// How media is published to each store that was asked.
     proven: Arc<Mutex<BTreeMap<String, Placement>>>,
 }
@@ -35,7 +36,7 @@ impl Admission {
             open,
             work: work.clone(),
             publish: publish.clone(),
-            signs: config.grants == Grants::Signed,
+            signed_for: config.signed_for(),
             proven: Arc::default(),
             source_root: config.source_root.clone(),
             stores: config.stores.clone(),
@@ -54,7 +55,7 @@ impl Admission {
                      or put the film into an object store",
                 ));
             }
-            Some(_) if self.signs => {
+            Some(_) if self.signed_for.is_some() => {
                 return Err(BlobError::new(
                     BlobErrorKind::Invalid,
                     "path sources cannot be signed for: put the film into an object store, or start the coordinator with \
@@ -103,7 +104,7 @@ impl Admission {
 
     /// A directory keeps create-only puts by its file system's links, which the first write tells.
     async fn placement_in(&self, place: &Blobs) -> Result<Placement, BlobError> {
-        if place.directory().is_some() && !self.signs {
+        if place.directory().is_some() && self.signed_for.is_none() {
             return Ok(Placement::Direct);
         }
         let store = store_of(place.root());
@@ -130,9 +131,9 @@ impl Admission {
     async fn prove(&self, place: &Blobs) -> Result<Placement, BlobError> {
         let name = || format!("reelmill-proof-{}", Uuid::now_v7());
         let placement = proof::placement(place, &name()).await?;
-        if self.signs {
-            proof::signs(place, &name(), placement).await?;
-            proof::signs(&self.work, &name(), Placement::Promoted).await?;
+        if let Some(valid_for) = self.signed_for {
+            proof::signs(place, &name(), placement, valid_for).await?;
+            proof::signs(&self.work, &name(), Placement::Promoted, valid_for).await?;
         }
         Ok(placement)
     }
@@ -201,7 +202,7 @@ mod tests {
             open,
             work,
             publish,
-            signs: false,
+            signed_for: None,
             proven: Arc::default(),
         }
     }
@@ -228,6 +229,15 @@ mod tests {
         assert_eq!(kind(&rooted, "/nowhere.mp4", None), Some(BlobErrorKind::NotFound));
         let admitted = rooted.admit(request(film, None)).unwrap();
         assert!(admitted.source.starts_with("file:///"), "{}", admitted.source);
+    }
+
+    #[test]
+    fn paths_are_refused_where_sources_are_signed_for() {
+        let signs = Admission { signed_for: Some(Duration::from_secs(15)), ..rules(true, None, &[]) };
+        let film = tempfile::NamedTempFile::new().unwrap();
+        let refused = signs.admit(request(film.path().to_str().unwrap(), None)).unwrap_err();
+        assert!(refused.to_string().contains("--grants ambient"), "{refused}");
+        assert_eq!(kind(&signs, "s3://films/a.mp4", None), None);
     }
 
     #[test]

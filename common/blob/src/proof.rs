@@ -74,10 +74,12 @@ pub async fn prove(root: &Blobs, name: &str) -> Vec<Proof> {
         return proofs;
     }
     proofs.push(proof("range", bench.range().await));
-    proofs.push(proof("create-only", bench.create_only().await));
+    let create_only = bench.create_only().await;
+    let creates_once = matches!(create_only, Ok(Found::Good(_)));
+    proofs.push(proof("create-only", create_only));
     proofs.push(proof("headers", bench.headers().await));
     proofs.push(proof("multipart", bench.multipart().await));
-    proofs.push(proof("signed", bench.signed(true).await));
+    proofs.push(proof("signed", bench.signed(creates_once, SIGNED_FOR).await));
     proofs.push(proof("list", bench.list().await));
     proofs.push(proof("speed", bench.speed().await));
     if let Err(error) = bench.clean().await {
@@ -103,11 +105,16 @@ pub async fn placement(root: &Blobs, name: &str) -> Result<Placement, BlobError>
     cleaned.map(|()| placement)
 }
 
-/// Can workers be given signed requests instead of a credential of this store? What a cluster that signs asks at its start,
-/// with the writes that its jobs will need.
-pub async fn signs(root: &Blobs, name: &str, placement: Placement) -> Result<(), BlobError> {
+/// Can workers be given signed requests, valid for so long, instead of a credential of this store? What a cluster that signs
+/// asks at its start, with the writes that its jobs will need. A clock that is wrong by more shows here, too.
+pub async fn signs(
+    root: &Blobs,
+    name: &str,
+    placement: Placement,
+    valid_for: Duration,
+) -> Result<(), BlobError> {
     let bench = Bench { root, name };
-    let found = bench.signed(placement == Placement::Direct).await;
+    let found = bench.signed(placement == Placement::Direct, valid_for).await;
     let cleaned = bench.clean().await;
     match found? {
         Found::Good(_) => cleaned,
@@ -271,14 +278,14 @@ impl Bench<'_> {
         upload.complete().await.map(drop)
     }
 
-    async fn signed(&self, is_new: bool) -> Result<Found, BlobError> {
+    async fn signed(&self, is_new: bool, valid_for: Duration) -> Result<Found, BlobError> {
         let lacking = |why: String| {
             Ok(Found::Lacking(format!("{why}: workers need a credential of the store, or see its files")))
         };
         let (name, content) = (self.name("signed"), Bytes::from(pattern(10_000)));
         let options = PutOptions { content_type: Some("video/mp4"), cache_control: Some("no-cache") };
         let wanted = SignedContent { sha256: Sha256::of(&content), is_new, options };
-        let create = match self.root.sign_put(&name, &wanted, SIGNED_FOR).await {
+        let create = match self.root.sign_put(&name, &wanted, valid_for).await {
             Ok(Some(create)) => create,
             Ok(None) => return lacking("requests to it cannot be signed".to_owned()),
             Err(error) => return lacking(error.to_string()),
@@ -296,7 +303,7 @@ impl Bench<'_> {
         if create.misused().send(content.clone(), SIGNED_FOR).await.is_ok() {
             return Ok(Found::Bad("a request signed for one object was taken for another".to_owned()));
         }
-        let Some(get) = self.root.sign_get(&name, SIGNED_FOR).await? else {
+        let Some(get) = self.root.sign_get(&name, valid_for).await? else {
             return lacking("reads from it cannot be signed".to_owned());
         };
         match get.send(Bytes::new(), SIGNED_FOR).await {

@@ -183,6 +183,24 @@ fn an_outcome_after_the_lease_ended_is_refused() {
 }
 
 #[test]
+fn sources_are_read_by_live_attempts_until_they_upload() {
+    let mut rig = Rig::new();
+    let (w, leases) = rig.running();
+    let reads = |rig: &Rig, session| {
+        let reads = rig.machine.reads_of(session);
+        reads.into_iter().map(|(attempt, _)| attempt).collect::<Vec<_>>()
+    };
+    let all: Vec<AttemptId> = leases.iter().map(|l| l.attempt).collect();
+    assert!(all.len() >= 2);
+    assert_eq!(reads(&rig, w), all);
+    assert_eq!(reads(&rig, SessionId(99)), []);
+    rig.said(w, FromWorker::Grant { attempt: all[0], files: vec![] });
+    assert_eq!(reads(&rig, w), all[1..], "what is uploaded was read");
+    rig.tick(16_000);
+    assert_eq!(reads(&rig, w), [], "what has expired is read no more");
+}
+
+#[test]
 fn grants_are_for_live_attempts_of_open_specs() {
     let mut rig = Rig::new();
     let (w, leases) = rig.running();
