@@ -71,8 +71,8 @@ pub enum TaskKind {
     MakePlan,
     /// Read the stored plan's specs.
     LoadPlan,
-    /// Read the reports of all commits, check that every file is present, and make the manifests; write nothing that
-    /// a player could read.
+    /// Read the reports of all commits, bring their media to its final names where attempts do not write there, check that
+    /// every file is present, and make the manifests; write nothing that a player could find.
     BuildManifests,
     /// Write what BuildManifests made and the job record now names: the folded commits and `report.json`, media
     /// playlists, then the two roots.
