@@ -81,6 +81,18 @@ pub(crate) struct Encoding {
     pub(crate) sound_range: humantime::Duration,
 }
 
+/// The box around ffmpeg.
+#[derive(Debug, Args)]
+pub(crate) struct Boxed {
+    /// `auto`: the strongest sandbox around ffmpeg that holds here. `require`: the full one, or no start. `off`: limits
+    /// only.
+    #[arg(long, env = "REELMILL_SANDBOX", default_value = "auto", value_parser = ["auto", "require", "off"])]
+    pub(crate) sandbox: String,
+    /// A file or folder that ffmpeg may read and execute in its sandbox beside its own; may be repeated.
+    #[arg(long, env = "REELMILL_SANDBOX_PATH", value_delimiter = ':', value_name = "PATH")]
+    pub(crate) sandbox_path: Vec<PathBuf>,
+}
+
 /// `reelmill transcode`
 #[derive(Debug, Args)]
 pub(crate) struct Transcode {
@@ -94,6 +106,8 @@ pub(crate) struct Transcode {
     /// Concurrent encodes. Default: one per core.
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<u32>,
+    #[command(flatten)]
+    pub(crate) boxed: Boxed,
     /// Print one JSON object a line instead of text.
     #[arg(long)]
     pub(crate) json: bool,
@@ -110,6 +124,8 @@ pub(crate) struct Serve {
     /// Concurrent encodes. Default: one per core; 0 runs no worker here.
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<u32>,
+    #[command(flatten)]
+    pub(crate) boxed: Boxed,
 }
 
 /// Where a coordinator listens and what it may read.
@@ -186,6 +202,8 @@ pub(crate) struct Worker {
     /// Stable name of this worker. Default: host name and process.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) boxed: Boxed,
 }
 
 /// Which coordinator.
@@ -285,6 +303,8 @@ pub(crate) struct Doctor {
     /// Print one JSON object a line instead of text.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) boxed: Boxed,
     #[command(flatten)]
     pub(crate) etcd: EtcdArgs,
 }

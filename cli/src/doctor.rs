@@ -3,6 +3,7 @@
 use crate::args::Doctor;
 use crate::etcd::STATE;
 use crate::exit::{CommandResult, Exit, Failure};
+use crate::roles;
 use reelmill_blob::Stores;
 use reelmill_blob::proof::{self, Proof, prove};
 use reelmill_common::ids::WorkerId;
@@ -16,7 +17,9 @@ const STORE: &str = "store";
 /// Checks ffmpeg, encoders, scratch space and, if asked, an object store and etcd.
 pub(crate) async fn run(args: Doctor) -> CommandResult {
     let name = WorkerId::parse("doctor").map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
-    let mut lines = check(&WorkerConfig::new(name, Vec::new(), std::env::temp_dir())).await;
+    let config = WorkerConfig::new(name, Vec::new(), std::env::temp_dir(), roles::LAUNCHER.into());
+    let config = WorkerConfig { sandbox: roles::sandbox(&args.boxed), ..config };
+    let mut lines = check(&config).await;
     if let Some(url) = &args.store {
         lines.extend(store(url).await);
     }

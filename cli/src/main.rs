@@ -22,6 +22,10 @@ use exit::CommandResult;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // this program is also the launcher of its ffmpegs, which must have one thread and no runtime
+    if let Some(code) = reelmill_worker::sandbox::intercept() {
+        return code;
+    }
     let cli = Cli::parse();
     logging::init(&cli);
     match run(cli.command) {

@@ -1,6 +1,6 @@
 //! The roles a process can take: coordinator, worker, or both. They compose the crates' shells; they decide nothing.
 
-use crate::args::{self, Coordinator, Listen, Serve, Worker};
+use crate::args::{self, Boxed, Coordinator, Listen, Serve, Worker};
 use crate::exit::{CommandResult, Exit, Failure};
 use crate::signals::{self, Signals};
 use reelmill_common::ids::WorkerId;
@@ -8,6 +8,7 @@ use reelmill_coordinator::state::StateErrorKind;
 use reelmill_coordinator::{
     CoordinatorConfig, CoordinatorError, CoordinatorErrorKind, Grants, Running, StateLocation,
 };
+use reelmill_worker::sandbox::{Mode, SandboxConfig};
 use reelmill_worker::{Stop, WorkerConfig, WorkerError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +17,19 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a part may take to leave before it is dropped.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// This program, whatever has become of its file: it starts itself as the launcher of each ffmpeg.
+pub(crate) const LAUNCHER: &str = "/proc/self/exe";
+
+/// The box around ffmpeg, as asked for.
+pub(crate) fn sandbox(args: &Boxed) -> SandboxConfig {
+    let mode = match args.sandbox.as_str() {
+        "require" => Mode::Require,
+        "off" => Mode::Off,
+        _ => Mode::Auto,
+    };
+    SandboxConfig { mode, paths: args.sandbox_path.clone(), ..SandboxConfig::new(LAUNCHER.into()) }
+}
 
 /// The process-wide TLS provider, chosen before anything can open a connection.
 pub(crate) fn install_crypto() {
@@ -47,7 +61,8 @@ pub(crate) async fn serve(args: Serve) -> CommandResult {
     let signals = listen()?;
     let config = coordinator_config(&args.data, &args.listen);
     let slots = args.workers.unwrap_or_else(cores);
-    let cluster = Local::start(config, args.data.join("scratch"), slots).await?;
+    let bench = Bench { scratch: args.data.join("scratch"), slots, sandbox: sandbox(&args.boxed) };
+    let cluster = Local::start(config, Some(bench)).await?;
     cluster.opening().cancel();
     announce(&cluster.coordinator);
     until_stopped(cluster, &signals).await
@@ -65,7 +80,7 @@ pub(crate) async fn coordinator(args: Coordinator) -> CommandResult {
     if let Some(etcd) = args.etcd.config()? {
         config.state = StateLocation::Etcd(etcd);
     }
-    let cluster = Local::start(config, args.data.join("scratch"), 0).await?;
+    let cluster = Local::start(config, None).await?;
     announce(&cluster.coordinator);
     until_stopped(cluster, &signals).await
 }
@@ -82,17 +97,29 @@ pub(crate) async fn worker(args: Worker) -> CommandResult {
     let config = WorkerConfig {
         slots: args.slots,
         cache: cache_dir(),
-        ..WorkerConfig::new(name, args.target.coordinator, scratch)
+        sandbox: sandbox(&args.boxed),
+        ..WorkerConfig::new(name, args.target.coordinator, scratch, LAUNCHER.into())
     };
     let app = reelmill_worker::Worker::build(config).await.map_err(worker_failure)?;
     eprintln!(
-        "worker {} is ready: {} slots, {}",
+        "worker {} is ready: {} slots, {}, sandbox {}",
         app.capability().worker,
         app.capability().slots,
-        app.capability().ffmpeg_build
+        app.capability().ffmpeg_build,
+        app.sandbox().name()
     );
     app.run(Stop { drain: signals.drain, hand_back: signals.abort }).await;
     Ok(Exit::Done)
+}
+
+/// The worker of a one-process cluster.
+pub(crate) struct Bench {
+    /// Where its scratch files go.
+    pub(crate) scratch: PathBuf,
+    /// Concurrent encodes; none: no worker.
+    pub(crate) slots: u32,
+    /// The box around ffmpeg.
+    pub(crate) sandbox: SandboxConfig,
 }
 
 /// A coordinator in this process with, usually, a worker beside it: `serve` and `transcode`.
@@ -106,29 +133,28 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// Starts the coordinator and, with `slots > 0`, proves a worker, which begins to work at the [`Self::opening`].
-    pub(crate) async fn start(
-        config: CoordinatorConfig,
-        scratch: PathBuf,
-        slots: u32,
-    ) -> Result<Self, Failure> {
+    /// Starts the coordinator and, where there is to be one, proves a worker, which begins to work at the
+    /// [`Self::opening`].
+    pub(crate) async fn start(config: CoordinatorConfig, bench: Option<Bench>) -> Result<Self, Failure> {
+        let bench = bench.filter(|bench| bench.slots > 0);
         let (shutdown, stop) = (CancellationToken::new(), Stop::default());
         let boot = reelmill_worker::boot_id();
         let mut config = config;
         // the embedded store is locked by this process: whoever leads next finds the worker dead with it
-        if slots > 0 && matches!(config.state, StateLocation::Embedded) {
+        if bench.is_some() && matches!(config.state, StateLocation::Embedded) {
             config.machine.own_worker = Some(boot.clone());
         }
         let coordinator =
             reelmill_coordinator::start(config, shutdown.clone()).await.map_err(coordinator_failure)?;
         let opening = CancellationToken::new();
         let mut local = Self { coordinator, opening, shutdown, worker: None, stop };
-        if slots > 0 {
+        if let Some(Bench { scratch, slots, sandbox }) = bench {
             let config = WorkerConfig {
                 boot: Some(boot),
                 slots: Some(slots),
                 cache: cache_dir(),
-                ..WorkerConfig::new(local_worker_id(), vec![local.address()], scratch)
+                sandbox,
+                ..WorkerConfig::new(local_worker_id(), vec![local.address()], scratch, LAUNCHER.into())
             };
             match reelmill_worker::Worker::build(config).await {
                 Ok(app) => {
@@ -289,7 +315,7 @@ fn coordinator_failure(e: CoordinatorError) -> Failure {
 
 fn worker_failure(e: WorkerError) -> Failure {
     let exit = match &e {
-        WorkerError::Tool(_) | WorkerError::NoEncoder(_) => Exit::Encoder,
+        WorkerError::Tool(_) | WorkerError::NoEncoder(_) | WorkerError::Sandbox(_) => Exit::Encoder,
         WorkerError::Scratch(_) => Exit::Unreachable,
         _ => Exit::Usage,
     };

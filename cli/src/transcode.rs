@@ -7,6 +7,7 @@
 use crate::args::{Encoding, Transcode};
 use crate::client::Client;
 use crate::exit::{CommandResult, Exit, Failure};
+use crate::roles::Bench;
 use crate::show::Live;
 use crate::signals::Signals;
 use crate::{jobs, request, roles, summary};
@@ -37,7 +38,8 @@ pub(crate) async fn run(args: Transcode) -> CommandResult {
 
     let signals = roles::listen()?;
     let slots = args.workers.unwrap_or_else(roles::cores).max(1);
-    let result = with_cluster(&place, slots, &job, args.json, &signals).await;
+    let bench = Bench { scratch: place.state.join("scratch"), slots, sandbox: roles::sandbox(&args.boxed) };
+    let result = with_cluster(&place, bench, &job, args.json, &signals).await;
     let Followed { end, leftovers } = match result {
         Ok(followed) => followed,
         Err(failure) => {
@@ -69,12 +71,12 @@ struct Followed {
 /// Runs coordinator and worker, the job through them, and takes both down again.
 async fn with_cluster(
     place: &Place,
-    slots: u32,
+    bench: Bench,
     job: &JobRequest,
     json: bool,
     signals: &Signals,
 ) -> Result<Followed, Failure> {
-    let mut cluster = roles::Local::start(config(place, slots), place.state.join("scratch"), slots).await?;
+    let mut cluster = roles::Local::start(config(place, bench.slots), Some(bench)).await?;
     let (address, opening) = (cluster.address(), cluster.opening());
     let outcome = tokio::select! {
         outcome = follow(&address, job, json, opening) => outcome,

@@ -181,9 +181,15 @@ pub enum FaultKind {
     Storage,
     /// The worker is stopping or the attempt was revoked: counts for no budget.
     Abandoned,
+    /// The worker could not run the encoder as it must (its sandbox): retried within `faults`, exit code 4.
+    Worker,
 }
 
 impl FaultKind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Source, Self::Encoder, Self::Output, Self::Storage, Self::Abandoned, Self::Worker];
+
     /// Stable name for metric labels, reports and stored records.
     pub fn name(self) -> &'static str {
         match self {
@@ -192,6 +198,7 @@ impl FaultKind {
             Self::Output => "output",
             Self::Storage => "storage",
             Self::Abandoned => "abandoned",
+            Self::Worker => "worker",
         }
     }
 }

@@ -41,8 +41,6 @@ const SPEEDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0, 
 const RATIOS: [f64; 11] = [0.1, 0.25, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0, 4.0, 10.0, 100.0];
 
 const WORK_KINDS: [WorkKind; 3] = [WorkKind::Index, WorkKind::Analyse, WorkKind::Encode];
-const FAULT_KINDS: [FaultKind; 5] =
-    [FaultKind::Source, FaultKind::Encoder, FaultKind::Output, FaultKind::Storage, FaultKind::Abandoned];
 const JOB_STATES: [&str; 10] = [
     "accepted",
     "indexing",
@@ -118,7 +116,7 @@ fn register() {
             counter!(CHUNKS, "kind" => kind, "outcome" => outcome).absolute(0);
         }
         counter!(SOURCE_BYTES, "kind" => kind).absolute(0);
-        for fault in FAULT_KINDS {
+        for fault in FaultKind::ALL {
             counter!(CHUNKS, "kind" => kind, "outcome" => fault_outcome(fault)).absolute(0);
         }
         for speculative in ["false", "true"] {
@@ -142,6 +140,7 @@ fn fault_outcome(kind: FaultKind) -> &'static str {
         FaultKind::Output => "output_fault",
         FaultKind::Storage => "storage_fault",
         FaultKind::Abandoned => "abandoned",
+        FaultKind::Worker => "worker_fault",
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::abort::AbortSwitch;
 use crate::clock::Clock;
 use crate::config::{WorkerConfig, WorkerError};
+use crate::sandbox::{self, Level, Mode, Sandbox};
 use crate::scratch::Scratch;
 use crate::session::{Dial, Driver, Parts, Stop};
 use crate::source::Sources;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub struct App {
     driver: Driver,
     capability: Capability,
+    level: Level,
 }
 
 /// What a worker stands on. [`Worker::build`] finds it on this machine; tests put faults under it.
@@ -50,8 +52,20 @@ impl Worker {
     /// The same, with object stores given: those of the process, or faulty ones of a test.
     pub async fn build_with(config: WorkerConfig, stores: Stores) -> Result<App, WorkerError> {
         metrics::register();
-        let tools = Tools::find(config.ffmpeg.as_deref(), config.ffprobe.as_deref()).await?;
+        let basic = Sandbox::basic(&config.sandbox);
+        let mut tools = Tools::find(config.ffmpeg.as_deref(), config.ffprobe.as_deref(), basic).await?;
         let scratch = Scratch::open(&config.scratch, &config.worker, config.scratch_quota)?;
+        let proved = sandbox::prove(&tools.sandbox, config.sandbox.mode, &tools, &scratch).await;
+        let level = proved.sandbox.level();
+        metrics::sandboxed(level);
+        match config.sandbox.mode {
+            Mode::Require if level < Level::Full => return Err(WorkerError::Sandbox(proved.text())),
+            Mode::Auto if level < Level::Full => {
+                tracing::warn!(level = level.name(), "the sandbox around ffmpeg is {}", proved.text());
+            }
+            _ => {}
+        }
+        tools.sandbox = proved.sandbox;
         let cache = config.cache.as_deref().unwrap_or(&config.scratch);
         let proofs = probe::prove(&tools, &scratch, cache).await?;
         for (family, fault) in &proofs.failed {
@@ -77,14 +91,14 @@ impl Worker {
         let clock = Clock::start();
         let shop = Shop {
             tools,
-            sources: Sources::new(stores.clone()),
+            sources: Sources::new(stores.clone(), level),
             capability: capability.clone(),
             stall_ms: config.stall_ms,
             clock,
         };
         let components =
             Components { stores, scratch, capability, clock, craft: Arc::new(shop), dial: Dial::default() };
-        Self::assemble(config, components)
+        Ok(App { level, ..Self::assemble(config, components)? })
     }
 
     /// A worker of given parts; of `config`, only whom to work for, how and as which start counts.
@@ -102,7 +116,7 @@ impl Worker {
             security: config.security,
             boot: config.boot.unwrap_or_else(boot_id),
         })?;
-        Ok(App { driver, capability })
+        Ok(App { driver, capability, level: Level::default() })
     }
 }
 
@@ -112,11 +126,17 @@ impl App {
         &self.capability
     }
 
+    /// The box its children start in.
+    pub fn sandbox(&self) -> Level {
+        self.level
+    }
+
     /// Works until asked to leave. Dropping the future ends everything at once: children are killed, scratch files
     /// removed, and the coordinator learns of it by the lost connection.
     pub async fn run(self, stop: Stop) {
         let Capability { worker, slots, ffmpeg_build, .. } = &self.capability;
-        tracing::info!(%worker, slots, ffmpeg = ffmpeg_build, "worker is ready");
+        let sandbox = self.level.name();
+        tracing::info!(%worker, slots, ffmpeg = ffmpeg_build, sandbox, "worker is ready");
         self.driver.run(stop).await;
         tracing::info!("worker has left");
     }

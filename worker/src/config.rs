@@ -1,6 +1,7 @@
 //! A worker's settings, and why it cannot start with them. Data only; read once by whoever composes the worker.
 
 use crate::abort::BadSwitch;
+use crate::sandbox::SandboxConfig;
 use crate::scratch::ScratchError;
 use crate::tools::ToolError;
 use reelmill_common::{BootId, Secret, WorkerId};
@@ -35,11 +36,13 @@ pub struct WorkerConfig {
     pub memory_mib: Option<u64>,
     /// An ffmpeg that makes no progress for this long is killed.
     pub stall_ms: u64,
+    /// The box around ffmpeg.
+    pub sandbox: SandboxConfig,
 }
 
 impl WorkerConfig {
-    /// The usual settings.
-    pub fn new(worker: WorkerId, coordinators: Vec<String>, scratch: PathBuf) -> Self {
+    /// The usual settings; `launcher` makes the box around ffmpeg ([`SandboxConfig::launcher`]).
+    pub fn new(worker: WorkerId, coordinators: Vec<String>, scratch: PathBuf, launcher: PathBuf) -> Self {
         Self {
             worker,
             boot: None,
@@ -54,6 +57,7 @@ impl WorkerConfig {
             cores: None,
             memory_mib: None,
             stall_ms: 60_000,
+            sandbox: SandboxConfig::new(launcher),
         }
     }
 }
@@ -73,6 +77,9 @@ pub enum WorkerError {
     /// ffmpeg or ffprobe cannot be used.
     #[error(transparent)]
     Tool(#[from] ToolError),
+    /// The full box is required and does not hold.
+    #[error("the sandbox around ffmpeg is {0}; start with --sandbox auto to work with what there is")]
+    Sandbox(String),
     /// No encoder works.
     #[error("no encoder works with this ffmpeg: {0}")]
     NoEncoder(String),

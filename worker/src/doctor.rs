@@ -1,9 +1,10 @@
 //! `doctor`: is this machine fit to be a worker? One line per thing checked, each with what to do.
 
 use crate::config::WorkerConfig;
+use crate::sandbox::{self, Level, Mode, Sandbox};
 use crate::scratch::Scratch;
 use crate::tools::Tools;
-use crate::{machine, probe, process};
+use crate::{machine, probe};
 use std::fmt;
 
 /// One thing that was checked.
@@ -43,7 +44,8 @@ impl fmt::Display for DoctorLine {
 pub async fn check(config: &WorkerConfig) -> Vec<DoctorLine> {
     let mut lines = Vec::new();
     let mut say = |what, verdict, text: String| lines.push(DoctorLine { what, verdict, text });
-    let tools = match Tools::find(config.ffmpeg.as_deref(), config.ffprobe.as_deref()).await {
+    let basic = Sandbox::basic(&config.sandbox);
+    let mut tools = match Tools::find(config.ffmpeg.as_deref(), config.ffprobe.as_deref(), basic).await {
         Ok(tools) => {
             say("ffmpeg", Verdict::Good, format!("{} ({})", tools.ffmpeg.display(), tools.build));
             say("ffprobe", Verdict::Good, tools.ffprobe.display().to_string());
@@ -64,7 +66,16 @@ pub async fn check(config: &WorkerConfig) -> Vec<DoctorLine> {
             None
         }
     };
-    if let (Some(tools), Some(scratch)) = (&tools, &scratch) {
+    if let (Some(tools), Some(scratch)) = (&mut tools, &scratch) {
+        let mode = config.sandbox.mode;
+        let proved = sandbox::prove(&tools.sandbox, mode, tools, scratch).await;
+        let verdict = match (proved.sandbox.level(), mode) {
+            (Level::Full, _) => Verdict::Good,
+            (_, Mode::Require) => Verdict::Bad,
+            _ => Verdict::Warning,
+        };
+        say("sandbox", verdict, proved.text());
+        tools.sandbox = proved.sandbox;
         for (verdict, text) in encoders(tools, scratch).await {
             say("encoder", verdict, text);
         }
@@ -72,16 +83,6 @@ pub async fn check(config: &WorkerConfig) -> Vec<DoctorLine> {
     let (cores, memory) = (machine::cores(), machine::memory_mib());
     let enough = if memory >= 1_024 { Verdict::Good } else { Verdict::Warning };
     say("machine", enough, format!("{cores} cores, {memory} MiB of memory"));
-    match process::setpriv() {
-        Some(path) => {
-            say("setpriv", Verdict::Good, format!("{}: children die with a killed worker", path.display()))
-        }
-        None => say(
-            "setpriv",
-            Verdict::Warning,
-            "not found: an ffmpeg may outlive a worker that is killed; install util-linux".to_owned(),
-        ),
-    }
     lines
 }
 

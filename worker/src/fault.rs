@@ -32,6 +32,19 @@ pub(crate) fn of_child(what: &str, e: &ChildError) -> Fault {
             let message = format!("{what}: {} printed something unexpected: {said}", e.program);
             return Fault { kind: FaultKind::Encoder, message, detail: tail.text() };
         }
+        Failure::NoBox(why) => {
+            let message =
+                format!("{what}: the sandbox for {} could not be made on this worker: {why}", e.program);
+            return Fault { kind: FaultKind::Worker, message, detail: tail.text() };
+        }
+        Failure::Overfull { bytes, quota } => {
+            let message = format!(
+                "{what}: {} was stopped when its files came to {bytes} bytes where the scratch quota left {quota}: \
+                 raise the quota or run fewer slots",
+                e.program
+            );
+            return Fault { kind: FaultKind::Storage, message, detail: tail.text() };
+        }
         Failure::DidNotStart(why) => Ending::NotStarted(why.clone()),
         Failure::Exited(code) => Ending::Exited(*code),
         Failure::Signalled(signal) => Ending::Killed(*signal),
@@ -94,6 +107,19 @@ mod tests {
             cost: crate::process::Cost::default(),
         };
         assert_eq!(of_child("encoding chunk 7", &e).kind, FaultKind::Abandoned);
+    }
+
+    #[test]
+    fn a_box_that_cannot_be_made_is_the_workers_fault_and_not_the_encoders() {
+        let e = ChildError {
+            program: "ffmpeg".into(),
+            how: Failure::NoBox("no network namespace of its own: ENOSPC".into()),
+            stderr: String::new(),
+            cost: crate::process::Cost::default(),
+        };
+        let fault = of_child("encoding chunk 7", &e);
+        assert_eq!(fault.kind, FaultKind::Worker);
+        assert!(fault.message.contains("ENOSPC") && fault.message.contains("this worker"), "{fault}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod machine;
 mod metrics;
 mod probe;
 pub mod process;
+pub mod sandbox;
 pub mod scratch;
 mod session;
 pub mod source;

@@ -193,7 +193,7 @@ impl Drop for AttemptDir {
     }
 }
 
-fn used_bytes(dir: &Path) -> io::Result<u64> {
+pub(crate) fn used_bytes(dir: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     let mut open = vec![dir.to_owned()];
     while let Some(dir) = open.pop() {

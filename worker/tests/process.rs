@@ -4,8 +4,10 @@
 
 use reelmill_common::Millis;
 use reelmill_worker::process::{
-    ChildError, Collect, Cost, Failure, Finished, Launch, ResourceLimits, STDERR_TAIL, Watch, run,
+    ChildError, Collect, Cost, Failure, Finished, Launch, Network, ResourceLimits, STDERR_TAIL, Watch, run,
 };
+use reelmill_worker::sandbox::{Sandbox, SandboxConfig};
+use reelmill_worker::tools::{ToolError, Tools};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -14,12 +16,21 @@ use tokio_util::sync::CancellationToken;
 /// No test waits for longer than this.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// The weakest box: what is tried here is the same in all of them (`sandbox.rs` has the others).
+fn sandbox() -> Sandbox {
+    Sandbox::basic(&SandboxConfig::new(env!("CARGO_BIN_EXE_reelmill-launcher").into()))
+}
+
 fn sh(script: &str) -> Launch {
     Launch {
         program: PathBuf::from("/bin/sh"),
         args: vec!["-c".into(), script.into()],
         dir: std::env::temp_dir(),
         limits: ResourceLimits::for_run(1_024, 1 << 20),
+        network: Network::Nothing,
+        source: None,
+        quota: None,
+        sandbox: sandbox(),
     }
 }
 
@@ -121,6 +132,37 @@ async fn a_script_that_cannot_be_interpreted_did_not_start() {
     let (result, _) = collect(&Launch { program: path, ..sh("") }, 15_000).await;
     let e = result.unwrap_err();
     assert!(matches!(e.how, Failure::DidNotStart(_)), "{e}");
+}
+
+#[tokio::test]
+async fn a_missing_launcher_is_said_by_name() {
+    let config = SandboxConfig::new("/nowhere/reelmill".into());
+    let launch = Launch { sandbox: Sandbox::basic(&config), ..sh("") };
+    let (result, _) = collect(&launch, 15_000).await;
+    assert!(matches!(result.unwrap_err().how, Failure::DidNotStart(why) if why.contains("launcher")));
+}
+
+#[tokio::test]
+async fn an_old_a_broken_and_a_missing_ffmpeg_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = |name: &str, body: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        make_executable(&path);
+        path
+    };
+    script("ffprobe", "echo ffprobe version 4.3; echo 'libavutil 56. 51.100 / 56. 51.100'");
+    let old = script("old", "echo ffmpeg version 4.3.9; echo 'libavutil 56. 51.100 / 56. 51.100'");
+    let e = Tools::find(Some(&old), None, sandbox()).await.unwrap_err();
+    assert!(matches!(&e, ToolError::TooOld { .. }) && e.to_string().contains("4.3"), "{e}");
+
+    script("ffprobe", "echo ffprobe version 9; echo 'libavutil 60. 8.100 / 60. 8.100'");
+    let broken = script("broken", "echo libx264.so: cannot open >&2; exit 127");
+    let e = Tools::find(Some(&broken), None, sandbox()).await.unwrap_err();
+    assert!(e.to_string().ends_with("libx264.so: cannot open"), "{e}");
+
+    let e = Tools::find(Some(&dir.path().join("none")), None, sandbox()).await.unwrap_err();
+    assert!(matches!(&e, ToolError::Missing { name: "ffmpeg", .. }), "{e}");
 }
 
 fn make_executable(path: &Path) {

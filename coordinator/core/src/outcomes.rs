@@ -164,7 +164,11 @@ impl Leader {
                     FailReason { kind: FaultKind::Source, message: fault.message, detail: fault.detail };
                 self.fail_job(turn, &attempt.job, reason, vec![]);
             }
-            FaultKind::Encoder | FaultKind::Output | FaultKind::Storage | FaultKind::Abandoned => {
+            FaultKind::Encoder
+            | FaultKind::Output
+            | FaultKind::Storage
+            | FaultKind::Worker
+            | FaultKind::Abandoned => {
                 let suspended =
                     self.workers.get_mut(&attempt.worker).and_then(|w| w.failed(turn.now, turn.config));
                 tell_suspended(turn, &attempt.worker, suspended);

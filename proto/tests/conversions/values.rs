@@ -452,7 +452,8 @@ pub(crate) fn fault() -> impl Strategy<Value = Fault> {
         Just(FaultKind::Encoder),
         Just(FaultKind::Output),
         Just(FaultKind::Storage),
-        Just(FaultKind::Abandoned)
+        Just(FaultKind::Abandoned),
+        Just(FaultKind::Worker)
     ];
     (kind, text(), text()).prop_map(|(kind, message, detail)| Fault { kind, message, detail })
 }

@@ -1,4 +1,8 @@
-//! What a child process gets and what it may use, as data. The shell applies it.
+//! The box around ffmpeg, as data: what a child process gets, what it may use and reach, and what a proof of the box
+//! must have shown. The worker's launcher carries it out ([`orders`]); the worker tries it at start ([`proof`]).
+
+pub mod orders;
+pub mod proof;
 
 /// The whole environment of ffmpeg and ffprobe: nothing is inherited. `AV_LOG_FORCE_NOCOLOR` keeps escape sequences
 /// out of stderr; the locale keeps numbers readable.
@@ -15,6 +19,61 @@ pub struct ResourceLimits {
     pub open_files: u64,
     /// `RLIMIT_CORE`: core dumps are off; they would hold the film.
     pub core: u64,
+    /// `RLIMIT_NPROC`: processes and threads. Counted within the box's own user namespace, so it is set only there; the
+    /// kernel exempts root.
+    pub processes: u64,
+}
+
+/// What a worker does about the box.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// The strongest box that works here.
+    #[default]
+    Auto,
+    /// The full box, or no worker.
+    Require,
+    /// Limits only.
+    Off,
+}
+
+/// How much of the box stands around a child. Each has limits, no new privileges, an empty environment and the
+/// parent-death signal; all but the first have no capabilities and a filter of system calls as well.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Level {
+    /// Nothing more.
+    #[default]
+    Basic,
+    /// A network of its own; files as the worker's user.
+    Namespace,
+    /// Only the files it needs (Landlock); TCP as far as the kernel's Landlock knows it.
+    Landlock,
+    /// Both.
+    Full,
+}
+
+impl Level {
+    /// All, the strongest first: the order in which they are tried.
+    pub const ALL: [Self; 4] = [Self::Full, Self::Landlock, Self::Namespace, Self::Basic];
+
+    /// Stable name for orders, logs and metric labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::Namespace => "namespace",
+            Self::Landlock => "landlock",
+            Self::Full => "full",
+        }
+    }
+
+    /// Has the child a network of its own?
+    pub fn has_network(self) -> bool {
+        matches!(self, Self::Full | Self::Namespace)
+    }
+
+    /// Is the child held to the files it needs?
+    pub fn has_files(self) -> bool {
+        matches!(self, Self::Full | Self::Landlock)
+    }
 }
 
 impl ResourceLimits {
@@ -30,6 +89,7 @@ impl ResourceLimits {
             file_size: output_bytes,
             open_files: 256,
             core: 0,
+            processes: 2_048,
         }
     }
 }

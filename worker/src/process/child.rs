@@ -1,52 +1,32 @@
 //! One child and the thread that owns it.
 //!
-//! **Death with the worker.** `unsafe_code` is forbidden here, so `pre_exec` is out of reach. The child is started
-//! through `setpriv --pdeathsig KILL --nnp` of util-linux (on every Debian), which sets PR_SET_PDEATHSIG and
-//! no_new_privs and then *becomes* the program: same pid, no process in between. That signal fires when the thread
-//! that forked dies, so each child has a thread of its own which forks it, waits for it and reaps it: the thread ends
-//! before its child only when the whole worker does. Rejected: a watchdog process per child (one more thing to
-//! supervise), tokio's `kill_on_drop` (no destructor runs in a worker that is killed). Without `setpriv` children
-//! still die with every orderly end of the worker; `doctor` says what is missing.
+//! **Death with the worker.** The launcher ([`crate::sandbox`]) sets PR_SET_PDEATHSIG before it becomes the program. That
+//! signal fires when the thread that forked dies, so each child has a thread of its own which forks it, waits for it and
+//! reaps it: the thread ends before its child only when the whole worker does. Rejected: a watchdog process per child
+//! (one more thing to supervise), tokio's `kill_on_drop` (no destructor runs in a worker that is killed).
 //!
 //! **What it cost** is read from `/proc/<pid>` between the child's end (`waitid` with WNOWAIT) and its reaping:
 //! `getrusage(RUSAGE_CHILDREN)` would mix children that run side by side.
 
 use super::group::Group;
 use super::{Failure, Launch};
+use crate::sandbox::{Refusal, take};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use reelmill_worker_core::sandbox::{ENVIRONMENT, ResourceLimits};
-use rlimit::Resource;
+use reelmill_worker_core::sandbox::ENVIRONMENT;
+use reelmill_worker_core::sandbox::orders::LAUNCHER;
 use std::io;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::process::{ChildStderr, ChildStdout};
 use tokio::sync::oneshot;
-
-/// Applies the limits right after the start; a program cannot raise hard limits again.
-fn apply(limits: ResourceLimits, pid: i32) -> io::Result<()> {
-    let all = [
-        (Resource::CORE, limits.core),
-        (Resource::FSIZE, limits.file_size),
-        (Resource::NOFILE, limits.open_files),
-        (Resource::AS, limits.address_space),
-    ];
-    for (resource, most) in all {
-        match rlimit::prlimit(pid, resource, Some((most, most)), None) {
-            Ok(()) => {}
-            // it has ended already: nothing left to limit
-            Err(e) if e.raw_os_error() == Some(Errno::ESRCH as i32) => return Ok(()),
-            Err(e) => {
-                return Err(io::Error::new(e.kind(), format!("limit {} not set: {e}", resource.as_name())));
-            }
-        }
-    }
-    Ok(())
-}
 
 /// What a child used up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -66,14 +46,12 @@ pub(super) struct Exit {
 
 impl Exit {
     /// Why this is no success, if it is none.
-    pub(super) fn failure(&self, stderr: &str) -> Option<Failure> {
+    pub(super) fn failure(&self) -> Option<Failure> {
         if let Some(signal) = self.status.signal() {
             return Some(Failure::Signalled(signal));
         }
         match self.status.code().unwrap_or(-1) {
             0 => None,
-            // what setpriv says when it cannot become the program
-            126 | 127 if stderr.starts_with("setpriv:") => Some(Failure::DidNotStart(stderr.to_owned())),
             code => Some(Failure::Exited(code)),
         }
     }
@@ -86,24 +64,44 @@ pub(super) struct Child {
     ended: Option<io::Result<Exit>>,
 }
 
-type Started = (Group, std::process::ChildStdout, std::process::ChildStderr);
+/// A child that runs, with what it has to say and the listener in its network, if it asked for one.
+pub(super) struct Started {
+    pub(super) child: Child,
+    pub(super) stdout: ChildStdout,
+    pub(super) stderr: ChildStderr,
+    pub(super) listener: Option<TcpListener>,
+}
+
+/// What the child's thread hands over once the program runs.
+struct Ready {
+    group: Group,
+    stdout: std::process::ChildStdout,
+    stderr: std::process::ChildStderr,
+    listener: Option<TcpListener>,
+}
 
 impl Child {
-    /// Starts `launch` on a thread of its own.
-    pub(super) async fn start(launch: &Launch) -> io::Result<(Self, ChildStdout, ChildStderr)> {
-        executable(&launch.program)?;
-        let command = command(launch);
-        let limits = launch.limits;
+    /// Starts `launch` on a thread of its own, and returns when the program runs in its box.
+    pub(super) async fn start(launch: &Launch) -> Result<Started, Failure> {
+        let failed = |e: io::Error| Failure::DidNotStart(e.to_string());
+        executable(&launch.program).map_err(failed)?;
+        let (command, launcher) = command(launch).map_err(failed)?;
         let (started_tx, started) = oneshot::channel();
         let (report_tx, report) = oneshot::channel();
         std::thread::Builder::new()
             .name("child".to_owned())
-            .spawn(move || supervise(command, limits, started_tx, report_tx))?;
-        let (group, stdout, stderr) =
-            started.await.map_err(|_| io::Error::other("the thread that starts children ended"))??;
+            .spawn(move || supervise(command, &launcher, started_tx, report_tx))
+            .map_err(failed)?;
+        let gone = |_| Failure::DidNotStart("the thread that starts children ended".to_owned());
+        let ready = started.await.map_err(gone)??;
         // from here on a dropped future kills the group
-        let child = Self { group, report, ended: None };
-        Ok((child, ChildStdout::from_std(stdout)?, ChildStderr::from_std(stderr)?))
+        let child = Self { group: ready.group, report, ended: None };
+        Ok(Started {
+            child,
+            stdout: ChildStdout::from_std(ready.stdout).map_err(failed)?,
+            stderr: ChildStderr::from_std(ready.stderr).map_err(failed)?,
+            listener: ready.listener,
+        })
     }
 
     /// What it used up so far.
@@ -141,28 +139,35 @@ impl Drop for Child {
     }
 }
 
-/// The child's thread: forks, limits, waits, counts, reaps.
+/// The child's thread: forks, sees the program start, waits, counts, reaps.
 fn supervise(
     mut command: Command,
-    limits: ResourceLimits,
-    started: oneshot::Sender<io::Result<Started>>,
+    launcher: &UnixStream,
+    started: oneshot::Sender<Result<Ready, Failure>>,
     report: oneshot::Sender<io::Result<Exit>>,
 ) {
     // std opens every descriptor close-on-exec, but this process may have inherited others from whoever started it
     close_fds::set_fds_cloexec_threadsafe(3, &[]);
-    let mut child = match command.spawn() {
+    let spawned = command.spawn();
+    // it holds the launcher's end of the socket, whose end tells that the program runs
+    drop(command);
+    let mut child = match spawned {
         Ok(child) => child,
         Err(e) => {
             // the receiver is gone when the attempt was dropped meanwhile: nobody is left to tell
-            let _ = started.send(Err(e));
+            let _ = started.send(Err(Failure::DidNotStart(format!("its launcher: {e}"))));
             return;
         }
     };
     let group = Group::of(child.id());
-    let pipes = child.stdout.take().zip(child.stderr.take());
-    let ready = apply(limits, group.pid().as_raw())
-        .and_then(|()| pipes.ok_or_else(|| io::Error::other("its pipes are missing")))
-        .map(|(stdout, stderr)| (group.clone(), stdout, stderr));
+    let ready = match (take(launcher), child.stdout.take(), child.stderr.take()) {
+        (Ok(listener), Some(stdout), Some(stderr)) => {
+            Ok(Ready { group: group.clone(), stdout, stderr, listener })
+        }
+        (Err(Refusal::Program(why)), ..) => Err(Failure::DidNotStart(why)),
+        (Err(Refusal::Box(why)), ..) => Err(Failure::NoBox(why)),
+        (Ok(_), ..) => Err(Failure::DidNotStart("its pipes are missing".to_owned())),
+    };
     if ready.is_err() || started.is_closed() {
         group.signal(Signal::SIGKILL);
     }
@@ -212,7 +217,7 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     (0..4).map(|_| fields.next()?.parse::<u64>().ok()).sum()
 }
 
-/// `setpriv` knows the program only when it is too late to say so nicely, so look first.
+/// The launcher knows the program only when it is too late to say so nicely, so look first.
 fn executable(program: &Path) -> io::Result<()> {
     let told = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", program.display()));
     let meta = std::fs::metadata(program).map_err(told)?;
@@ -226,30 +231,23 @@ fn executable(program: &Path) -> io::Result<()> {
     }
 }
 
-fn command(launch: &Launch) -> Command {
-    let mut command = match setpriv() {
-        Some(setpriv) => {
-            let mut c = Command::new(setpriv);
-            c.args(["--pdeathsig", "KILL", "--nnp", "--"]).arg(&launch.program);
-            c
-        }
-        None => Command::new(&launch.program),
-    };
+/// The launcher's command, and the worker's end of the socket to it.
+fn command(launch: &Launch) -> io::Result<(Command, UnixStream)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut command = Command::new(launch.sandbox.launcher());
     command
+        .arg(LAUNCHER)
+        .args(launch.sandbox.orders(launch).encode())
+        .arg(&launch.program)
         .args(&launch.args)
         .env_clear()
         .envs(ENVIRONMENT)
         .current_dir(&launch.dir)
-        .stdin(Stdio::null())
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    command
-}
-
-/// Where util-linux's `setpriv` is, if it is installed.
-pub(crate) fn setpriv() -> Option<PathBuf> {
-    ["/usr/bin/setpriv", "/bin/setpriv"].into_iter().map(PathBuf::from).find(|p| executable(p).is_ok())
+    Ok((command, ours))
 }
 
 #[cfg(test)]

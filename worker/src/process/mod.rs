@@ -1,8 +1,9 @@
 //! Child processes: ffmpeg and ffprobe, started, watched, and ended in every case.
 //!
-//! A child gets two variables and no inherited environment, no stdin, no shell, a process group of its own and resource limits. It is
-//! killed when it makes no progress (the caller's [`Watch`] says when), when it speaks nonsense, or when the attempt
-//! is stopped; never for taking long. Nothing here knows what the child computes.
+//! A child gets two variables and no inherited environment, no stdin, no shell, a process group of its own and a box
+//! ([`crate::sandbox`]). It is killed when it makes no progress (the caller's [`Watch`] says when), when it speaks
+//! nonsense, when it writes more than its share, or when the attempt is stopped; never for taking long. Nothing here
+//! knows what the child computes.
 //!
 //! Data comes from the child's stdout (lines, to the [`Watch`]) and stderr (its tail, into the result); every way a
 //! child can fail is a variant of [`ChildError`].
@@ -12,14 +13,18 @@ mod group;
 mod pipe;
 
 pub use child::Cost;
-pub(crate) use child::setpriv;
 pub use reelmill_worker_core::sandbox::ResourceLimits;
 
-use child::Child;
+use crate::sandbox::Sandbox;
+use crate::scratch;
+use child::{Child, Started};
 use pipe::{Lines, Tail};
 use reelmill_common::Millis;
 use std::ffi::OsString;
+use std::fmt;
+use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -39,10 +44,42 @@ pub struct Launch {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Its working directory.
+    /// Its working directory, and in a box the only one it may write in.
     pub dir: PathBuf,
     /// Its limits.
     pub limits: ResourceLimits,
+    /// What it may reach.
+    pub network: Network,
+    /// The file it may read, if its source is one.
+    pub source: Option<PathBuf>,
+    /// Bytes that may lie in its directory, if that is counted.
+    pub quota: Option<u64>,
+    /// The box it starts in.
+    pub sandbox: Sandbox,
+}
+
+/// Serves a child by a listener in its network, until the handle is dropped.
+pub type Serve = Arc<dyn Fn(TcpListener) -> AbortOnDropHandle<()> + Send + Sync>;
+
+/// What a child may reach.
+#[derive(Clone)]
+pub enum Network {
+    /// Nothing.
+    Nothing,
+    /// One listener, in a network of the child's own: the box must have one.
+    Own(Serve),
+    /// One port of this machine's loopback.
+    Port(u16),
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("Nothing"),
+            Self::Own(_) => f.write_str("Own"),
+            Self::Port(port) => write!(f, "Port({port})"),
+        }
+    }
 }
 
 /// Listens to a child: one per kind of output.
@@ -86,6 +123,9 @@ pub enum Failure {
     /// It never ran.
     #[error("did not start: {0}")]
     DidNotStart(String),
+    /// The box around it could not be made, so it never ran.
+    #[error("was not started, because its sandbox could not be made: {0}")]
+    NoBox(String),
     /// It gave up by itself.
     #[error("exited with code {0}")]
     Exited(i32),
@@ -98,6 +138,14 @@ pub enum Failure {
     /// It printed what it should not have and was killed for it.
     #[error("printed something unexpected: {0}")]
     BadOutput(String),
+    /// It wrote more than its share of the scratch space and was killed for it.
+    #[error("wrote {bytes} bytes where {quota} were left and was killed")]
+    Overfull {
+        /// What lay in its directory.
+        bytes: u64,
+        /// What may lie there.
+        quota: u64,
+    },
     /// Its attempt was stopped, so it was killed.
     #[error("was stopped")]
     Stopped,
@@ -114,13 +162,16 @@ pub async fn run(
 ) -> Result<Finished, ChildError> {
     let program = launch.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let failed = |how, stderr, cost| ChildError { program: program.clone(), how, stderr, cost };
-    let (mut child, stdout, stderr) = Child::start(launch)
-        .await
-        .map_err(|e| failed(Failure::DidNotStart(e.to_string()), String::new(), Cost::default()))?;
+    let Started { mut child, stdout, stderr, listener } =
+        Child::start(launch).await.map_err(|how| failed(how, String::new(), Cost::default()))?;
+    let _serving = match (&launch.network, listener) {
+        (Network::Own(serve), Some(listener)) => Some(serve(listener)),
+        _ => None,
+    };
     let tail = AbortOnDropHandle::new(tokio::spawn(Tail::read(stderr)));
     let began = Instant::now();
 
-    let unwanted = listen(&mut child, Lines::new(stdout), watch, stop, began).await;
+    let unwanted = listen(&mut child, launch, Lines::new(stdout), watch, stop, began).await;
     let exit = match unwanted {
         None => child.exited().await,
         Some(_) => child.end(TERM_GRACE).await,
@@ -131,7 +182,7 @@ pub async fn run(
         (None, Err(e)) => {
             Err(failed(Failure::DidNotStart(format!("its end was not seen: {e}")), stderr, Cost::default()))
         }
-        (None, Ok(exit)) => match exit.failure(&stderr) {
+        (None, Ok(exit)) => match exit.failure() {
             Some(how) => Err(failed(how, stderr, exit.cost)),
             None => Ok(Finished { cost: exit.cost, wall_ms: began.elapsed().as_millis() as u64, stderr }),
         },
@@ -141,6 +192,7 @@ pub async fn run(
 /// Hands lines to the watch until the child has exited and said all (`None`), or until it must be killed.
 async fn listen(
     child: &mut Child,
+    launch: &Launch,
     mut lines: Lines,
     watch: &mut dyn Watch,
     stop: &CancellationToken,
@@ -157,6 +209,9 @@ async fn listen(
                 if let Some(ms) = watch.stalled(since(began), child.so_far()) {
                     return Some(Failure::Stalled(ms));
                 }
+                if let Some(overfull) = overfull(launch) {
+                    return Some(overfull);
+                }
             }
             line = lines.next(), if open => match line {
                 Ok(Some(line)) => {
@@ -170,6 +225,13 @@ async fn listen(
             () = child.ended(), if !open => return None,
         }
     }
+}
+
+/// A limit on one file says nothing of many. A directory that cannot be read now is looked at again.
+fn overfull(launch: &Launch) -> Option<Failure> {
+    let quota = launch.quota?;
+    let bytes = scratch::used_bytes(&launch.dir).ok()?;
+    (bytes > quota).then_some(Failure::Overfull { bytes, quota })
 }
 
 /// Time on the child's own clock, which starts with it.

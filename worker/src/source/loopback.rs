@@ -1,13 +1,15 @@
 //! The loopback reader: serves one source to one attempt's ffmpeg over HTTP on 127.0.0.1.
 //!
-//! A port of the system's choosing, a path that is a 128-bit secret of the attempt, GET and HEAD with one byte range:
-//! what libavformat's http client needs, and nothing else is answered. It ends with the attempt. Bytes come from the
+//! Where the child has a network of its own the listener lies in that, and nobody else on the machine can reach it; else
+//! it has a port of the system's choosing. A path that is a 128-bit secret of the attempt, GET and HEAD with one byte
+//! range: what libavformat's http client needs, and nothing else is answered. It ends with the attempt. Bytes come from the
 //! object store block by block while ffmpeg takes them ([`super::blocks`]); a store that fails for good breaks the
 //! connection and leaves its reason behind, because ffmpeg could only say "I/O error".
 
 use super::Counted;
 use super::blocks::BLOCK;
 use super::moov::Moov;
+use crate::sandbox::READ_AHEAD;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -19,23 +21,20 @@ use http::{HeaderMap, Method, StatusCode, header};
 use reelmill_blob::BlobError;
 use reelmill_common::Sha256;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::sync::Arc;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::task::AbortOnDropHandle;
 
-/// How far reading runs ahead of ffmpeg on our side of the connection: it drops one whenever it seeks.
-const READ_AHEAD: u32 = 64 * 1024;
 /// Largest piece given to the connection at once: a store may answer with everything in one.
 const PIECE: usize = 64 * 1024;
 
-/// A running reader; dropping it stops it.
-#[derive(Debug)]
+/// One source, for whoever knows its secret.
+#[derive(Clone)]
 pub(super) struct Loopback {
-    address: SocketAddr,
     token: String,
-    _serving: AbortOnDropHandle<()>,
+    app: Router,
 }
 
 struct Served {
@@ -46,27 +45,43 @@ struct Served {
 }
 
 impl Loopback {
-    pub(super) async fn start(source: Counted, moov: Option<Moov>) -> io::Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        // inherited by accepted connections
-        socket.set_send_buffer_size(READ_AHEAD)?;
-        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
-        let listener = socket.listen(16)?;
-        let address = listener.local_addr()?;
+    pub(super) fn new(source: Counted, moov: Option<Moov>) -> Self {
         let token = hex::encode(rand::random::<[u8; 16]>());
         let served = Served { source, moov, path: Sha256::of(format!("/{token}").as_bytes()) };
-        let app = Router::new().fallback(answer).with_state(Arc::new(served));
-        let serving = tokio::spawn(async move {
-            if let Err(e) = axum::serve(listener, app).await {
-                tracing::warn!(error = %e, "loopback reader stopped");
-            }
-        });
-        Ok(Self { address, token, _serving: AbortOnDropHandle::new(serving) })
+        Self { token, app: Router::new().fallback(answer).with_state(Arc::new(served)) }
     }
 
-    /// What ffmpeg opens. A secret.
-    pub(super) fn url(&self) -> String {
-        format!("http://{}/{}", self.address, self.token)
+    /// Listens on this machine's loopback: the port, and the reader while it lives.
+    pub(super) fn listen(&self) -> io::Result<(u16, AbortOnDropHandle<()>)> {
+        let socket = TcpSocket::new_v4()?;
+        // inherited by accepted connections
+        socket.set_send_buffer_size(READ_AHEAD as u32)?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let listener = socket.listen(16)?;
+        Ok((listener.local_addr()?.port(), self.serve(Ok(listener))))
+    }
+
+    /// Serves a listener that was made in a child's own network.
+    pub(super) fn serve_handed(&self, listener: std::net::TcpListener) -> AbortOnDropHandle<()> {
+        self.serve(listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)))
+    }
+
+    fn serve(&self, listener: io::Result<TcpListener>) -> AbortOnDropHandle<()> {
+        let app = self.app.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let served = match listener {
+                Ok(listener) => axum::serve(listener, app).await,
+                Err(e) => Err(e),
+            };
+            if let Err(e) = served {
+                tracing::warn!(error = %e, "loopback reader stopped");
+            }
+        }))
+    }
+
+    /// What ffmpeg opens at `port`. A secret.
+    pub(super) fn url(&self, port: u16) -> String {
+        format!("http://{}:{port}/{}", Ipv4Addr::LOCALHOST, self.token)
     }
 }
 

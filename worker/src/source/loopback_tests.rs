@@ -2,6 +2,7 @@
 
 use super::super::Sources;
 use super::*;
+use crate::sandbox::Level;
 use reelmill_blob::{PutOptions, PutOutcome, Stores};
 use reelmill_common::index::Demuxer;
 use reelmill_common::session::ReadGrant;
@@ -79,7 +80,7 @@ fn url(location: &Location) -> String {
 #[tokio::test]
 async fn ranges_are_answered_as_rfc_9110_says() {
     let (stores, film) = (Stores::default(), film());
-    let sources = Sources::new(stores.clone());
+    let sources = Sources::new(stores.clone(), Level::Basic);
     let source = sources.open(&put(&stores, &film).await, None).await.unwrap();
     let served = source.for_ffmpeg(Demuxer::Mov, 1).await.unwrap();
     let url = url(&served.input.location);
@@ -112,7 +113,8 @@ async fn ranges_are_answered_as_rfc_9110_says() {
 #[tokio::test]
 async fn nothing_but_the_one_source_is_answered() {
     let (stores, film) = (Stores::default(), film());
-    let source = Sources::new(stores.clone()).open(&put(&stores, &film).await, None).await.unwrap();
+    let source =
+        Sources::new(stores.clone(), Level::Basic).open(&put(&stores, &film).await, None).await.unwrap();
     let served = source.for_ffmpeg(Demuxer::Matroska, 1).await.unwrap();
     let url = url(&served.input.location);
     let (base, token) = url.rsplit_once('/').unwrap();
@@ -156,7 +158,7 @@ async fn nothing_but_the_one_source_is_answered() {
 async fn the_moov_is_read_once_for_all_attempts_on_a_source() {
     let (stores, film) = (Stores::default(), film());
     let grant = put(&stores, &film).await;
-    let sources = Sources::new(stores);
+    let sources = Sources::new(stores, Level::Basic);
     let first = sources.open(&grant, None).await.unwrap();
     let served = first.for_ffmpeg(Demuxer::Mov, 1).await.unwrap();
     assert_eq!(first.bytes_read(), 16 + 16 + 1000, "two headers and the box");
@@ -175,7 +177,7 @@ async fn what_several_attempts_want_is_read_once() {
     let stores = Stores::default();
     let content: Vec<u8> = (0..1_300_000_u32).map(|i| (i % 251) as u8).collect();
     let grant = put(&stores, &content).await;
-    let sources = Sources::new(stores);
+    let sources = Sources::new(stores, Level::Basic);
     let (mut read, mut moved) = (0, 0);
     // across one border of blocks, across two, to the end, the same again, and one that wants a part of all of them
     for (from, to) in
@@ -197,7 +199,7 @@ async fn a_source_that_changed_is_refused() {
     use reelmill_common::outcome::FaultKind;
     let (stores, film) = (Stores::default(), film());
     let grant = put(&stores, &film).await;
-    let sources = Sources::new(stores.clone());
+    let sources = Sources::new(stores.clone(), Level::Basic);
     let source = sources.open(&grant, None).await.unwrap();
     source.still_good().await.unwrap();
 
@@ -222,7 +224,7 @@ async fn a_local_file_is_not_served_but_named() {
     std::fs::write(&path, film()).unwrap();
     let located = reelmill_blob::resolve_source(path.to_str().unwrap(), None).unwrap();
     let grant = ReadGrant { url: located.url, signed: None, bytes: located.bytes, version: None };
-    let source = Sources::new(Stores::default()).open(&grant, None).await.unwrap();
+    let source = Sources::new(Stores::default(), Level::Full).open(&grant, None).await.unwrap();
     let served = source.for_ffmpeg(Demuxer::Mov, 1).await.unwrap();
     assert_eq!(served.input.location, Location::File(path.to_str().unwrap().to_owned()));
 }

@@ -1,14 +1,17 @@
 //! The source of an attempt: one object, opened once, the same until the end.
 //!
-//! The index reads it by ranges. ffmpeg reads a local file itself and everything else through a loopback reader that
-//! serves this one object and nothing more. Where the source lies comes from the lease's grant, never from the
+//! The index reads it by ranges. ffmpeg reads a local file itself (unless only the worker's privileges open it) and
+//! everything else through a loopback reader that serves this one object and nothing more. Where the source lies comes from the lease's grant, never from the
 //! worker's own configuration. Retries belong to the store below.
 
+mod access;
 mod blocks;
 mod loopback;
 mod moov;
 
 use crate::fault;
+use crate::process::Network;
+use crate::sandbox::Level;
 use blocks::{BLOCK, Blocks, Key};
 use bytes::Bytes;
 use loopback::Loopback;
@@ -16,12 +19,15 @@ use moov::Moovs;
 use reelmill_blob::source::source_name;
 use reelmill_blob::{BlobError, SignedRequests, SourceReader, Stores, open_signed_source, open_source};
 use reelmill_common::index::Demuxer;
-use reelmill_common::outcome::Fault;
+use reelmill_common::outcome::{Fault, FaultKind};
 use reelmill_common::session::{ReadGrant, SignedGrant};
 use reelmill_worker_core::argv::{Input, Location};
+use reelmill_worker_core::sandbox::orders::SERVED_PORT;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio_util::task::AbortOnDropHandle;
 
 /// Opens sources; keeps what is worth keeping between attempts on one source.
 #[derive(Clone, Debug)]
@@ -29,12 +35,13 @@ pub struct Sources {
     stores: Stores,
     moovs: Moovs,
     blocks: Blocks,
+    level: Level,
 }
 
 impl Sources {
-    /// Sources in `stores`.
-    pub fn new(stores: Stores) -> Self {
-        Self { stores, moovs: Moovs::default(), blocks: Blocks::default() }
+    /// Sources in `stores`, for children in boxes of this level.
+    pub fn new(stores: Stores, level: Level) -> Self {
+        Self { stores, moovs: Moovs::default(), blocks: Blocks::default(), level }
     }
 
     /// Opens what the grant names, with the requests that are `signed` for it, if any. A source that is not the accepted
@@ -120,33 +127,40 @@ impl Source {
 
     /// How ffmpeg gets at it, for as long as the result lives.
     pub async fn for_ffmpeg(&self, demuxer: Demuxer, threads: u8) -> Result<Served, Fault> {
-        let storage = |e: std::io::Error| {
-            fault::fault(
-                reelmill_common::outcome::FaultKind::Storage,
-                format!("the loopback reader did not start: {e}"),
-            )
+        let served = |location, network, file, listening| Served {
+            input: Input { demuxer, location, threads },
+            source: self.clone(),
+            network,
+            file,
+            _listening: listening,
         };
-        let (location, loopback) = match self.reader.reader.local_path() {
-            Some(path) => {
-                let path = path.into_os_string().into_string().map_err(|path| {
-                    fault::fault(
-                        reelmill_common::outcome::FaultKind::Source,
-                        format!("source: the path {} is not UTF-8: rename it", path.display()),
-                    )
-                })?;
-                (Location::File(path), None)
-            }
-            None => {
-                let moov = match demuxer {
-                    Demuxer::Mov => self.sources.moovs.of(&self.reader).await,
-                    _ => Ok(None),
-                };
-                let moov = moov.map_err(|e| fault::of_source(&e))?;
-                let loopback = Loopback::start(self.reader.clone(), moov).await.map_err(storage)?;
-                (Location::Loopback(loopback.url()), Some(loopback))
-            }
+        if let Some(file) = self.opened_by_ffmpeg() {
+            let text = file.clone().into_os_string().into_string().map_err(|path| {
+                let message = format!("source: the path {} is not UTF-8: rename it", path.display());
+                fault::fault(FaultKind::Source, message)
+            })?;
+            return Ok(served(Location::File(text), Network::Nothing, Some(file), None));
+        }
+        let moov = match demuxer {
+            Demuxer::Mov => self.sources.moovs.of(&self.reader).await,
+            _ => Ok(None),
         };
-        Ok(Served { input: Input { demuxer, location, threads }, source: self.clone(), _loopback: loopback })
+        let loopback = Loopback::new(self.reader.clone(), moov.map_err(|e| fault::of_source(&e))?);
+        if self.sources.level.has_network() {
+            let location = Location::Loopback(loopback.url(SERVED_PORT));
+            let network = Network::Own(Arc::new(move |listener| loopback.serve_handed(listener)));
+            return Ok(served(location, network, None, None));
+        }
+        let (port, listening) = loopback.listen().map_err(|e| {
+            fault::fault(FaultKind::Storage, format!("the loopback reader did not start: {e}"))
+        })?;
+        Ok(served(Location::Loopback(loopback.url(port)), Network::Port(port), None, Some(listening)))
+    }
+
+    /// The file that ffmpeg opens itself: one of this machine which the box leaves it the right to read.
+    fn opened_by_ffmpeg(&self) -> Option<PathBuf> {
+        let path = self.reader.reader.local_path()?;
+        (self.sources.level == Level::Basic || access::is_plain(&path)).then_some(path)
     }
 
     /// Fails if the object was replaced since it was opened, or if the loopback reader had to give up on it.
@@ -167,8 +181,12 @@ pub struct Served {
     pub input: Input,
     /// The source itself.
     pub source: Source,
+    /// What ffmpeg has to reach for it.
+    pub(crate) network: Network,
+    /// The file that ffmpeg opens itself.
+    pub(crate) file: Option<PathBuf>,
     /// Serves until it is dropped.
-    _loopback: Option<Loopback>,
+    _listening: Option<AbortOnDropHandle<()>>,
 }
 
 /// A reader whose bytes are counted and whose last failure is kept.

@@ -24,7 +24,7 @@ pub(super) async fn analyse(
         let args = argv::analyse::peak(&served.input, *stream, settings).map_err(|e| fault::of_argv(&e))?;
         let mut watch = Encoding::new(work, source, |_| {});
         let what = format!("measuring the peak of audio stream {stream}");
-        let ran = work.ffmpeg(&what, args, Some(source), &mut watch).await;
+        let ran = work.ffmpeg(&what, args, Some(&served), &mut watch).await;
         source.still_good().await?;
         // a stream that gives no sample has no peak
         peaks.push(argv::analyse::parse_peak(&ran?.stderr).unwrap_or_default());
@@ -47,11 +47,10 @@ async fn join(
 ) -> Result<Option<u64>, Fault> {
     const NAME: &str = "join.mp4";
     let served = source.for_ffmpeg(spec.demuxer, work.lease.decoder_threads).await?;
-    let args = argv::audio::encode(probe, &served.input, &work.scratch_path(NAME))
-        .map_err(|e| fault::of_argv(&e))?;
+    let args = argv::audio::encode(probe, &served.input, NAME).map_err(|e| fault::of_argv(&e))?;
     let mut watch = Encoding::new(work, source, |_| {});
     let what = format!("looking for a place where ranges of audio stream {} can meet", probe.stream);
-    let ran = work.ffmpeg(&what, args, Some(source), &mut watch).await;
+    let ran = work.ffmpeg(&what, args, Some(&served), &mut watch).await;
     source.still_good().await?;
     ran?;
     let file = work.dir.read(Path::new(NAME))?;
@@ -65,9 +64,8 @@ async fn configs(work: &Work, spec: &AnalyseSpec, source: &Source) -> Result<Vec
         return Ok(Vec::new());
     }
     let names: Vec<String> = (0..spec.rungs.len()).map(|i| format!("config-{i}.mp4")).collect();
-    let outputs: Vec<String> = names.iter().map(|n| work.scratch_path(n)).collect();
-    let args = argv::analyse::configs(spec.encode_timebase, &spec.rungs, &outputs)
-        .map_err(|e| fault::of_argv(&e))?;
+    let args =
+        argv::analyse::configs(spec.encode_timebase, &spec.rungs, &names).map_err(|e| fault::of_argv(&e))?;
     let mut watch = Encoding::new(work, source, |_| {});
     work.ffmpeg("encoding a frame at each rung", args, None, &mut watch).await?;
     let found = names.iter().map(|name| {

@@ -3,7 +3,7 @@
 use super::Work;
 use super::ffmpeg::Encoding;
 use crate::scratch::AttemptDir;
-use crate::source::Source;
+use crate::source::{Served, Source};
 use crate::{fault, metrics};
 use reelmill_common::index::Demuxer;
 use reelmill_common::ladder::VideoSettings;
@@ -80,7 +80,7 @@ impl Capped {
     }
 }
 
-/// ffmpeg's own file of a rung.
+/// ffmpeg's own file of a rung, in the attempt's directory, where it stands.
 fn file_name(rung: usize) -> String {
     format!("rung-{rung}.mp4")
 }
@@ -93,7 +93,7 @@ async fn pictures(
     due: &[(usize, VideoSettings)],
     source: &Source,
 ) -> Result<String, Fault> {
-    let outputs: Vec<String> = due.iter().map(|(rung, _)| work.scratch_path(&file_name(*rung))).collect();
+    let outputs: Vec<String> = due.iter().map(|(rung, _)| file_name(*rung)).collect();
     let served = source.for_ffmpeg(demuxer, work.lease.decoder_threads).await?;
     let args = argv::video::encode(&rate::with_only(chunk, due), &served.input, &outputs)
         .map_err(|e| fault::of_argv(&e))?;
@@ -102,7 +102,7 @@ async fn pictures(
     let tell = |u: Update| (work.progress)((u.frames * every).min(total), total);
     let mut watch = Encoding::new(work, source, tell);
     let what = format!("encoding video chunk {}", chunk.number);
-    run(work, &what, args, &mut watch, source).await
+    run(work, &what, args, &mut watch, &served).await
 }
 
 /// Encodes an audio chunk.
@@ -114,8 +114,7 @@ pub(super) async fn audio(
 ) -> Result<(ChunkReport, Files), Fault> {
     let name = "audio.mp4".to_owned();
     let served = source.for_ffmpeg(demuxer, work.lease.decoder_threads).await?;
-    let args = argv::audio::encode(chunk, &served.input, &work.scratch_path(&name))
-        .map_err(|e| fault::of_argv(&e))?;
+    let args = argv::audio::encode(chunk, &served.input, &name).map_err(|e| fault::of_argv(&e))?;
     let total = chunk.packets.1.saturating_sub(chunk.packets.0);
     let rate = u64::from(chunk.settings.sample_rate);
     let before = argv::audio::encoded_range(chunk).start_sample + OFFSET_SECONDS as u64 * rate;
@@ -126,7 +125,7 @@ pub(super) async fn audio(
     let mut watch = Encoding::new(work, source, tell);
     watch.meter = Meter::new(chunk);
     let what = format!("encoding audio chunk {}", chunk.number);
-    let stderr = run(work, &what, args, &mut watch, source).await?;
+    let stderr = run(work, &what, args, &mut watch, &served).await?;
 
     let mut report = begin(work, &stderr);
     match watch.meter.map(|meter| meter.finish(&stderr)).transpose() {
@@ -147,11 +146,11 @@ async fn run(
     what: &str,
     args: Vec<String>,
     watch: &mut Encoding<'_>,
-    source: &Source,
+    served: &Served,
 ) -> Result<String, Fault> {
-    let ran = work.ffmpeg(what, args, Some(source), watch).await;
+    let ran = work.ffmpeg(what, args, Some(served), watch).await;
     if !work.stop.is_cancelled() {
-        source.still_good().await?;
+        served.source.still_good().await?;
     }
     let ran = ran?;
     match out_of_room(what, &fault::tail(&ran.stderr)) {

@@ -3,8 +3,8 @@
 use super::Work;
 use super::spent::Metered;
 use crate::fault;
-use crate::process::{self, Cost, Finished, Launch, Watch};
-use crate::source::Source;
+use crate::process::{self, Cost, Finished, Launch, Network, Watch};
+use crate::source::{Served, Source};
 use reelmill_common::Millis;
 use reelmill_common::outcome::Fault;
 use reelmill_worker_core::meter::Meter;
@@ -60,16 +60,16 @@ impl Watch for Encoding<'_> {
 }
 
 impl Work {
-    /// Runs ffmpeg with `args`; `what` names the run for a person, `source` is what it reads.
+    /// Runs ffmpeg with `args`; `what` names the run for a person, `served` is what it reads.
     pub(super) async fn ffmpeg(
         &self,
         what: &str,
         args: Vec<String>,
-        source: Option<&Source>,
+        served: Option<&Served>,
         watch: &mut dyn Watch,
     ) -> Result<Finished, Fault> {
         let ffmpeg = &self.shop.tools.ffmpeg;
-        self.child(ffmpeg, what, args, source, watch).await.map_err(|e| fault::of_child(what, &e))
+        self.child(ffmpeg, what, args, served, watch).await.map_err(|e| fault::of_child(what, &e))
     }
 
     /// Runs one of the programs, and adds up what it cost, whatever came of it.
@@ -78,7 +78,7 @@ impl Work {
         program: &Path,
         what: &str,
         args: Vec<String>,
-        source: Option<&Source>,
+        served: Option<&Served>,
         watch: &mut dyn Watch,
     ) -> Result<Finished, process::ChildError> {
         tracing::debug!(program = %program.display(), what, "starting");
@@ -87,8 +87,12 @@ impl Work {
             args: args.into_iter().map(Into::into).collect(),
             dir: self.dir.path().to_owned(),
             limits: self.limits(),
+            network: served.map_or(Network::Nothing, |served| served.network.clone()),
+            source: served.and_then(|served| served.file.clone()),
+            quota: Some(self.dir.bytes_left()),
+            sandbox: self.shop.tools.sandbox.clone(),
         };
-        let opened = source.filter(|source| source.reader().local_path().is_some());
+        let opened = served.filter(|served| served.file.is_some()).map(|served| &served.source);
         let mut metered = Metered { watch, spent: &self.spent, opens_source: opened.is_some() };
         let began = self.shop.clock.now();
         let ran = process::run(&launch, &mut metered, &self.stop).await;

@@ -83,7 +83,7 @@ async fn scan(
         source,
     };
     let what = "scanning the source";
-    let ran = work.child(&work.shop.tools.ffprobe, what, args, Some(source), &mut watch).await;
+    let ran = work.child(&work.shop.tools.ffprobe, what, args, Some(&served), &mut watch).await;
     if let Some(e) = watch.refused {
         return Ok(Err(e));
     }

@@ -182,12 +182,6 @@ impl Work {
         ResourceLimits::for_run(self.shop.capability.memory_mib, self.dir.bytes_left())
     }
 
-    /// An absolute path in scratch, as an argument.
-    fn scratch_path(&self, name: &str) -> String {
-        // the scratch root was checked to be UTF-8 when it was opened
-        self.dir.path().join(name).to_string_lossy().into_owned()
-    }
-
     /// The proof this worker advertised for an encoder family.
     fn proof(&self, family: EncoderFamily) -> Option<EncoderProof> {
         self.shop.capability.encoders.iter().find(|e| e.family == family).cloned()

@@ -10,8 +10,9 @@ async fn the_doctor_tells_a_fit_machine_from_one_without_ffmpeg() {
     let mut settings = config(vec![], scratch.path());
     settings.cache = None;
     let lines = check(&settings).await;
-    assert!(lines.iter().all(|l| l.verdict == Verdict::Good), "{lines:#?}");
-    for what in ["ffmpeg", "ffprobe", "scratch", "encoder", "machine", "setpriv"] {
+    // a sandbox weaker than the full one is a drawback of the machine that the tests run on
+    assert!(lines.iter().all(|l| l.verdict == Verdict::Good || l.what == "sandbox"), "{lines:#?}");
+    for what in ["ffmpeg", "ffprobe", "scratch", "sandbox", "encoder", "machine"] {
         assert!(lines.iter().any(|l| l.what == what), "{what}: {lines:#?}");
     }
     settings.ffmpeg = Some(PathBuf::from("/nowhere/ffmpeg"));

@@ -304,6 +304,8 @@ async fn asked_twice_to_leave_the_worker_hands_back_what_runs() {
     let coordinator = Coordinator::start().await;
     let mut hanging = config(vec![coordinator.url()], scratch.path());
     hanging.ffprobe = Some(hang);
+    // the script becomes other programs
+    hanging.sandbox.paths.push("/usr/bin".into());
     let worker = start(hanging).await;
     let spec = IndexSpec { location: "avi".to_owned(), salt: "job-1".to_owned() };
     let attempt = coordinator.lease(WorkItem::Index(spec), &avi, &out);

@@ -7,5 +7,6 @@ mod doctor;
 mod film;
 mod given;
 mod kill;
+mod proofs;
 mod scan;
 mod support;

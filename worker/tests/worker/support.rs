@@ -249,7 +249,9 @@ pub(crate) struct Running {
 }
 
 pub(crate) fn config(coordinators: Vec<String>, scratch: &Path) -> WorkerConfig {
-    let mut config = WorkerConfig::new(WorkerId::parse("w1").unwrap(), coordinators, scratch.to_owned());
+    let launcher = env!("CARGO_BIN_EXE_reelmill-launcher").into();
+    let worker = WorkerId::parse("w1").unwrap();
+    let mut config = WorkerConfig::new(worker, coordinators, scratch.to_owned(), launcher);
     config.slots = Some(2);
     // proofs are known by all that decides them and written by a rename: one test proves for all
     config.cache = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("encoder-proofs"));

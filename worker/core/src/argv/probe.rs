@@ -15,7 +15,7 @@ pub const FRAMES: u32 = 24;
 /// Pixels the clip encodes, over all its frames: for the measured speed.
 pub const PIXELS: u64 = 640 * 360 * FRAMES as u64;
 
-/// Arguments that make the clip: pictures to `video`, sound to `audio`, both absolute paths. The same builders as for
+/// Arguments that make the clip: pictures to `video`, sound to `audio`, both paths. The same builders as for
 /// a chunk write filters and encoder options: what differs between two machines in a chunk differs here. With pictures
 /// and sound in one graph ffmpeg 5.1 hands the encoder whatever the resampler made, so the samples are counted off.
 ///
