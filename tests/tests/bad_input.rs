@@ -153,6 +153,32 @@ fn a_missing_or_old_ffmpeg_is_said_with_4() {
 }
 
 #[test]
+fn a_sandbox_that_is_required_and_cannot_be_made_is_said_with_4() {
+    let dir = tempfile::tempdir().expect("scratch");
+    let out = dir.path().join("out");
+    let film = SHORT.make(dir.path()).expect("film").path;
+    // A namespace in which nobody can make another one.
+    let run = |script: &str, mode: &str| {
+        let script = format!(
+            "echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all -- {script}"
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "sh", "-c", &script, "sh"]);
+        command.arg(reelmill::binary().expect("binary"));
+        command.args(["transcode", "--sandbox", mode, "--ladder", "360p"]).arg(&film).arg("--out").arg(&out);
+        tool::run(&mut command, Duration::from_secs(120)).expect("runs")
+    };
+    if run("true", "auto").code() != 0 {
+        eprintln!("this system makes no user namespaces: a sandbox without them is not tried");
+        return;
+    }
+    let done = run("\"$@\"", "require");
+    assert_refused(&done, &out, 4, &["sandbox", "not full", "user.max_user_namespaces", "--sandbox auto"]);
+    let done = run("\"$@\"", "auto");
+    assert_eq!(done.code(), 0, "what there is will do: {}", done.stderr);
+}
+
+#[test]
 fn a_full_disk_is_said_with_5() {
     let dir = tempfile::tempdir().expect("scratch");
     let film = Film { frames: 240, ..SHORT }.make(dir.path()).expect("film").path;
@@ -186,7 +212,9 @@ fn ffmpegs(dir: &Path) -> Vec<(String, std::ffi::OsString)> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut all = vec![("the system's".to_owned(), path.clone())];
     if let Some(new) = std::env::var("REELMILL_FFMPEG_NEW").ok().filter(|p| !p.is_empty()) {
-        let folder = path_with(dir, &[("ffmpeg", &format!("exec '{new}' \"$@\""))]);
+        // a link, not a script that becomes it: the sandbox knows what a link leads to
+        let folder = path_with(dir, &[]);
+        std::os::unix::fs::symlink(&new, folder.join("ffmpeg")).expect("a link");
         let mut joined = folder.into_os_string();
         joined.push(":");
         joined.push(path);

@@ -42,7 +42,7 @@ const PURE: [(&str, &[&str]); 5] = [
 ];
 
 /// (crate, who alone may depend on it, why).
-const RESERVED: [(&str, &[&str], &str); 8] = [
+const RESERVED: [(&str, &[&str], &str); 10] = [
     ("prost", &["reelmill-proto"], "wire and stored formats stop at proto"),
     ("prost-types", &["reelmill-proto"], "wire and stored formats stop at proto"),
     ("tonic-prost", &["reelmill-proto"], "wire and stored formats stop at proto"),
@@ -50,6 +50,8 @@ const RESERVED: [(&str, &[&str], &str); 8] = [
     ("etcd-client", &["reelmill-coordinator"], "state belongs to the leader; workers hold no client for it"),
     ("mp4-atom", &["reelmill-media"], "containers are parsed in one place"),
     ("process-wrap", &["reelmill-worker"], "ffmpeg is started in one place"),
+    ("landlock", &["reelmill-worker"], "the box around ffmpeg is made in one place"),
+    ("seccompiler", &["reelmill-worker"], "the box around ffmpeg is made in one place"),
     ("clap", &["reelmill"], "the command line is the binary's"),
 ];
 

@@ -170,6 +170,42 @@ fn limits_have_their_own_errors() {
 }
 
 #[test]
+fn limits_of_a_scan_have_their_own_errors() {
+    let stream = |index: u32, kind: &str| {
+        format!(
+            "stream|index={index}|codec_name={}|codec_type={kind}|width=32|height=32|time_base=1/1000|\
+             sample_rate=1000|channels=2\n",
+            if kind == "video" { "h264" } else { "aac" }
+        )
+    };
+    let packet = |index: u32, pts: u32| {
+        format!("packet|stream_index={index}|pts={pts}|dts={pts}|duration=500|size=9|pos=4|flags=K__\n")
+    };
+    let film = packet(0, 0)
+        + &packet(0, 500)
+        + &packet(1, 0)
+        + &packet(1, 9_000)
+        + &stream(0, "video")
+        + &stream(1, "audio")
+        + "format|format_name=mpegts";
+    let with = |limits: Limits| {
+        let mut machine = Scan::new(Depth::Packets, limits);
+        let lines = film.split('\n').try_for_each(|line| machine.line(line));
+        match lines.and_then(|()| machine.finish(1, "v")) {
+            Err(IndexError::Limit { what, .. }) => what,
+            other => panic!("{other:?}"),
+        }
+    };
+    let all = Limits::default();
+    assert_eq!(with(Limits { tracks: 1, ..all }), "tracks");
+    assert_eq!(with(Limits { samples: 1, ..all }), "packets or frames of one track");
+    assert_eq!(with(Limits { keyframes: 1, ..all }), "keyframes");
+    assert_eq!(with(Limits { edits: 0, ..all }), "gaps in one audio track");
+    assert_eq!(with(Limits { pixels: 1023, ..all }), "pixels a picture");
+    assert_eq!(with(Limits { seconds: 0, ..all }), "seconds");
+}
+
+#[test]
 fn wrong_bytes_are_a_fault_of_the_caller() {
     let mut machine = Mp4Index::new(TINY.len() as u64, Limits::default());
     machine.feed(5, Bytes::from_static(&[1, 2, 3]));

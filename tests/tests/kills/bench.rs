@@ -68,6 +68,8 @@ impl Bench {
         command
             .env("PATH", std::env::join_paths(paths)?)
             .env("XDG_CACHE_HOME", self.dir.path().join("cache"))
+            // the wrapper writes where no ffmpeg in a sandbox may
+            .env("REELMILL_SANDBOX", "off")
             .env_remove("REELMILL_ABORT_AT_EFFECT");
         Ok(command)
     }

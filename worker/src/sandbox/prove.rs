@@ -5,7 +5,7 @@
 
 use super::Sandbox;
 use super::prover::Targets;
-use crate::process::{self, Collect, Launch, Network, Serve};
+use crate::process::{self, ChildError, Collect, Failure, Launch, Network, Serve};
 use crate::scratch::{AttemptDir, Scratch};
 use crate::tools::Tools;
 use landlock::{AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
@@ -121,7 +121,8 @@ async fn findings(sandbox: &Sandbox, dir: &AttemptDir) -> Result<Findings, Strin
         sandbox: sandbox.clone(),
     };
     let mut said = Collect::new(64 * 1024, PATIENCE_MS);
-    process::run(&launch, &mut said, &CancellationToken::new()).await.map_err(|e| e.to_string())?;
+    let ran = process::run(&launch, &mut said, &CancellationToken::new()).await;
+    ran.map_err(|e| why("the prover", e))?;
     let mut findings = Findings::read(&said.into_lines())?;
     for deed in bait.taken(dir.path()) {
         if !findings.done.contains(&deed) {
@@ -151,12 +152,21 @@ async fn start_programs(sandbox: &Sandbox, tools: &Tools, dir: &AttemptDir) -> R
             sandbox: sandbox.clone(),
         };
         let mut said = Collect::new(64 * 1024, PATIENCE_MS);
-        process::run(&launch, &mut said, &CancellationToken::new()).await.map(drop).map_err(|e| {
-            let last = e.stderr.lines().last().unwrap_or_default();
-            format!("{} does not start in it: {e} {last}", program.display())
-        })
+        let ran = process::run(&launch, &mut said, &CancellationToken::new()).await;
+        ran.map(drop).map_err(|e| why(&program.display().to_string(), e))
     });
     futures::future::try_join_all(started).await.map(drop)
+}
+
+/// Why a child did not run in the box that is tried: its box, or the child itself.
+fn why(program: &str, e: ChildError) -> String {
+    match e.how {
+        Failure::NoBox(why) => why,
+        how => match e.stderr.lines().last() {
+            Some(last) => format!("{program} does not work in it: {how}: {last}"),
+            None => format!("{program} does not work in it: {how}"),
+        },
+    }
 }
 
 /// What a child must not reach, and what tells that it did.
