@@ -115,6 +115,12 @@ fn doctor_knows_the_encoders() {
     assert_eq!(done.code(), 0, "{}", done.stderr);
     let all = objects(&done);
     assert!(all.iter().any(|o| o.to_string().contains("ffmpeg")), "{all:?}");
+    let sandbox: Vec<_> = all.iter().filter(|o| o["what"] == "sandbox").collect();
+    assert_eq!(sandbox.len(), 1, "{all:?}");
+    let level = sandbox[0]["text"].as_str().and_then(|text| text.split(';').next());
+    let is_full = sandbox[0]["verdict"] == "ok";
+    assert!(level.is_some_and(|l| ["full", "landlock", "namespace", "basic"].contains(&l)), "{sandbox:?}");
+    assert_eq!(level == Some("full"), is_full, "{sandbox:?}");
 }
 
 #[test]

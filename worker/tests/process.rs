@@ -139,7 +139,7 @@ async fn a_missing_launcher_is_said_by_name() {
     let config = SandboxConfig::new("/nowhere/reelmill".into());
     let launch = Launch { sandbox: Sandbox::basic(&config), ..sh("") };
     let (result, _) = collect(&launch, 15_000).await;
-    assert!(matches!(result.unwrap_err().how, Failure::DidNotStart(why) if why.contains("launcher")));
+    assert!(matches!(result.unwrap_err().how, Failure::NoBox(why) if why.contains("launcher")));
 }
 
 #[tokio::test]

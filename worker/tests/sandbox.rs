@@ -369,17 +369,48 @@ fn play(how: &[&str], dir: &Path) -> Option<String> {
     child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
     let ended = child.wait().unwrap();
     let told = said.lines().find_map(|l| l.strip_prefix("PROVED ")).map(str::to_owned);
-    if told.is_none() {
-        eprintln!("{ended}: {said}");
-    }
+    assert!(ended.success(), "{said}");
     told
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn played_elsewhere() {
     if std::env::var_os("PLAY_LAUNCHER").is_some() {
-        println!("PROVED {}", proved(Mode::Auto).await.1);
+        let (level, text) = proved(Mode::Auto).await;
+        println!("PROVED {text}");
+        if level == Level::Full && !nix::unistd::geteuid().is_root() {
+            crowd_is_bounded().await;
+            reads_are_counted().await;
+        }
     }
+}
+
+/// A child that wants to be forty processes and may be eight. Root is exempt from this limit.
+async fn crowd_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    // the shell's own count: it ends when it cannot start another one
+    let crowd = "for i in $(seq 40); do tail -f /dev/null & echo $i; done";
+    let mut launch = launch(Level::Full, dir.path(), crowd);
+    // a shell that does not try again for a while
+    (launch.program, launch.limits.processes) = ("/bin/dash".into(), 8);
+    launch.sandbox = played_sandbox();
+    let (result, lines) = go(&launch, 20_000).await;
+    assert!(result.unwrap_err().stderr.contains("Cannot fork"));
+    assert!(lines.len() < 8, "{lines:?}");
+}
+
+async fn reads_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut launch = launch(Level::Full, dir.path(), "exec head -c 3000000 /dev/zero >/dev/null");
+    launch.sandbox = played_sandbox();
+    let (result, _) = go(&launch, 20_000).await;
+    let read = result.unwrap().cost.read_bytes;
+    assert!((3_000_000..3_200_000).contains(&read), "{read}");
+}
+
+fn played_sandbox() -> Sandbox {
+    let launcher = std::env::var_os("PLAY_LAUNCHER").unwrap().into();
+    Sandbox::basic(&SandboxConfig { launcher, ..config() }).at(Level::Full)
 }
 
 #[test]

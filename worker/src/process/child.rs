@@ -6,7 +6,8 @@
 //! (one more thing to supervise), tokio's `kill_on_drop` (no destructor runs in a worker that is killed).
 //!
 //! **What it cost** is read from `/proc/<pid>` between the child's end (`waitid` with WNOWAIT) and its reaping:
-//! `getrusage(RUSAGE_CHILDREN)` would mix children that run side by side.
+//! `getrusage(RUSAGE_CHILDREN)` would mix children that run side by side. `io` is opened while the child runs: of one
+//! that has ended it belongs to root, and no ordinary user could open it any more.
 
 use super::group::Group;
 use super::{Failure, Launch};
@@ -16,14 +17,16 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use reelmill_worker_core::sandbox::ENVIRONMENT;
 use reelmill_worker_core::sandbox::orders::LAUNCHER;
+use std::fs::File;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::{ChildStderr, ChildStdout};
 use tokio::sync::oneshot;
@@ -60,6 +63,7 @@ impl Exit {
 /// A started child. Dropping it kills its group.
 pub(super) struct Child {
     group: Group,
+    account: Account,
     report: oneshot::Receiver<io::Result<Exit>>,
     ended: Option<io::Result<Exit>>,
 }
@@ -75,6 +79,7 @@ pub(super) struct Started {
 /// What the child's thread hands over once the program runs.
 struct Ready {
     group: Group,
+    account: Account,
     stdout: std::process::ChildStdout,
     stderr: std::process::ChildStderr,
     listener: Option<TcpListener>,
@@ -95,7 +100,7 @@ impl Child {
         let gone = |_| Failure::DidNotStart("the thread that starts children ended".to_owned());
         let ready = started.await.map_err(gone)??;
         // from here on a dropped future kills the group
-        let child = Self { group: ready.group, report, ended: None };
+        let child = Self { group: ready.group, account: ready.account, report, ended: None };
         Ok(Started {
             child,
             stdout: ChildStdout::from_std(ready.stdout).map_err(failed)?,
@@ -106,7 +111,7 @@ impl Child {
 
     /// What it used up so far.
     pub(super) fn so_far(&self) -> Cost {
-        Cost::of(self.group.pid().as_raw())
+        self.account.cost()
     }
 
     /// Waits for the end without asking for it. Safe to drop and call again.
@@ -155,14 +160,19 @@ fn supervise(
         Ok(child) => child,
         Err(e) => {
             // the receiver is gone when the attempt was dropped meanwhile: nobody is left to tell
-            let _ = started.send(Err(Failure::DidNotStart(format!("its launcher: {e}"))));
+            let _ = started.send(Err(Failure::NoBox(format!("its launcher did not start: {e}"))));
             return;
         }
     };
     let group = Group::of(child.id());
-    let ready = match (take(launcher), child.stdout.take(), child.stderr.take()) {
+    let mut account = Account::open(group.pid().as_raw());
+    let taken = take(launcher);
+    if account.io.is_none() {
+        account = Account::open(group.pid().as_raw());
+    }
+    let ready = match (taken, child.stdout.take(), child.stderr.take()) {
         (Ok(listener), Some(stdout), Some(stderr)) => {
-            Ok(Ready { group: group.clone(), stdout, stderr, listener })
+            Ok(Ready { group: group.clone(), account: account.clone(), stdout, stderr, listener })
         }
         (Err(Refusal::Program(why)), ..) => Err(Failure::DidNotStart(why)),
         (Err(Refusal::Box(why)), ..) => Err(Failure::NoBox(why)),
@@ -175,7 +185,7 @@ fn supervise(
         group.signal(Signal::SIGKILL);
     }
     let seen = await_end(group.pid());
-    let cost = Cost::of(group.pid().as_raw());
+    let cost = account.cost();
     let exit = group.finish(|| child.wait()).map(|status| Exit { status, cost });
     let _ = report.send(seen.and(exit));
 }
@@ -191,17 +201,36 @@ fn await_end(pid: nix::unistd::Pid) -> io::Result<()> {
     }
 }
 
-impl Cost {
+/// Where a child's cost is read.
+#[derive(Clone)]
+struct Account {
+    pid: i32,
+    io: Option<Arc<File>>,
+}
+
+impl Account {
+    /// Of a child that has just been started. While its launcher changes its rights nobody but root may open it.
+    fn open(pid: i32) -> Self {
+        Self { pid, io: File::open(format!("/proc/{pid}/io")).ok().map(Arc::new) }
+    }
+
     /// Of a child that runs, or has ended and is not reaped; 0 where `/proc` does not tell (nothing is decided by a cost).
-    fn of(pid: i32) -> Self {
-        let told = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
+    fn cost(&self) -> Cost {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok();
         let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
-        let ticks = told("stat").and_then(|stat| cpu_ticks(&stat)).unwrap_or_default();
-        Self {
+        let ticks = stat.and_then(|stat| cpu_ticks(&stat)).unwrap_or_default();
+        Cost {
             cpu_ms: ticks * 1000 / per_second.max(1) as u64,
-            read_bytes: told("io").and_then(|io| read_chars(&io)).unwrap_or_default(),
+            read_bytes: self.io.as_ref().and_then(|io| read_chars(&whole(io)?)).unwrap_or_default(),
         }
     }
+}
+
+/// What a small file of `/proc` says now.
+fn whole(file: &File) -> Option<String> {
+    let mut text = [0; 1_024];
+    let bytes = file.read_at(&mut text, 0).ok()?;
+    Some(String::from_utf8_lossy(&text[..bytes]).into_owned())
 }
 
 /// `rchar` of `/proc/<pid>/io` (proc(5)).
