@@ -380,6 +380,8 @@ fn a_film_through_a_server() {
     let (status, body) = reelmill::get(&server.http, "/metrics").expect("metrics");
     assert_eq!(status, 200);
     assert!(body.contains("reelmill_output_seconds_total"), "{body}");
+    let held = body.lines().filter(|l| l.starts_with("reelmill_worker_sandbox{level=") && l.ends_with(" 1"));
+    assert_eq!(held.count(), 1, "one level of the sandbox holds: {body}");
     let (status, page) = reelmill::get(&server.http, &format!("/play/{job}")).expect("player page");
     assert_eq!(status, 200, "{page}");
     assert_eq!(reelmill::get(&server.http, "/healthz").expect("health").0, 200);
