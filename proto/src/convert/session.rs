@@ -14,6 +14,7 @@ use reelmill_common::session::{
     ToWorker, WriteGrant,
 };
 use reelmill_common::{AttemptId, FencingTerm, JobId, Secret, SpecId};
+use std::fmt;
 
 /// Most headers of a signed request.
 const MAX_HEADERS: usize = 32;
@@ -296,6 +297,12 @@ impl TryFrom<pb::WriteGrant> for WriteGrant {
             own: v.own,
             signed: v.signed,
         })
+    }
+}
+
+impl fmt::Debug for pb::SignedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignedRequest(secret)")
     }
 }
 

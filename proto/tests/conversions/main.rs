@@ -10,9 +10,9 @@ use proptest::prelude::*;
 use prost::Message as _;
 use reelmill_common::job::{JobRequest, JobView};
 use reelmill_common::record::{ArchiveRecord, StateKey};
-use reelmill_common::session::{FromWorker, Termed, ToWorker};
+use reelmill_common::session::{FromWorker, SignedGrant, Termed, ToWorker};
 use reelmill_common::spec::WorkItem;
-use reelmill_common::{JobId, TenantId, TickSeq};
+use reelmill_common::{AttemptId, FencingTerm, JobId, Secret, TenantId, TickSeq};
 use reelmill_proto::stored::{self, Record};
 use reelmill_proto::{Problem, common, job_request, jobs, worker};
 
@@ -188,4 +188,18 @@ fn a_record_under_the_wrong_key_is_refused() {
     let bytes = stored::encode_record(&Record::Leader(leader));
     assert!(stored::decode_record(&StateKey::Term, &bytes).is_err());
     assert!(stored::decode_record(&StateKey::Leader, &bytes).is_ok());
+}
+
+#[test]
+fn a_signature_does_not_print_on_its_way() {
+    let url = Secret::new("https://films.example/a?X-Amz-Signature=hush".to_owned());
+    let source = SignedGrant { url, headers: vec![], valid_ms: 1 };
+    let wire = worker::v1::ToWorker::from(&Termed {
+        term: FencingTerm(1),
+        message: ToWorker::Renewed {
+            sources: vec![(AttemptId { term: FencingTerm(1), sequence: 2 }, source)],
+        },
+    });
+    let printed = format!("{wire:?}");
+    assert!(printed.contains("SignedRequest(secret)") && !printed.contains("hush"), "{printed}");
 }
