@@ -6,7 +6,7 @@ use reelmill_common::Millis;
 use reelmill_worker::process::{
     ChildError, Collect, Cost, Failure, Finished, Launch, Network, ResourceLimits, STDERR_TAIL, Watch, run,
 };
-use reelmill_worker::sandbox::{Sandbox, SandboxConfig};
+use reelmill_worker::sandbox::{Level, Sandbox, SandboxConfig};
 use reelmill_worker::tools::{ToolError, Tools};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -276,8 +276,26 @@ async fn a_slow_child_that_makes_progress_is_left_alone() {
     assert!(finished.wall_ms > 2_000, "longer than any patience it was given: {finished:?}");
 }
 
-#[test]
-fn children_die_with_a_worker_that_is_killed() {
+#[tokio::test]
+async fn children_die_with_a_worker_that_is_killed_in_whatever_box_they_are() {
+    for level in Level::ALL {
+        let (tried, _) = collect(&boxed("true", level), 15_000).await;
+        match tried.map_err(|e| e.how) {
+            Ok(_) => dies_with_its_worker(level).await,
+            Err(Failure::NoBox(why)) => eprintln!("{}: not tried: {why}", level.name()),
+            Err(how) => panic!("{}: {how}", level.name()),
+        }
+    }
+}
+
+/// A shell and its programs in a box.
+fn boxed(script: &str, level: Level) -> Launch {
+    let mut config = SandboxConfig::new(env!("CARGO_BIN_EXE_reelmill-launcher").into());
+    config.paths = ["/bin", "/usr/bin"].map(PathBuf::from).to_vec();
+    Launch { sandbox: Sandbox::basic(&config).at(level), ..sh(script) }
+}
+
+async fn dies_with_its_worker(level: Level) {
     // the worker's part is played by this very test program, started again with one test selected
     let me = std::env::current_exe().unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -285,22 +303,24 @@ fn children_die_with_a_worker_that_is_killed() {
     let mut worker = std::process::Command::new(me)
         .args(["--exact", "played_worker", "--nocapture"])
         .env("PLAY_WORKER", &pid_file)
+        .env("PLAY_LEVEL", level.name())
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(until("child started", || pid_file.exists()));
+    until("child started", || pid_file.exists()).await;
     let child = std::fs::read_to_string(&pid_file).unwrap();
     assert!(!is_gone(child.trim()));
     worker.kill().unwrap();
     worker.wait().unwrap();
-    runtime.block_on(until("child gone with its worker", || is_gone(child.trim())));
+    until("child gone with its worker", || is_gone(child.trim())).await;
 }
 
 #[tokio::test]
 async fn played_worker() {
     let Ok(pid_file) = std::env::var("PLAY_WORKER") else { return };
     let script = format!("echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; exec tail -f /dev/null");
-    let ended = run(&sh(&script), &mut Collect::new(10, 60_000), &CancellationToken::new()).await;
+    let level = std::env::var("PLAY_LEVEL").unwrap();
+    let launch = boxed(&script, Level::ALL.into_iter().find(|l| l.name() == level).unwrap());
+    let ended = run(&launch, &mut Collect::new(10, 60_000), &CancellationToken::new()).await;
     panic!("the worker should have been killed first: {ended:?}");
 }
