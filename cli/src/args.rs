@@ -1,6 +1,7 @@
 //! The command line, and nothing but its grammar.
 
 use crate::etcd::EtcdArgs;
+use crate::secured::{ClientSecurity, ServerSecurity};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,6 +42,10 @@ pub(crate) enum Command {
     Submit(Submit),
     /// Look at jobs and steer them.
     Jobs(Jobs),
+    /// Look at the cluster's workers and end their membership.
+    Workers(Workers),
+    /// Make tokens for the access file.
+    Token(TokenArgs),
     /// Prove that this machine can do the work: ffmpeg, encoders, scratch space, coordinator.
     Doctor(Doctor),
 }
@@ -148,6 +153,8 @@ pub(crate) struct Listen {
     /// another address: none.
     #[arg(long = "store", value_name = "URL")]
     pub(crate) stores: Vec<String>,
+    #[command(flatten)]
+    pub(crate) security: ServerSecurity,
     /// Listen on a non-loopback address without TLS and tokens.
     #[arg(long)]
     pub(crate) insecure: bool,
@@ -199,11 +206,18 @@ pub(crate) struct Worker {
     /// Concurrent encodes. Default: one per core.
     #[arg(long, value_name = "N")]
     pub(crate) slots: Option<u32>,
-    /// Stable name of this worker. Default: host name and process.
+    /// Stable name of this worker. Default: host name and process; with --enrol the host name.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) boxed: Boxed,
+    /// The token is one to join with (role enrol): make a credential of our own, keep it in the state directory, use and
+    /// renew it from then on. Once it has joined, it needs no token.
+    #[arg(long)]
+    pub(crate) enrol: bool,
+    /// Where the credential is kept. Default: `reelmill` in the user's state directory.
+    #[arg(long, env = "REELMILL_STATE", value_name = "DIR", requires = "enrol")]
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// Which coordinator.
@@ -218,6 +232,18 @@ pub(crate) struct Target {
         value_name = "URL"
     )]
     pub(crate) coordinator: Vec<String>,
+    #[command(flatten)]
+    pub(crate) security: ClientSecurity,
+}
+
+/// Which coordinator, and for whom.
+#[derive(Debug, Args)]
+pub(crate) struct ClientTarget {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Speak for this tenant, with a token of the role operate. Default: the token's own.
+    #[arg(long, env = "REELMILL_TENANT", value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
 }
 
 /// `reelmill submit`
@@ -228,7 +254,7 @@ pub(crate) struct Submit {
     #[command(flatten)]
     pub(crate) encoding: Encoding,
     #[command(flatten)]
-    pub(crate) target: Target,
+    pub(crate) target: ClientTarget,
     /// The same key gives the same job for 30 days.
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
@@ -244,6 +270,73 @@ pub(crate) struct Submit {
     /// Print one JSON object a line instead of text.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `reelmill workers`
+#[derive(Debug, Args)]
+pub(crate) struct Workers {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: WorkersCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkersCommand {
+    /// All workers that are enrolled or connected.
+    List(ListWorkers),
+    /// End a worker's credential, and its session with it.
+    Revoke(OneWorker),
+}
+
+/// `reelmill workers list`
+#[derive(Debug, Args)]
+pub(crate) struct ListWorkers {
+    #[command(flatten)]
+    pub(crate) target: ClientTarget,
+    /// Print one JSON object a line instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A command on one worker.
+#[derive(Debug, Args)]
+pub(crate) struct OneWorker {
+    /// The worker's name.
+    pub(crate) worker: String,
+    #[command(flatten)]
+    pub(crate) target: ClientTarget,
+}
+
+/// `reelmill token`
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: TokenCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Print a new token, once, and the entry for the access file, which holds only its hash.
+    New(NewToken),
+}
+
+/// `reelmill token new`
+#[derive(Debug, Args)]
+pub(crate) struct NewToken {
+    /// Who it is for, as logs name it.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    /// submit: the jobs of a tenant. operate: all jobs, workers, metrics. worker: to work. enrol: to let workers join.
+    /// metrics: to read metrics.
+    #[arg(long, value_parser = ["submit", "operate", "worker", "enrol", "metrics"], value_name = "ROLE")]
+    pub(crate) role: String,
+    /// Whose jobs it sees and makes; with submit.
+    #[arg(long, value_name = "TENANT", required_if_eq("role", "submit"))]
+    pub(crate) tenant: Option<String>,
+    /// How long it is good. Default: until it is taken out of the file.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) expires: Option<humantime::Duration>,
 }
 
 /// `reelmill jobs`
@@ -276,7 +369,7 @@ pub(crate) enum JobsCommand {
 #[derive(Debug, Args)]
 pub(crate) struct ListJobs {
     #[command(flatten)]
-    pub(crate) target: Target,
+    pub(crate) target: ClientTarget,
     /// Print one JSON object a line instead of text.
     #[arg(long)]
     pub(crate) json: bool,
@@ -288,7 +381,7 @@ pub(crate) struct OneJob {
     /// The job's id.
     pub(crate) job: String,
     #[command(flatten)]
-    pub(crate) target: Target,
+    pub(crate) target: ClientTarget,
     /// Print one JSON object a line instead of text.
     #[arg(long)]
     pub(crate) json: bool,

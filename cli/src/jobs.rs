@@ -14,7 +14,7 @@ use serde_json::json;
 pub(crate) async fn run(args: Jobs) -> CommandResult {
     match args.command {
         JobsCommand::List(list) => {
-            let jobs = Client::new(&list.target.coordinator)?.list().await?;
+            let jobs = Client::of(&list.target)?.list().await?;
             if list.json {
                 jobs.iter().for_each(|j| println!("{}", show::job_json(j)));
             } else if jobs.is_empty() {
@@ -76,7 +76,7 @@ pub(crate) fn ended(view: &JobView) -> CommandResult {
 }
 
 fn open(one: &OneJob) -> Result<(Client, JobId), Failure> {
-    Ok((Client::new(&one.target.coordinator)?, job_id(&one.job)?))
+    Ok((Client::of(&one.target)?, job_id(&one.job)?))
 }
 
 fn print(view: &JobView, json: bool) {

@@ -10,11 +10,14 @@ mod jobs;
 mod logging;
 mod request;
 mod roles;
+mod secured;
 mod show;
 mod signals;
 mod submit;
 mod summary;
+mod token;
 mod transcode;
+mod workers;
 
 use args::{Cli, Command};
 use clap::Parser as _;
@@ -48,6 +51,8 @@ fn run(command: Command) -> CommandResult {
             Command::Worker(args) => roles::worker(args).await,
             Command::Submit(args) => submit::run(args).await,
             Command::Jobs(args) => jobs::run(args).await,
+            Command::Workers(args) => workers::run(args).await,
+            Command::Token(args) => token::run(args),
             Command::Doctor(args) => doctor::run(args).await,
         }
     });

@@ -8,7 +8,9 @@ use reelmill_coordinator::state::StateErrorKind;
 use reelmill_coordinator::{
     CoordinatorConfig, CoordinatorError, CoordinatorErrorKind, Grants, Running, StateLocation,
 };
+use reelmill_worker::enrol::Membership;
 use reelmill_worker::sandbox::{Mode, SandboxConfig};
+use reelmill_worker::security::{Security, TokenSource};
 use reelmill_worker::{Stop, WorkerConfig, WorkerError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -90,13 +92,17 @@ pub(crate) async fn worker(args: Worker) -> CommandResult {
     let signals = listen()?;
     let name = match &args.name {
         Some(name) => name.clone(),
-        None => own_name(),
+        // a credential is for a name that stays
+        None if args.enrol => host_name(),
+        None => format!("{}-{}", host_name(), std::process::id()),
     };
     let name = WorkerId::parse(&name).map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
+    let security = secured(&args, &name, &signals).await?;
     let scratch = args.scratch.unwrap_or_else(std::env::temp_dir);
     let config = WorkerConfig {
         slots: args.slots,
         cache: cache_dir(),
+        security,
         sandbox: sandbox(&args.boxed),
         ..WorkerConfig::new(name, args.target.coordinator, scratch, LAUNCHER.into())
     };
@@ -110,6 +116,34 @@ pub(crate) async fn worker(args: Worker) -> CommandResult {
     );
     app.run(Stop { drain: signals.drain, hand_back: signals.abort }).await;
     Ok(Exit::Done)
+}
+
+/// How a worker secures its sessions; where it is to join, once it has.
+async fn secured(args: &Worker, name: &WorkerId, signals: &Signals) -> Result<Security, Failure> {
+    let security = args.target.security.settings()?;
+    if !args.enrol {
+        return Ok(security);
+    }
+    let directory = args.state.clone().or_else(state_dir).ok_or_else(|| {
+        Failure::new(Exit::Usage, "there is no home directory to keep a credential in: name one with --state")
+    })?;
+    let addresses = args.target.coordinator.clone();
+    let membership = Membership::new(name.clone(), addresses, security, &directory);
+    let security = tokio::select! {
+        joined = membership.join() => joined.map_err(|e| Failure::new(Exit::Usage, e.to_string()))?,
+        () = signals.drain.cancelled() => {
+            return Err(Failure::new(Exit::Interrupted, "interrupted before it had joined"));
+        }
+    };
+    tokio::spawn(membership.keep(signals.abort.clone()));
+    Ok(security)
+}
+
+/// Where a worker keeps what it must not lose.
+fn state_dir() -> Option<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/state"));
+    let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(home)?;
+    Some(base.join("reelmill"))
 }
 
 /// The worker of a one-process cluster.
@@ -153,8 +187,18 @@ impl Local {
                 boot: Some(boot),
                 slots: Some(slots),
                 cache: cache_dir(),
+                security: Security {
+                    token: Some(TokenSource::Given(local.coordinator.own_token.clone())),
+                    insecure: true, // to ourselves
+                    ..Security::default()
+                },
                 sandbox,
-                ..WorkerConfig::new(local_worker_id(), vec![local.address()], scratch, LAUNCHER.into())
+                ..WorkerConfig::new(
+                    local_worker_id(),
+                    vec![format!("http://{}", local.coordinator.own_addr)],
+                    scratch,
+                    LAUNCHER.into(),
+                )
             };
             match reelmill_worker::Worker::build(config).await {
                 Ok(app) => {
@@ -254,9 +298,10 @@ fn log_panic(what: &str, ended: Result<(), tokio::task::JoinError>) {
 }
 
 fn announce(running: &Running) {
-    eprintln!("gRPC  http://{}", running.grpc_addr);
+    let scheme = if running.has_tls { "https" } else { "http" };
+    eprintln!("gRPC  {scheme}://{}", running.grpc_addr);
     if let Some(http) = running.http_addr {
-        eprintln!("HTTP  http://{http}  (/healthz, /readyz, /metrics, /play/<job>)");
+        eprintln!("HTTP  {scheme}://{http}  (/healthz, /readyz, /metrics, /play/<job>)");
     }
 }
 
@@ -267,6 +312,8 @@ fn coordinator_config(data: &Path, listen: &Listen) -> CoordinatorConfig {
     CoordinatorConfig {
         grpc_addr: listen.grpc,
         http_addr: Some(listen.http),
+        tls: listen.security.tls(),
+        access: listen.security.access.clone(),
         insecure: listen.insecure,
         source_root: listen.source_root.clone(),
         stores: listen.stores.clone(),
@@ -287,8 +334,8 @@ fn local_worker_id() -> WorkerId {
     WorkerId::parse("local").unwrap_or_else(|e| unreachable!("a literal name is valid: {e}"))
 }
 
-/// Host name and process id, in the grammar of names.
-fn own_name() -> String {
+/// The host's name, in the grammar of names.
+fn host_name() -> String {
     let host = nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok()).unwrap_or_default();
     let host: String = host
         .to_ascii_lowercase()
@@ -297,8 +344,7 @@ fn own_name() -> String {
         .skip_while(|c| *c == '-')
         .take(40)
         .collect();
-    let host = if host.is_empty() { "worker".to_owned() } else { host };
-    format!("{host}-{}", std::process::id())
+    if host.is_empty() { "worker".to_owned() } else { host }
 }
 
 fn coordinator_failure(e: CoordinatorError) -> Failure {

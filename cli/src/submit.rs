@@ -15,7 +15,7 @@ pub(crate) async fn run(args: Submit) -> CommandResult {
     // Without a key of the user's, one of our own makes a repeated call (after a lost answer) safe.
     let key = args.idempotency_key.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     job.idempotency_key = Some(request::idempotency_key(&key)?);
-    let mut client = Client::new(&args.target.coordinator)?;
+    let mut client = Client::of(&args.target)?;
     let (view, created) = client.submit(&job).await?;
     if args.json {
         println!("{}", json!({ "job_id": view.id.as_str(), "created": created, "state": view.state.name() }));

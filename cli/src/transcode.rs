@@ -16,6 +16,7 @@ use reelmill_common::Sha256;
 use reelmill_common::ids::{IdempotencyKey, JobId};
 use reelmill_common::job::{JobRequest, JobState, JobView};
 use reelmill_coordinator::CoordinatorConfig;
+use reelmill_worker::security::Security;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
@@ -114,7 +115,7 @@ async fn follow(
     json: bool,
     opening: CancellationToken,
 ) -> Result<Followed, Failure> {
-    let mut client = Client::new(&[address.to_owned()])?;
+    let mut client = Client::new(&[address.to_owned()], Security::default())?;
     let (view, created) = client.submit(job).await?;
     let others = stop_others(&mut client, &view.id).await?;
     if !created && matches!(view.state, JobState::Failed(_) | JobState::Cancelled) {

@@ -6,6 +6,7 @@
 
 pub mod capability;
 pub mod check;
+pub mod credential;
 pub mod hash;
 pub mod ids;
 pub mod index;

@@ -159,6 +159,19 @@ pub struct IdempotencyRecord {
     pub submitted_unix_ms: u64,
 }
 
+/// `workers/<name>`: a worker that joined with a credential of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WorkerRecord {
+    /// Whose.
+    pub worker: WorkerId,
+    /// Hash of its credential.
+    pub secret: Sha256,
+    /// Wall clock when it joined or last renewed, milliseconds since the Unix epoch.
+    pub enrolled_unix_ms: u64,
+    /// Wall clock when the credential ends.
+    pub expires_unix_ms: u64,
+}
+
 /// `leader`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LeaderRecord {
@@ -197,6 +210,8 @@ pub enum StateKey {
     Outbox(JobId),
     /// `uploads/<id>`
     Upload(JobId),
+    /// `workers/<name>`
+    Worker(WorkerId),
 }
 
 impl StateKey {
@@ -212,6 +227,7 @@ impl StateKey {
             Self::Idempotency(t, k) => format!("idem/{t}/{k}"),
             Self::Outbox(j) => format!("outbox/{j}"),
             Self::Upload(j) => format!("uploads/{j}"),
+            Self::Worker(w) => format!("workers/{w}"),
         }
     }
 
@@ -235,6 +251,7 @@ impl StateKey {
             }
             ("outbox", Some(j), None) => Self::Outbox(JobId::parse(j).ok()?),
             ("uploads", Some(j), None) => Self::Upload(JobId::parse(j).ok()?),
+            ("workers", Some(w), None) => Self::Worker(WorkerId::parse(w).ok()?),
             _ => return None,
         })
     }
@@ -258,6 +275,7 @@ mod tests {
             StateKey::Idempotency(TenantId::local(), IdempotencyKey::parse("k").expect("key")),
             StateKey::Outbox(job.clone()),
             StateKey::Upload(job),
+            StateKey::Worker(WorkerId::parse("gpu-1").expect("name")),
         ] {
             assert_eq!(StateKey::parse(&key.to_text()), Some(key));
         }

@@ -5,13 +5,24 @@
 
 use crate::config::CoordinatorConfig;
 use reelmill_blob::{BlobError, BlobErrorKind, Blobs, Stores, proof, resolve_source};
+use reelmill_common::TenantId;
 use reelmill_common::job::JobRequest;
 use reelmill_common::record::Placement;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use url::Url;
 use uuid::Uuid;
+
+/// What a caller may name beyond, or instead of, what this process lets everybody name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bounds {
+    /// It may name what its tenant may, and nothing else.
+    pub(crate) is_confined: bool,
+    /// URL prefixes of its tenant.
+    pub(crate) stores: Vec<String>,
+}
 
 /// The rules of this process.
 #[derive(Clone, Debug)]
@@ -46,8 +57,12 @@ impl Admission {
 
     /// The request with its source resolved, or why it is refused. Looks at the file system: call it where that may
     /// take time.
-    pub(crate) fn admit(&self, mut request: JobRequest) -> Result<JobRequest, BlobError> {
-        let location = resolve_source(&request.source, self.source_root.as_deref())?;
+    pub(crate) fn admit(&self, mut request: JobRequest, bounds: &Bounds) -> Result<JobRequest, BlobError> {
+        let root = match (local_path(&request.source), bounds.is_confined) {
+            (Some(path), true) => Some(self.root_of(&request.tenant, &path)?),
+            _ => self.source_root.clone(),
+        };
+        let location = resolve_source(&request.source, root.as_deref())?;
         match &location.path {
             Some(_) if self.source_root.is_none() && !self.is_loopback => {
                 return Err(denied(
@@ -63,23 +78,35 @@ impl Admission {
                 ));
             }
             Some(_) => {}
-            None => self.known_store(&location.url)?,
+            None => self.known_store(&location.url, &request.tenant, bounds)?,
         }
         if let Some(output) = &request.options.output {
-            self.output(output)?;
+            self.output(output, &request.tenant, bounds)?;
         }
         request.source = location.url;
         Ok(request)
     }
 
+    /// Where a tenant's films lie. What lies elsewhere is refused before the file system is asked, whose answer would
+    /// tell what is there.
+    fn root_of(&self, tenant: &TenantId, path: &Path) -> Result<PathBuf, BlobError> {
+        let elsewhere =
+            || denied("path sources of a tenant lie below --source-root, in a directory of its name");
+        let root = self.source_root.as_ref().ok_or_else(elsewhere)?.join(tenant.as_str());
+        let goes_up = path.components().any(|c| c == Component::ParentDir);
+        if path.starts_with(&root) && !goes_up { Ok(root) } else { Err(elsewhere()) }
+    }
+
     /// A place that nothing can be written to is told now, not when everything is encoded.
-    fn output(&self, output: &str) -> Result<(), BlobError> {
+    fn output(&self, output: &str, tenant: &TenantId, bounds: &Bounds) -> Result<(), BlobError> {
         let is_url = output.contains("://");
         if is_url && !output.starts_with("file://") {
-            self.known_store(output)?;
-        } else if !self.is_loopback {
+            // as it will be opened: `s3://films/a/../b` is not below `s3://films/a`
+            let url = Url::parse(output).map_or_else(|_| output.to_owned(), |url| url.to_string());
+            self.known_store(&url, tenant, bounds)?;
+        } else if !self.is_loopback || bounds.is_confined {
             return Err(denied(
-                "a directory for the package can only be named to a coordinator on loopback: leave it out",
+                "a directory for the package can only be named by the operator of a coordinator on loopback: leave it out",
             ));
         } else if !is_url && !Path::new(output).is_absolute() {
             let text =
@@ -142,14 +169,37 @@ impl Admission {
         self.proven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known_store(&self, url: &str) -> Result<(), BlobError> {
-        let is_known = self.stores.iter().any(|prefix| is_below(url, prefix));
-        if is_known || (self.stores.is_empty() && self.is_loopback) {
+    /// `url` as it will be opened.
+    fn known_store(&self, url: &str, tenant: &TenantId, bounds: &Bounds) -> Result<(), BlobError> {
+        let (own, all) = (bounds.stores.as_slice(), self.stores.as_slice());
+        let known = match (bounds.is_confined, own.is_empty()) {
+            (true, false) => own.to_vec(),
+            (true, true) => all.to_vec(),
+            (false, _) => [all, own].concat(),
+        };
+        let is_free = all.is_empty() && self.is_loopback && !bounds.is_confined;
+        let is_known = is_free || known.iter().any(|prefix| is_below(url, prefix));
+        if is_known && !(bounds.is_confined && self.is_of_others(url, tenant)) {
             return Ok(());
         }
-        let known =
-            if self.stores.is_empty() { "none is configured".to_owned() } else { self.stores.join(", ") };
+        let known = if known.is_empty() { "none is configured".to_owned() } else { known.join(", ") };
         Err(denied(&format!("{url} is not in a configured store ({known})")))
+    }
+
+    /// Do work files lie there, or packages that are not this tenant's?
+    fn is_of_others(&self, url: &str, tenant: &TenantId) -> bool {
+        let (work, publish) = (self.work.root(), self.publish.root());
+        let own = format!("{}/{tenant}", publish.trim_end_matches('/'));
+        is_below(url, work) || (is_below(url, publish) && !is_below(url, &own))
+    }
+}
+
+/// The path that a source names, if it names one.
+fn local_path(source: &str) -> Option<PathBuf> {
+    match source.split_once("://") {
+        None => Some(PathBuf::from(source)),
+        Some(("file", _)) => Url::parse(source).ok().and_then(|url| url.to_file_path().ok()),
+        Some(_) => None,
     }
 }
 
@@ -174,7 +224,6 @@ mod tests {
     use super::*;
     use reelmill_blob::Policy;
     use reelmill_blob::chaos::{ChaosRates, ChaosStore};
-    use reelmill_common::TenantId;
     use reelmill_common::job::JobOptions;
     use reelmill_common::ladder::LadderChoice;
 
@@ -193,8 +242,7 @@ mod tests {
     fn rules(is_loopback: bool, root: Option<PathBuf>, stores: &[&str]) -> Admission {
         let stores = stores.iter().map(|s| (*s).to_owned()).collect();
         let open = Stores::default();
-        let (work, publish) =
-            (open.open("memory://films/work").unwrap(), open.open("memory://films/publish").unwrap());
+        let (work, publish) = (open.open("memory://work/w").unwrap(), open.open("memory://vod").unwrap());
         Admission {
             source_root: root,
             stores,
@@ -208,7 +256,7 @@ mod tests {
     }
 
     fn kind(rules: &Admission, source: &str, output: Option<&str>) -> Option<BlobErrorKind> {
-        rules.admit(request(source, output)).err().map(|e| e.kind())
+        rules.admit(request(source, output), &Bounds::default()).err().map(|e| e.kind())
     }
 
     #[test]
@@ -227,7 +275,7 @@ mod tests {
         assert_eq!(kind(&rooted, film, None), None);
         assert_eq!(kind(&rooted, link, None), Some(BlobErrorKind::Permission));
         assert_eq!(kind(&rooted, "/nowhere.mp4", None), Some(BlobErrorKind::NotFound));
-        let admitted = rooted.admit(request(film, None)).unwrap();
+        let admitted = rooted.admit(request(film, None), &Bounds::default()).unwrap();
         assert!(admitted.source.starts_with("file:///"), "{}", admitted.source);
     }
 
@@ -235,7 +283,8 @@ mod tests {
     fn paths_are_refused_where_sources_are_signed_for() {
         let signs = Admission { signed_for: Some(Duration::from_secs(15)), ..rules(true, None, &[]) };
         let film = tempfile::NamedTempFile::new().unwrap();
-        let refused = signs.admit(request(film.path().to_str().unwrap(), None)).unwrap_err();
+        let refused =
+            signs.admit(request(film.path().to_str().unwrap(), None), &Bounds::default()).unwrap_err();
         assert!(refused.to_string().contains("--grants ambient"), "{refused}");
         assert_eq!(kind(&signs, "s3://films/a.mp4", None), None);
     }
@@ -259,6 +308,96 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let inside = dir.path().join("package");
         assert_eq!(kind(&rules(true, None, &[]), "s3://films/a.mp4", inside.to_str()), None);
+    }
+
+    #[test]
+    fn an_output_is_looked_at_as_it_will_be_opened() {
+        let open = rules(false, None, &["s3://films/in"]);
+        for out in ["s3://films/in/../secret", "s3://films/in/%2e%2e/secret", "s3://films/in/a/../../secret"]
+        {
+            let found = kind(&open, "s3://films/in/a.mp4", Some(out));
+            assert_eq!(found, Some(BlobErrorKind::Permission), "{out}");
+        }
+    }
+
+    /// What a tenant called `studio`, with these stores, is told.
+    fn of_tenant(
+        rules: &Admission,
+        stores: &[&str],
+        source: &str,
+        output: Option<&str>,
+    ) -> Option<BlobErrorKind> {
+        let stores = stores.iter().map(|s| (*s).to_owned()).collect();
+        let request = JobRequest { tenant: TenantId::parse("studio").unwrap(), ..request(source, output) };
+        rules.admit(request, &Bounds { is_confined: true, stores }).err().map(|e| e.kind())
+    }
+
+    #[test]
+    fn a_tenant_names_what_is_its_own_and_nothing_else() {
+        let denied = Some(BlobErrorKind::Permission);
+        let rules = rules(true, None, &["s3://films"]);
+        let own = &["s3://studio/in/"][..];
+        let asks = |source, output| of_tenant(&rules, own, source, output);
+        assert_eq!(asks("s3://studio/in/a.mp4", None), None);
+        assert_eq!(asks("s3://studio/in/a.mp4", Some("s3://studio/in/out")), None);
+        for source in
+            ["s3://films/a.mp4", "s3://studio/a.mp4", "s3://studio/in/../a.mp4", "s3://studio/inside/a"]
+        {
+            assert_eq!(asks(source, None), denied, "{source}");
+            assert_eq!(asks("s3://studio/in/a.mp4", Some(source)), denied, "{source}");
+        }
+        assert_eq!(of_tenant(&rules, &[], "s3://films/a.mp4", None), None, "as everybody, where it has none");
+        assert_eq!(of_tenant(&super::tests::rules(true, None, &[]), &[], "s3://films/a.mp4", None), denied);
+    }
+
+    #[test]
+    fn a_tenant_reaches_neither_work_files_nor_packages_of_others() {
+        let denied = Some(BlobErrorKind::Permission);
+        let rules = rules(true, None, &["memory://work", "memory://vod"]);
+        for source in
+            ["memory://work/w/other/j/plan.pb", "memory://vod/other/j/master.m3u8", "memory://vod/a.mp4"]
+        {
+            assert_eq!(of_tenant(&rules, &[], source, None), denied, "{source}");
+            assert_eq!(
+                of_tenant(&rules, &["memory://work", "memory://vod"], source, None),
+                denied,
+                "{source}"
+            );
+        }
+        assert_eq!(of_tenant(&rules, &[], "memory://vod/studio/j/720p/000001.m4s", None), None, "its own");
+        assert_eq!(of_tenant(&rules, &[], "memory://work/films/a.mp4", None), None, "beside the work files");
+    }
+
+    #[test]
+    fn a_tenants_films_lie_in_the_directory_of_its_name_and_no_other_path_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for tenant in ["studio", "other"] {
+            std::fs::create_dir(root.join(tenant)).unwrap();
+            std::fs::write(root.join(tenant).join("film.mp4"), b"x").unwrap();
+        }
+        std::os::unix::fs::symlink(root.join("other/film.mp4"), root.join("studio/link.mp4")).unwrap();
+        let rooted = rules(true, Some(root.clone()), &[]);
+        let at = |path: &str| root.join(path).display().to_string();
+        assert_eq!(of_tenant(&rooted, &[], &at("studio/film.mp4"), None), None);
+        let url = Url::from_file_path(root.join("other/film.mp4")).unwrap().to_string();
+        let denied = Some(BlobErrorKind::Permission);
+        // what is there and what is not are refused alike
+        for path in [
+            at("other/film.mp4"),
+            at("other/nowhere.mp4"),
+            at("studio/../other/film.mp4"),
+            at("studio/link.mp4"),
+            "/etc/passwd".to_owned(),
+            "/etc/nowhere".to_owned(),
+            url,
+        ] {
+            assert_eq!(of_tenant(&rooted, &[], &path, None), denied, "{path}");
+        }
+        assert_eq!(of_tenant(&rules(true, None, &[]), &[], &at("studio/film.mp4"), None), denied, "no root");
+        let output = at("studio/out");
+        let film = at("studio/film.mp4");
+        assert_eq!(of_tenant(&rooted, &[], &film, Some(&output)), denied, "packages lie where we say");
     }
 
     #[test]

@@ -26,7 +26,11 @@ pub struct CoordinatorConfig {
     pub http_addr: Option<SocketAddr>,
     /// URL under which clients and workers reach this process's gRPC; `None`: made of the bound address.
     pub advertise: Option<String>,
-    /// Serve other than loopback addresses without TLS and token.
+    /// Certificate and key of gRPC and HTTP; `None`: no TLS.
+    pub tls: Option<TlsFiles>,
+    /// The access file: tokens, their roles, and tenants. `None`: everybody is the local operator.
+    pub access: Option<PathBuf>,
+    /// Serve other than loopback addresses without TLS and access file.
     pub insecure: bool,
     /// Path sources must lie below this directory, links followed; `None`: anywhere on loopback binds, nowhere else.
     pub source_root: Option<PathBuf>,
@@ -58,6 +62,17 @@ pub enum Grants {
     Signed,
 }
 
+/// Files in PEM that secure connections. They are read again when they change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsFiles {
+    /// The server's certificate, with those that vouch for it.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Whoever connects has to show a certificate of one of these authorities.
+    pub client_ca: Option<PathBuf>,
+}
+
 /// Where durable state lies.
 #[derive(Clone, Debug, Default)]
 #[allow(clippy::large_enum_variant, reason = "one value a process")]
@@ -83,6 +98,8 @@ impl CoordinatorConfig {
             grpc_addr: loopback,
             http_addr: Some(loopback),
             advertise: None,
+            tls: None,
+            access: None,
             insecure: false,
             source_root: None,
             stores: Vec::new(),
@@ -100,11 +117,24 @@ impl CoordinatorConfig {
         let open = |a: &SocketAddr| !a.ip().is_loopback();
         let exposed = [Some(self.grpc_addr), self.http_addr].into_iter().flatten().find(open);
         match exposed {
-            Some(address) if !self.insecure => Err(CoordinatorError::Config(format!(
-                "{address} is not a loopback address and there is neither TLS nor a token: listen on 127.0.0.1, or add \
-                 --insecure if everybody who can reach {address} may do everything"
+            Some(address) if !self.insecure && !self.is_secured() => Err(CoordinatorError::Config(format!(
+                "{address} is not a loopback address and {} missing: listen on 127.0.0.1, or add --insecure if everybody \
+                 who can reach {address} may read and do what that leaves open",
+                self.lacks()
             ))),
             _ => self.check_advertised(),
+        }
+    }
+
+    fn is_secured(&self) -> bool {
+        self.tls.is_some() && self.access.is_some()
+    }
+
+    fn lacks(&self) -> &'static str {
+        match (&self.tls, &self.access) {
+            (None, None) => "--tls-cert, --tls-key and --access are",
+            (None, Some(_)) => "--tls-cert and --tls-key are",
+            _ => "--access is",
         }
     }
 
@@ -161,6 +191,16 @@ mod tests {
         assert!(error.to_string().contains("--insecure"), "{error}");
         config.insecure = true;
         assert!(config.check().is_ok());
+        config.insecure = false;
+        let tls = TlsFiles { cert: "c".into(), key: "k".into(), client_ca: None };
+        config.tls = Some(tls);
+        let error = config.check().expect_err("tokens are missing").to_string();
+        assert!(error.contains("--access is missing"), "{error}");
+        config.access = Some("access.toml".into());
+        assert!(config.check().is_ok());
+        config.tls = None;
+        let error = config.check().expect_err("tokens would be read on the way").to_string();
+        assert!(error.contains("--tls-cert and --tls-key are missing"), "{error}");
     }
 
     #[test]

@@ -15,8 +15,8 @@ const COME_BACK: Duration = Duration::from_secs(5);
 pub(crate) fn of_refusal(refusal: &Refusal, role: &Role) -> Status {
     let says = refusal.to_string();
     match refusal {
-        Refusal::NotFound(_) => Status::not_found(says),
-        Refusal::AlreadyExists { .. } => Status::already_exists(says),
+        Refusal::NotFound(_) | Refusal::NoSuchWorker(_) => Status::not_found(says),
+        Refusal::AlreadyExists { .. } | Refusal::WorkerExists(_) => Status::already_exists(says),
         // a source that is not there is NOT_FOUND at submit
         Refusal::Deleted { .. } | Refusal::WrongState { .. } => Status::failed_precondition(says),
         Refusal::Exhausted { .. } | Refusal::StateFull { .. } => {

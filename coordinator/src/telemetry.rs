@@ -2,7 +2,10 @@
 //!
 //! The recorder is the process's one: a worker in the same process (`serve`) counts into it, too.
 
+use crate::access::Failure;
+use crate::door::Handshake;
 use crate::state::Room;
+use crate::watched::Watching;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use reelmill_common::outcome::{AttemptCost, ChunkReport, FaultKind};
@@ -31,6 +34,9 @@ const TAKEN: &str = "reelmill_work_items_running";
 const BACKLOG: &str = "reelmill_backlog_seconds";
 const STATE_BYTES: &str = "reelmill_state_bytes";
 const COMPACTIONS: &str = "reelmill_state_compactions_total";
+const RELOADS: &str = "reelmill_file_reloads_total";
+const HANDSHAKES: &str = "reelmill_handshakes_total";
+const NOT_LET_IN: &str = "reelmill_access_failures_total";
 
 /// Waiting and working: from a tenth of a second to an hour.
 const SECONDS: [f64; 14] =
@@ -107,6 +113,9 @@ fn describe() {
         "Room in the state store: used, and the most that may be; told by the leader, where there is a bound"
     );
     describe_counter!(COMPACTIONS, "Compactions of etcd by this coordinator, while it led");
+    describe_counter!(RELOADS, "Changed certificate and access files, taken or refused");
+    describe_counter!(HANDSHAKES, "TLS handshakes by how they ended");
+    describe_counter!(NOT_LET_IN, "Requests that were not let in, by why");
 }
 
 /// Every series begins at 0, so that the first event counts in `rate()`.
@@ -130,6 +139,17 @@ fn register() {
     counter!(SUSPENSIONS).absolute(0);
     for outcome in ["done", "failed"] {
         counter!(COMPACTIONS, "outcome" => outcome).absolute(0);
+    }
+    for what in Watching::ALL.map(Watching::name) {
+        for outcome in ["done", "failed"] {
+            counter!(RELOADS, "files" => what, "outcome" => outcome).absolute(0);
+        }
+    }
+    for outcome in Handshake::ALL.map(Handshake::name) {
+        counter!(HANDSHAKES, "outcome" => outcome).absolute(0);
+    }
+    for why in Failure::ALL.map(Failure::name) {
+        counter!(NOT_LET_IN, "why" => why).absolute(0);
     }
 }
 
@@ -217,6 +237,22 @@ pub(crate) fn room(room: Room) {
 /// Counts a compaction of etcd.
 pub(crate) fn compacted(done: bool) {
     counter!(COMPACTIONS, "outcome" => if done { "done" } else { "failed" }).increment(1);
+}
+
+/// Counts files that have changed.
+pub(crate) fn reloaded(what: Watching, done: bool) {
+    let outcome = if done { "done" } else { "failed" };
+    counter!(RELOADS, "files" => what.name(), "outcome" => outcome).increment(1);
+}
+
+/// Counts a request that was not let in.
+pub(crate) fn not_let_in(why: Failure) {
+    counter!(NOT_LET_IN, "why" => why.name()).increment(1);
+}
+
+/// Counts a TLS handshake.
+pub(crate) fn shook(end: Handshake) {
+    counter!(HANDSHAKES, "outcome" => end.name()).increment(1);
 }
 
 /// Shows how things stand.

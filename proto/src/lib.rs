@@ -10,6 +10,8 @@ pub mod status;
 pub mod stored;
 mod wire;
 
+use std::collections::BTreeSet;
+
 pub use convert::job_request;
 pub use wire::{MAX_MESSAGE_BYTES, Problem, WireError};
 
@@ -46,6 +48,22 @@ pub(crate) mod store {
     pub(crate) mod v1 {
         tonic::include_proto!("reelmill.store.v1");
     }
+}
+
+/// Every method of every service, as HTTP/2 paths: `/reelmill.jobs.v1.Jobs/Submit`.
+pub fn methods() -> BTreeSet<String> {
+    use prost::Message as _;
+    let files = prost_types::FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap_or_default().file;
+    let of_service = |package: String, service: prost_types::ServiceDescriptorProto| {
+        let name = format!("/{package}.{}", service.name());
+        let methods = service.method.into_iter();
+        methods.map(|method| format!("{name}/{}", method.name())).collect::<Vec<_>>()
+    };
+    let of_file = |file: prost_types::FileDescriptorProto| {
+        let package = file.package().to_owned();
+        file.service.into_iter().flat_map(move |service| of_service(package.clone(), service))
+    };
+    files.into_iter().flat_map(of_file).collect()
 }
 
 /// The compiled `.proto` files, for server reflection.

@@ -39,6 +39,21 @@ pub fn retry_later(code: Code, message: impl Into<String>, delay: Duration) -> S
     Status::with_error_details(code, message, details)
 }
 
+/// What [`not_allowed`] says in the field for programs.
+const NOT_ALLOWED: &str = "NOT_ALLOWED";
+
+/// The answer to a caller who is known and may not do this.
+pub fn not_allowed(message: impl Into<String>) -> Status {
+    let details =
+        ErrorDetails::with_error_info(NOT_ALLOWED, "reelmill", std::collections::HashMap::default());
+    Status::with_error_details(Code::PermissionDenied, message, details)
+}
+
+/// Was `status` made by [`not_allowed`]? It is the caller's rights that are at fault then, and not what he asked for.
+pub fn is_not_allowed(status: &Status) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.reason == NOT_ALLOWED)
+}
+
 /// How long [`retry_later`] asked to wait.
 pub fn read_retry_delay(status: &Status) -> Option<Duration> {
     status.get_error_details().retry_info().and_then(|r| r.retry_delay)
@@ -55,6 +70,12 @@ mod tests {
         assert_eq!(read_not_leader(&status), Some(Some("http://10.0.0.7:7070".to_owned())));
         assert_eq!(read_not_leader(&not_leader(None)), Some(None));
         assert_eq!(read_not_leader(&Status::unavailable("connection refused")), None);
+    }
+
+    #[test]
+    fn a_lack_of_rights_is_told_from_a_file_that_may_not_be_read() {
+        assert!(is_not_allowed(&not_allowed("no")));
+        assert!(!is_not_allowed(&Status::permission_denied("no")));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use reelmill_common::outcome::{AnalyseReport, ChunkReport};
 use reelmill_common::plan::Plan;
 use reelmill_common::record::{
     ArchiveRecord, CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, OutsideRecord,
-    StateKey,
+    StateKey, WorkerRecord,
 };
 
 /// Version of stored analyses, chunk reports and folded commits.
@@ -93,6 +93,8 @@ pub enum Record {
     Idempotency(IdempotencyRecord),
     /// Of `outside`.
     Outside(OutsideRecord),
+    /// Of `workers/…`.
+    Worker(WorkerRecord),
     /// Of `leader`.
     Leader(LeaderRecord),
 }
@@ -106,6 +108,7 @@ impl Record {
             Self::Fault(v) => StateKey::Fault(v.job.clone(), v.spec),
             Self::Idempotency(v) => StateKey::Idempotency(v.tenant.clone(), v.key.clone()),
             Self::Outside(_) => StateKey::Outside,
+            Self::Worker(v) => StateKey::Worker(v.worker.clone()),
             Self::Leader(_) => StateKey::Leader,
         }
     }
@@ -119,6 +122,7 @@ pub fn encode_record(v: &Record) -> Vec<u8> {
         Record::Fault(v) => encode_fault(v),
         Record::Idempotency(v) => encode_idempotency(v),
         Record::Outside(v) => encode_outside(v),
+        Record::Worker(v) => encode_worker(v),
         Record::Leader(v) => encode_leader(v),
     }
 }
@@ -131,6 +135,7 @@ pub fn decode_record(key: &StateKey, bytes: &[u8]) -> Result<Record, WireError> 
         StateKey::Fault(..) => Record::Fault(decode_fault(bytes)?),
         StateKey::Idempotency(..) => Record::Idempotency(decode_idempotency(bytes)?),
         StateKey::Outside => Record::Outside(decode_outside(bytes)?),
+        StateKey::Worker(_) => Record::Worker(decode_worker(bytes)?),
         StateKey::Leader => Record::Leader(decode_leader(bytes)?),
         StateKey::Term | StateKey::Outbox(_) | StateKey::Upload(_) => {
             return Err(WireError::invalid("key", format_args!("{} holds no record", key.to_text())));
@@ -202,6 +207,16 @@ pub fn encode_outside(v: &OutsideRecord) -> Vec<u8> {
 /// An outside record from its stored form.
 pub fn decode_outside(bytes: &[u8]) -> Result<OutsideRecord, WireError> {
     decode::<pb::OutsideRecord>(bytes)?.try_into()
+}
+
+/// A worker record as stored.
+pub fn encode_worker(v: &WorkerRecord) -> Vec<u8> {
+    pb::WorkerRecord::from(v).encode_to_vec()
+}
+
+/// A worker record from its stored form.
+pub fn decode_worker(bytes: &[u8]) -> Result<WorkerRecord, WireError> {
+    decode::<pb::WorkerRecord>(bytes)?.try_into()
 }
 
 /// A leader record as stored.

@@ -30,7 +30,8 @@ fn objects(done: &Done) -> Vec<Value> {
 fn help_names_every_command_and_exit_code() {
     let help = run(&["--help"]);
     assert_eq!(help.code(), 0);
-    let commands = ["transcode", "serve", "coordinator", "worker", "submit", "jobs", "doctor"];
+    let commands =
+        ["transcode", "serve", "coordinator", "worker", "submit", "jobs", "workers", "token", "doctor"];
     for word in commands.into_iter().chain(["Exit codes", "130", "seamless HLS and DASH"]) {
         assert!(help.text().contains(word), "{word}");
     }

@@ -3,8 +3,9 @@
 use crate::abort::BadSwitch;
 use crate::sandbox::SandboxConfig;
 use crate::scratch::ScratchError;
+use crate::security::{Security, SecurityError};
 use crate::tools::ToolError;
-use reelmill_common::{BootId, Secret, WorkerId};
+use reelmill_common::{BootId, WorkerId};
 use std::path::PathBuf;
 
 /// Settings of a worker.
@@ -62,15 +63,6 @@ impl WorkerConfig {
     }
 }
 
-/// How connections to coordinators are secured.
-#[derive(Clone, Debug, Default)]
-pub struct Security {
-    /// Certificate authority in PEM for `https` addresses.
-    pub ca_pem: Option<Vec<u8>>,
-    /// Bearer token of this worker.
-    pub token: Option<Secret>,
-}
-
 /// Why a worker did not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
@@ -89,14 +81,9 @@ pub enum WorkerError {
     /// Nobody to work for.
     #[error("no coordinator address was given: use --coordinator http://host:port")]
     NoCoordinator,
-    /// An address is none.
-    #[error("coordinator address {address:?} is not usable ({why}): use http://host:port")]
-    BadAddress {
-        /// As given.
-        address: String,
-        /// What is wrong with it.
-        why: String,
-    },
+    /// Connections cannot be secured as they should be.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// The crash switch is set wrongly.
     #[error(transparent)]
     Switch(#[from] BadSwitch),

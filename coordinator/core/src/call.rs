@@ -2,7 +2,7 @@
 
 use reelmill_common::job::JobRequest;
 use reelmill_common::record::{JobRecord, Placement};
-use reelmill_common::{JobId, Sha256, TenantId};
+use reelmill_common::{JobId, Sha256, TenantId, WorkerId};
 
 /// Names a waiting caller; the driver knows who it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -40,6 +40,33 @@ pub enum Call {
         /// The record of a published job.
         record: Box<JobRecord>,
     },
+}
+
+/// A change of who may work, and as whom.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WorkerCall {
+    /// A worker joins, or renews what it joined with.
+    Enrol(Box<Enrolment>),
+    /// A worker is to be let in no more.
+    Revoke {
+        /// Which.
+        worker: WorkerId,
+    },
+}
+
+/// A worker's credential to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Enrolment {
+    /// Whose.
+    pub worker: WorkerId,
+    /// Hash of the credential.
+    pub secret: Sha256,
+    /// Hash of the credential that the caller was let in with; `None`: it came with a token to join.
+    pub renews: Option<Sha256>,
+    /// Wall clock, milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+    /// When it ends, likewise.
+    pub expires_unix_ms: u64,
 }
 
 /// A job to be.
@@ -118,6 +145,12 @@ pub enum Refusal {
         /// Bytes it may use.
         most: u64,
     },
+    /// The name belongs to another credential.
+    #[error("worker {0} is enrolled already: take another --name, or `reelmill workers revoke {0}` first")]
+    WorkerExists(WorkerId),
+    /// No such worker is enrolled, or not with that credential.
+    #[error("worker {0} is not enrolled, or not with this credential; `reelmill workers list` shows who is")]
+    NoSuchWorker(WorkerId),
     /// This process does not lead.
     #[error("this coordinator does not lead; ask the leader")]
     NotLeader,

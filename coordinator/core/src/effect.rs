@@ -50,6 +50,13 @@ pub enum Effect {
         /// What.
         result: Result<Answer, Refusal>,
     },
+    /// Answer a caller of [`WorkerCall`](crate::WorkerCall).
+    ReplyWorker {
+        /// Whom.
+        token: Token,
+        /// What.
+        result: Result<(), Refusal>,
+    },
     /// Start a task beside the machine.
     Start(Task),
     /// The task's result is not wanted any more; it may be stopped. Its answer would be ignored.

@@ -1,7 +1,7 @@
 //! Everything that can happen to a coordinator. The driver turns calls, messages, answers of stores and timers into
 //! these and feeds them to [`Coordinator::handle`](crate::Coordinator::handle), one at a time.
 
-use crate::call::{Call, Token};
+use crate::call::{Call, Token, WorkerCall};
 use crate::record::{BatchId, Record};
 use crate::work::{SpecRef, TaskError, TaskId, TaskOutput};
 use reelmill_common::outcome::Outcome;
@@ -38,6 +38,13 @@ pub enum Event {
         token: Token,
         /// What is asked.
         call: Call,
+    },
+    /// A change of who may work is asked for.
+    WorkerCall {
+        /// Named in the reply.
+        token: Token,
+        /// What is asked.
+        call: WorkerCall,
     },
     /// A worker has opened a session and introduced itself. Its unsettled outcomes have been checked as those of
     /// [`Event::OutcomeChecked`].

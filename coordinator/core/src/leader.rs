@@ -2,7 +2,7 @@
 //!
 //! A term begins by loading everything that is stored and ends by being dropped: nothing in here outlives it, and
 //! nothing from before it is mixed in. The other modules of this crate add its transitions:
-//! `calls` (clients), `sessions` (workers), `outcomes` (verdicts and budgets), `stages` (a job's way and its tasks),
+//! `calls` (clients), `enrol` (who may work), `sessions` (workers), `outcomes` (verdicts and budgets), `stages` (a job's way and its tasks),
 //! `schedule` (offers).
 
 use crate::attempt::{Attempt, Phase, Why};
@@ -18,7 +18,7 @@ use crate::work::{TaskId, WorkKind};
 use crate::worker::Worker;
 use reelmill_common::job::{FailReason, JobState};
 use reelmill_common::outcome::FaultKind;
-use reelmill_common::record::IdempotencyRecord;
+use reelmill_common::record::{IdempotencyRecord, WorkerRecord};
 use reelmill_common::session::ToWorker;
 use reelmill_common::{AttemptId, FencingTerm, IdempotencyKey, JobId, Millis, SpecId, TenantId, WorkerId};
 use std::cmp::Reverse;
@@ -31,6 +31,8 @@ pub(crate) struct Leader {
     pub(crate) outbox: Outbox,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) idempotency: BTreeMap<(TenantId, IdempotencyKey), IdempotencyRecord>,
+    /// Workers with credentials of their own.
+    pub(crate) enrolled: BTreeMap<WorkerId, WorkerRecord>,
     /// Live ones only.
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
@@ -61,6 +63,7 @@ impl Leader {
             outbox: Outbox::new(begun.term),
             jobs: BTreeMap::new(),
             idempotency: BTreeMap::new(),
+            enrolled: BTreeMap::new(),
             attempts: BTreeMap::new(),
             workers: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -87,6 +90,7 @@ impl Leader {
                     this.idempotency.insert((r.tenant.clone(), r.key.clone()), *r);
                 }
                 Record::Outside(_) => this.outside.is_recorded(),
+                Record::Worker(r) => drop(this.enrolled.insert(r.worker.clone(), *r)),
                 Record::Commit(_) | Record::Fault(_) => parts.push(record),
             }
         }
@@ -107,7 +111,7 @@ impl Leader {
         let job = match &record {
             Record::Commit(r) => self.jobs.get_mut(&r.job),
             Record::Fault(r) => self.jobs.get_mut(&r.job),
-            Record::Job(_) | Record::Idempotency(_) | Record::Outside(_) => return,
+            Record::Job(_) | Record::Idempotency(_) | Record::Outside(_) | Record::Worker(_) => return,
         };
         match (job, record) {
             (Some(job), Record::Commit(r)) => {
@@ -144,7 +148,7 @@ impl Leader {
                 Record::Fault(r) => {
                     changed.insert(r.job.clone());
                 }
-                Record::Idempotency(_) | Record::Outside(_) => {}
+                Record::Idempotency(_) | Record::Outside(_) | Record::Worker(_) => {}
             }
         }
         for job in changed {

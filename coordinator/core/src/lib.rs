@@ -12,6 +12,7 @@ mod calls;
 mod chunks;
 mod config;
 mod effect;
+mod enrol;
 mod event;
 mod fair;
 mod job;
@@ -33,7 +34,7 @@ mod view;
 mod work;
 mod worker;
 
-pub use call::{Answer, Call, Refusal, Submission, Token};
+pub use call::{Answer, Call, Enrolment, Refusal, Submission, Token, WorkerCall};
 pub use config::CoordinatorConfig;
 pub use effect::{Count, Effect, GrantOrder, LeaseOrder, Step};
 pub use event::{Event, SessionId, TermBegun};

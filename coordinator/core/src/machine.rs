@@ -124,6 +124,9 @@ impl Coordinator {
 fn follow(event: Event) -> Step {
     let then = match event {
         Event::Call { token, .. } => vec![Effect::Reply { token, result: Err(Refusal::NotLeader) }],
+        Event::WorkerCall { token, .. } => {
+            vec![Effect::ReplyWorker { token, result: Err(Refusal::NotLeader) }]
+        }
         Event::WorkerConnected { session, .. } => vec![Effect::CloseSession { session }],
         _ => vec![],
     };
@@ -150,6 +153,7 @@ fn farewell(leader: &Leader) -> Step {
 fn carry(turn: &mut Turn<'_>, leader: &mut Leader, event: Event) {
     match event {
         Event::Call { token, call } => leader.call(turn, token, call),
+        Event::WorkerCall { token, call } => leader.worker_call(turn, token, call),
         Event::WorkerConnected { session, hello } => leader.greet(turn, session, *hello),
         Event::WorkerSaid { session, message } => leader.said(turn, session, message),
         Event::OutcomeChecked { session, attempt, job, spec, outcome } => {
@@ -179,6 +183,7 @@ fn tick(turn: &mut Turn<'_>, leader: &mut Leader, unix_ms: u64, sweep: bool) {
     if sweep {
         leader.forget_workers(turn.now);
         leader.expire_keys(turn, unix_ms);
+        leader.expire_enrolled(turn, unix_ms);
         leader.expire_jobs(turn, unix_ms);
     }
     turn.reschedule = true;

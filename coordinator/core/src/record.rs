@@ -5,7 +5,7 @@
 
 use reelmill_common::FencingTerm;
 use reelmill_common::record::{
-    CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, OutsideRecord, StateKey,
+    CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, OutsideRecord, StateKey, WorkerRecord,
 };
 
 /// Most operations of one batch: etcd refuses transactions of more than 128, guards included.
@@ -24,6 +24,8 @@ pub enum Record {
     Idempotency(Box<IdempotencyRecord>),
     /// `outside`
     Outside(OutsideRecord),
+    /// `workers/<name>`
+    Worker(Box<WorkerRecord>),
 }
 
 impl Record {
@@ -35,6 +37,7 @@ impl Record {
             Self::Fault(r) => StateKey::Fault(r.job.clone(), r.spec),
             Self::Idempotency(r) => StateKey::Idempotency(r.tenant.clone(), r.key.clone()),
             Self::Outside(_) => StateKey::Outside,
+            Self::Worker(r) => StateKey::Worker(r.worker.clone()),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Performs the machine's effects in their order.
 
+use super::handle::Caller;
 use super::{Driver, Outbound, grants};
 use crate::catalog::Catalog;
 use crate::tasks::Order;
@@ -47,9 +48,17 @@ impl Driver {
             }
             Effect::Reply { token, result } => {
                 // a caller that gave up waiting finds the answer when it asks again
-                let gone = self.callers.remove(&token).is_none_or(|caller| caller.send(result).is_err());
-                if gone {
-                    tracing::debug!(token = token.0, "a caller did not wait for its answer");
+                if let Some(Caller::Job(caller)) = self.callers.remove(&token)
+                    && caller.send(result).is_ok()
+                {
+                    return;
+                }
+                tracing::debug!(token = token.0, "a caller did not wait for its answer");
+            }
+            Effect::ReplyWorker { token, result } => {
+                if let Some(Caller::Worker(caller)) = self.callers.remove(&token) {
+                    // as above
+                    let _ = caller.send(result);
                 }
             }
             Effect::Start(task) => self.start(task),
@@ -111,6 +120,7 @@ fn name(effect: &Effect) -> &'static str {
         Effect::Grant(_) => "send_granted",
         Effect::CloseSession { .. } => "close_session",
         Effect::Reply { .. } => "reply",
+        Effect::ReplyWorker { .. } => "reply_worker",
         Effect::Start(task) => task.kind.name(),
         Effect::Forget(_) => "forget",
         Effect::JobChanged(_) => "job_changed",

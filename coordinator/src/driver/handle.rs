@@ -4,7 +4,7 @@ use crate::state::Room;
 use reelmill_common::job::JobView;
 use reelmill_common::session::{Hello, Termed, ToWorker};
 use reelmill_common::{JobId, TenantId};
-use reelmill_coordinator_core::{Answer, Call, Event, Refusal, SessionId};
+use reelmill_coordinator_core::{Answer, Call, Event, Refusal, SessionId, WorkerCall, WorkerView};
 use reelmill_proto::{status, worker::v1 as wire};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,6 +50,8 @@ pub(crate) enum Input {
     Connected { session: SessionId, hello: Box<Hello>, outbound: Outbound },
     /// A change that a client wants.
     Call { call: Call, reply: oneshot::Sender<Result<Answer, Refusal>> },
+    /// A change of who may work.
+    WorkerCall { call: WorkerCall, reply: oneshot::Sender<Result<(), Refusal>> },
     /// A read.
     Ask(Ask),
 }
@@ -59,14 +61,31 @@ pub(crate) enum Ask {
     View { tenant: TenantId, job: JobId, reply: oneshot::Sender<Option<JobView>> },
     List { tenant: TenantId, after: Option<JobId>, limit: usize, reply: oneshot::Sender<Vec<JobView>> },
     Explain { tenant: TenantId, job: JobId, reply: oneshot::Sender<Option<(JobView, Vec<String>)>> },
+    Workers { reply: oneshot::Sender<Vec<WorkerView>> },
+}
+
+/// Somebody who waits for the machine's answer.
+pub(super) enum Caller {
+    Job(oneshot::Sender<Result<Answer, Refusal>>),
+    Worker(oneshot::Sender<Result<(), Refusal>>),
+}
+
+impl Caller {
+    /// The term has ended.
+    pub(super) fn refuse(self) {
+        // whoever has gone finds out when he asks again
+        match self {
+            Self::Job(reply) => drop(reply.send(Err(Refusal::NotLeader))),
+            Self::Worker(reply) => drop(reply.send(Err(Refusal::NotLeader))),
+        }
+    }
 }
 
 /// The answer of a process that does not lead. A dropped reply or session says the same.
 pub(super) fn refuse(input: Input) {
     match input {
-        Input::Call { reply, .. } => {
-            let _ = reply.send(Err(Refusal::NotLeader));
-        }
+        Input::Call { reply, .. } => Caller::Job(reply).refuse(),
+        Input::WorkerCall { reply, .. } => Caller::Worker(reply).refuse(),
         Input::Connected { outbound, .. } => outbound.end(),
         Input::Event(_) | Input::Ask(_) => {}
     }
@@ -127,6 +146,13 @@ impl DriverHandle {
         Self { inputs, role, room, changes, next_session: Arc::default() }
     }
 
+    /// To nobody.
+    #[cfg(test)]
+    pub(crate) fn of_test() -> Self {
+        let (inputs, _) = mpsc::channel(1);
+        Self::new(inputs, watch::channel(Role::Leading).1, watch::channel(None).1, broadcast::channel(1).0)
+    }
+
     /// What this process is now.
     pub(crate) fn role(&self) -> Role {
         self.role.borrow().clone()
@@ -162,6 +188,20 @@ impl DriverHandle {
         let (reply, answer) = oneshot::channel();
         self.tell(Input::Call { call, reply }).await;
         answer.await.unwrap_or(Err(Refusal::NotLeader))
+    }
+
+    /// A change of who may work; durable when the answer comes.
+    pub(crate) async fn worker_call(&self, call: WorkerCall) -> Result<(), Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Input::WorkerCall { call, reply }).await;
+        answer.await.unwrap_or(Err(Refusal::NotLeader))
+    }
+
+    /// Workers of which the leader knows.
+    pub(crate) async fn workers(&self) -> Result<Vec<WorkerView>, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Input::Ask(Ask::Workers { reply })).await;
+        answer.await.map_err(|_| Refusal::NotLeader)
     }
 
     /// A job as its tenant sees it; an error when this process does not lead.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The key families that the machine keeps.
-const FAMILIES: [&str; 5] = ["jobs/", "commits/", "faults/", "idem/", "outside"];
+const FAMILIES: [&str; 6] = ["jobs/", "commits/", "faults/", "idem/", "outside", "workers/"];
 /// Pause before a store that is away is asked again.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -44,7 +44,11 @@ pub(super) async fn term(
 fn as_job(record: &Record) -> Option<&JobRecord> {
     match record {
         Record::Job(r) => Some(r),
-        Record::Commit(_) | Record::Fault(_) | Record::Idempotency(_) | Record::Outside(_) => None,
+        Record::Commit(_)
+        | Record::Fault(_)
+        | Record::Idempotency(_)
+        | Record::Outside(_)
+        | Record::Worker(_) => None,
     }
 }
 
@@ -93,6 +97,7 @@ fn decode(key: &str, bytes: &[u8]) -> Result<Option<Record>, WireError> {
         stored::Record::Fault(r) => Some(Record::Fault(Box::new(r))),
         stored::Record::Idempotency(r) => Some(Record::Idempotency(Box::new(r))),
         stored::Record::Outside(r) => Some(Record::Outside(r)),
+        stored::Record::Worker(r) => Some(Record::Worker(Box::new(r))),
         stored::Record::Leader(_) => None,
     })
 }

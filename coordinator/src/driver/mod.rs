@@ -18,6 +18,7 @@ mod write;
 pub(crate) use handle::{DriverHandle, Input, Outbound, Role};
 
 use crate::abort::AbortSwitch;
+use crate::access::Enrolled;
 use crate::catalog::Catalog;
 use crate::clock::{Clock, unix_ms};
 use crate::error::CoordinatorError;
@@ -25,17 +26,17 @@ use crate::state::{Leadership, Room, StateError, StateStore};
 use crate::tasks::{Context, Tasks};
 use crate::telemetry;
 use full::Full;
-use handle::Ask;
+use handle::{Ask, Caller};
 use reelmill_common::job::{JobState, JobView};
 use reelmill_common::{FencingTerm, JobId, Millis};
 use reelmill_coordinator_core::{
-    Answer, Coordinator as Machine, CoordinatorConfig, Event, Refusal, SessionId, Step, Token,
+    Coordinator as Machine, CoordinatorConfig, Event, Record, SessionId, Step, Token,
 };
 use room::Rooms;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use write::Writing;
@@ -55,6 +56,7 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<dyn StateStore>,
     pub(crate) leadership: Arc<dyn Leadership>,
     pub(crate) catalog: Arc<Catalog>,
+    pub(crate) enrolled: Enrolled,
     pub(crate) switch: Arc<AbortSwitch>,
     /// Where clients and workers reach this process.
     pub(crate) address: String,
@@ -76,7 +78,7 @@ pub(crate) struct Driver {
     room: watch::Sender<Option<Room>>,
     changes: broadcast::Sender<JobId>,
     sessions: BTreeMap<SessionId, Outbound>,
-    callers: BTreeMap<Token, oneshot::Sender<Result<Answer, Refusal>>>,
+    callers: BTreeMap<Token, Caller>,
     next_token: u64,
     tasks: Tasks,
     writing: Option<Writing>,
@@ -149,6 +151,10 @@ impl Driver {
             };
             let Some(begun) = loaded.transpose()? else { return Ok(()) };
             self.leading = true;
+            self.parts.enrolled.load(begun.records.iter().filter_map(|record| match record {
+                Record::Worker(r) => Some(r.as_ref().clone()),
+                _ => None,
+            }));
             self.feed(Event::TermBegun(Box::new(begun))).await?;
             let waits_ms = self.machine.takeover_ms();
             tracing::info!(term = term.0, waits_ms, "the term has begun");
@@ -282,16 +288,26 @@ impl Driver {
                 self.feed(Event::WorkerConnected { session, hello }).await
             }
             Input::Call { call, reply } => {
-                self.next_token += 1;
-                let token = Token(self.next_token);
-                self.callers.insert(token, reply);
+                let token = self.wait(Caller::Job(reply));
                 self.feed(Event::Call { token, call }).await
+            }
+            Input::WorkerCall { call, reply } => {
+                let token = self.wait(Caller::Worker(reply));
+                self.feed(Event::WorkerCall { token, call }).await
             }
             Input::Ask(ask) => {
                 self.answer(ask);
                 Ok(())
             }
         }
+    }
+
+    /// A caller waits for its answer from here on.
+    fn wait(&mut self, caller: Caller) -> Token {
+        self.next_token += 1;
+        let token = Token(self.next_token);
+        self.callers.insert(token, caller);
+        token
     }
 
     /// Reads are answered from the machine's views; a caller that has gone is no error.
@@ -310,6 +326,9 @@ impl Driver {
                 let reasons = machine.explain(now, &tenant, &job);
                 let view = machine.view(now, &tenant, &job).map(located);
                 let _ = reply.send(view.zip(reasons));
+            }
+            Ask::Workers { reply } => {
+                let _ = reply.send(machine.workers(now));
             }
         }
     }
@@ -354,7 +373,7 @@ impl Driver {
             outbound.end();
         }
         for (_, caller) in std::mem::take(&mut self.callers) {
-            let _ = caller.send(Err(Refusal::NotLeader));
+            caller.refuse();
         }
     }
 }

@@ -66,6 +66,8 @@ impl Driver {
                     match op {
                         Op::Put(Record::Job(record)) => self.parts.catalog.put(*record),
                         Op::Delete(StateKey::Job(job)) => self.parts.catalog.forget(&job),
+                        Op::Put(Record::Worker(record)) => self.parts.enrolled.put(*record),
+                        Op::Delete(StateKey::Worker(worker)) => self.parts.enrolled.remove(&worker),
                         _ => {}
                     }
                 }
@@ -117,5 +119,6 @@ fn encode(record: &Record) -> Vec<u8> {
         Record::Fault(r) => stored::encode_fault(r),
         Record::Idempotency(r) => stored::encode_idempotency(r),
         Record::Outside(r) => stored::encode_outside(r),
+        Record::Worker(r) => stored::encode_worker(r),
     }
 }

@@ -1,6 +1,8 @@
 //! The jobs service: wire to domain, the driver's answer, domain to wire.
 
-use super::{Shared, principal, watch};
+use super::{Shared, limits, principal, watch};
+use crate::access::{Kind, Place, Principal};
+use crate::admission::Bounds;
 use crate::archive;
 use crate::clock::unix_ms;
 use crate::driver::Role;
@@ -29,17 +31,27 @@ pub(super) struct JobsService {
     watches: Arc<Semaphore>,
 }
 
+/// A caller whose call is being answered.
+struct Entered<'a> {
+    principal: Principal,
+    _places: (Place, SemaphorePermit<'a>),
+}
+
 impl JobsService {
     pub(super) fn new(shared: Shared) -> Self {
         Self { shared, calls: Semaphore::new(CALLS_MAX), watches: Arc::new(Semaphore::new(WATCHES_MAX)) }
     }
 
-    /// A place among the calls being answered; a process that does not lead says so before anything else.
-    fn enter(&self) -> Result<SemaphorePermit<'_>, Status> {
+    /// A caller, and its place among the calls being answered; a process that does not lead says so before anything else.
+    fn enter<T>(&self, request: &Request<T>) -> Result<Entered<'_>, Status> {
         match self.shared.driver.role() {
-            Role::Leading => self.calls.try_acquire().map_err(|_| status::busy("calls")),
-            other => Err(status::of_role(&other)),
+            Role::Leading => {}
+            other => return Err(status::of_role(&other)),
         }
+        let principal = principal(request)?;
+        let among_its_own = self.shared.guard.place(Kind::Calls, &principal)?;
+        let among_all = self.calls.try_acquire().map_err(|_| status::busy("calls"))?;
+        Ok(Entered { principal, _places: (among_its_own, among_all) })
     }
 
     fn refused(&self, refusal: &Refusal) -> Status {
@@ -89,15 +101,24 @@ impl JobsService {
         })
     }
 
-    async fn submission(&self, tenant: TenantId, request: wire::SubmitRequest) -> Result<Submission, Status> {
+    async fn submission(
+        &self,
+        principal: &Principal,
+        request: wire::SubmitRequest,
+    ) -> Result<Submission, Status> {
         let job = request.job.ok_or_else(|| Status::invalid_argument("field `job`: is missing"))?;
-        let request = job_request(tenant, job).map_err(|e| status::of_wire(&e))?;
+        limits::check(&job)?;
+        let request = job_request(principal.tenant.clone(), job).map_err(|e| status::of_wire(&e))?;
         // of what the client said, not of what it led to: the same words are the same request
         let request_hash = stored::request_hash(&request);
         wish::check(&request.ladder, &request.options)
             .map_err(|e| Status::invalid_argument(e.to_string()))?;
         let admission = self.shared.admission.clone();
-        let admitted = tokio::task::spawn_blocking(move || admission.admit(request)).await;
+        let bounds = Bounds {
+            is_confined: principal.is_confined(),
+            stores: self.shared.guard.stores_of(&principal.tenant),
+        };
+        let admitted = tokio::task::spawn_blocking(move || admission.admit(request, &bounds)).await;
         let request = match admitted {
             Ok(admitted) => admitted.map_err(|e| status::of_blob(&e))?,
             Err(error) => {
@@ -131,9 +152,9 @@ impl Jobs for JobsService {
         &self,
         request: Request<wire::SubmitRequest>,
     ) -> Result<Response<wire::SubmitResponse>, Status> {
-        let _place = self.enter()?;
-        let tenant = principal(&request)?.tenant;
-        let submission = self.submission(tenant.clone(), request.into_inner()).await?;
+        let entered = self.enter(&request)?;
+        let tenant = entered.principal.tenant.clone();
+        let submission = self.submission(&entered.principal, request.into_inner()).await?;
         let answer = self.shared.driver.call(Call::Submit(Box::new(submission))).await;
         let answer = answer.map_err(|r| self.refused(&r))?;
         let Answer { job: id, existed } = answer;
@@ -149,8 +170,8 @@ impl Jobs for JobsService {
     }
 
     async fn get(&self, request: Request<wire::GetRequest>) -> Result<Response<wire::GetResponse>, Status> {
-        let _place = self.enter()?;
-        let tenant = principal(&request)?.tenant;
+        let entered = self.enter(&request)?;
+        let tenant = entered.principal.tenant.clone();
         let job = self.view(tenant, job_id(&request.get_ref().id)?).await?;
         Ok(Response::new(wire::GetResponse { job }))
     }
@@ -159,8 +180,8 @@ impl Jobs for JobsService {
         &self,
         request: Request<wire::ListRequest>,
     ) -> Result<Response<wire::ListResponse>, Status> {
-        let _place = self.enter()?;
-        let tenant = principal(&request)?.tenant;
+        let entered = self.enter(&request)?;
+        let tenant = entered.principal.tenant.clone();
         let wire::ListRequest { page_size, page_token } = request.into_inner();
         let limit = if page_size == 0 { PAGE } else { (page_size as usize).min(LIST_MAX) };
         let after = (!page_token.is_empty())
@@ -179,23 +200,24 @@ impl Jobs for JobsService {
         &self,
         request: Request<wire::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        drop(self.enter()?);
-        let tenant = principal(&request)?.tenant;
+        let Entered { principal, .. } = self.enter(&request)?;
+        let among_its_own = self.shared.guard.place(Kind::Watches, &principal)?;
         let permit = Arc::clone(&self.watches).try_acquire_owned().map_err(|_| status::busy("watches"))?;
         let job = job_id(&request.get_ref().id)?;
         // a job that is not there is told at once, not as the end of a stream
-        self.view(tenant.clone(), job.clone()).await?;
+        self.view(principal.tenant.clone(), job.clone()).await?;
+        let watcher = watch::Watcher { principal, guard: self.shared.guard.clone() };
         let after = request.get_ref().after_version;
         let jobs = (self.shared.driver.clone(), Arc::clone(&self.shared.catalog));
-        Ok(Response::new(watch::updates(jobs, tenant, job, after, permit)))
+        Ok(Response::new(watch::updates(jobs, watcher, job, after, (permit, among_its_own))))
     }
 
     async fn cancel(
         &self,
         request: Request<wire::CancelRequest>,
     ) -> Result<Response<wire::CancelResponse>, Status> {
-        let _place = self.enter()?;
-        let tenant = principal(&request)?.tenant;
+        let entered = self.enter(&request)?;
+        let tenant = entered.principal.tenant.clone();
         let job =
             self.change(tenant, &request.get_ref().id, |tenant, job| Call::Cancel { tenant, job }).await?;
         Ok(Response::new(wire::CancelResponse { job }))
@@ -205,8 +227,8 @@ impl Jobs for JobsService {
         &self,
         request: Request<wire::RetryRequest>,
     ) -> Result<Response<wire::RetryResponse>, Status> {
-        let _place = self.enter()?;
-        let tenant = principal(&request)?.tenant;
+        let entered = self.enter(&request)?;
+        let tenant = entered.principal.tenant.clone();
         let job =
             self.change(tenant, &request.get_ref().id, |tenant, job| Call::Retry { tenant, job }).await?;
         Ok(Response::new(wire::RetryResponse { job }))
@@ -216,8 +238,8 @@ impl Jobs for JobsService {
         &self,
         request: Request<wire::ExplainRequest>,
     ) -> Result<Response<wire::ExplainResponse>, Status> {
-        let _place = self.enter()?;
-        let tenant = principal(&request)?.tenant;
+        let entered = self.enter(&request)?;
+        let tenant = entered.principal.tenant.clone();
         let id = job_id(&request.get_ref().id)?;
         let (job, reasons) = match self.shared.driver.explain(tenant.clone(), id.clone()).await {
             Err(Refusal::NotFound(_)) => {
@@ -235,8 +257,8 @@ impl Jobs for JobsService {
         &self,
         request: Request<wire::DeleteRequest>,
     ) -> Result<Response<wire::DeleteResponse>, Status> {
-        let _place = self.enter()?;
-        let tenant = principal(&request)?.tenant;
+        let entered = self.enter(&request)?;
+        let tenant = entered.principal.tenant.clone();
         let job =
             self.change(tenant, &request.get_ref().id, |tenant, job| Call::Delete { tenant, job }).await?;
         Ok(Response::new(wire::DeleteResponse { job }))

@@ -1,16 +1,20 @@
 //! The gRPC server: jobs, worker sessions, health and reflection, with limits and keepalive set on purpose.
 
+mod fleet;
 mod jobs;
+mod limits;
 mod session;
 mod watch;
 
+use crate::access::{AccessLayer, Enrolled, Guard, Principal};
 use crate::admission::Admission;
 use crate::catalog::Catalog;
 use crate::driver::{DriverHandle, Role};
 use crate::error::CoordinatorError;
-use crate::principal::{Principal, PrincipalLayer};
+use fleet::FleetService;
 use jobs::JobsService;
 use reelmill_proto::jobs::v1::jobs_server::JobsServer;
+use reelmill_proto::worker::v1::fleet_server::FleetServer;
 use reelmill_proto::worker::v1::workers_server::WorkersServer;
 use reelmill_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
 use session::WorkersService;
@@ -27,6 +31,8 @@ use tonic_health::server::HealthReporter;
 
 /// A request of the jobs API is a few kilobytes; a ladder of thousands of rungs is not one.
 const MAX_REQUEST_BYTES: usize = 1 << 20;
+/// The head of a request, a token among it.
+const MAX_HEAD_BYTES: u32 = 16 << 10;
 /// Calls on one connection at a time.
 const CALLS_PER_CONNECTION: usize = 256;
 /// HTTP/2 pings find dead connections: the first after this, given up after [`PING_TIMEOUT`].
@@ -40,6 +46,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// What the services share.
 #[derive(Clone)]
 pub(crate) struct Shared {
+    pub(crate) guard: Guard,
+    pub(crate) enrolled: Enrolled,
     pub(crate) driver: DriverHandle,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) admission: Admission,
@@ -64,6 +72,9 @@ pub(crate) async fn serve<C: AsyncRead + AsyncWrite + Connected + Unpin + Send +
         .build_v1()
         .map_err(|e| failed(e.to_string()))?;
     let jobs = JobsServer::new(JobsService::new(shared.clone())).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let fleet =
+        FleetServer::new(FleetService::new(shared.clone())).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let access = AccessLayer::new(shared.guard.clone());
     let workers = WorkersServer::new(WorkersService::new(shared, shutdown.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -72,14 +83,16 @@ pub(crate) async fn serve<C: AsyncRead + AsyncWrite + Connected + Unpin + Send +
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
+        .http2_max_header_list_size(MAX_HEAD_BYTES)
         .max_concurrent_streams(CALLS_PER_CONNECTION as u32)
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
         .load_shed(true)
-        .layer(PrincipalLayer::local())
+        .layer(access)
         .add_service(health_service)
         .add_service(reflection)
         .add_service(jobs)
         .add_service(workers)
+        .add_service(fleet)
         .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     // a graceful shutdown can hang on a connection in its handshake: race it against a deadline
     let deadline = async {
@@ -111,7 +124,7 @@ async fn tell_health(health: &HealthReporter, role: &Role) {
         Role::Leading => tonic_health::ServingStatus::Serving,
         _ => tonic_health::ServingStatus::NotServing,
     };
-    for service in ["", "reelmill.jobs.v1.Jobs", "reelmill.worker.v1.Workers"] {
+    for service in ["", "reelmill.jobs.v1.Jobs", "reelmill.worker.v1.Workers", "reelmill.worker.v1.Fleet"] {
         health.set_service_status(service, status).await;
     }
 }

@@ -1,7 +1,8 @@
 //! Worker sessions: one bidirectional stream each. Two tasks carry it: this one reads and checks, the driver writes to
 //! a bounded queue and never waits for it.
 
-use super::{Shared, principal};
+use super::{Shared, fleet, principal};
+use crate::access::{Kind, Place, Principal};
 use crate::driver::{Input, Outbound, Role};
 use crate::inspect;
 use crate::status;
@@ -47,9 +48,11 @@ impl Workers for WorkersService {
             Role::Leading => {}
             other => return Err(status::of_role(&other)),
         }
-        if !principal(&request)?.role.may_work() {
-            return Err(Status::permission_denied("this caller may not work for the cluster"));
-        }
+        let principal = principal(&request)?;
+        let among_its_own = match principal.worker {
+            Some(_) => Some(self.shared.guard.place(Kind::Sessions, &principal)?),
+            None => None,
+        };
         // layers count a stream only until its headers: the session holds its own permit
         let permit =
             Arc::clone(&self.sessions).try_acquire_owned().map_err(|_| status::busy("worker sessions"))?;
@@ -60,11 +63,20 @@ impl Workers for WorkersService {
             inbound: request.into_inner(),
             sender,
             closed: self.shutdown.child_token(),
-            _permit: permit,
+            principal,
+            _places: (permit, among_its_own),
         };
         let span = tracing::info_span!("session", session = session.id.0);
         tokio::spawn(session.run().instrument(span));
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn enrol(
+        &self,
+        request: Request<wire::EnrolRequest>,
+    ) -> Result<Response<wire::EnrolResponse>, Status> {
+        let principal = principal(&request)?;
+        fleet::enrol(&self.shared, &principal, request.into_inner()).await.map(Response::new)
     }
 }
 
@@ -75,7 +87,8 @@ struct Session {
     sender: mpsc::Sender<Result<wire::ToWorker, Status>>,
     /// Cancelled by the driver, or when the process goes.
     closed: CancellationToken,
-    _permit: OwnedSemaphorePermit,
+    principal: Principal,
+    _places: (OwnedSemaphorePermit, Option<Place>),
 }
 
 impl Session {
@@ -109,6 +122,10 @@ impl Session {
         else {
             return Err(Status::invalid_argument("the first message must be Hello"));
         };
+        if !self.principal.works_as(&hello.worker, &self.shared.enrolled) {
+            let text = format!("this is not the credential of worker {}: take another --name", hello.worker);
+            return Err(reelmill_proto::status::not_allowed(text));
+        }
         for (_, job, spec, outcome) in &mut hello.unsettled {
             inspect::outcome(&self.shared.catalog, job, *spec, outcome).await?;
         }
@@ -117,10 +134,13 @@ impl Session {
 
     /// Carries messages until either side ends the stream.
     async fn listen(&mut self) -> Result<(), Status> {
+        let (guard, principal) = (self.shared.guard.clone(), self.principal.clone());
+        let mut withdrawn = std::pin::pin!(guard.ended(&principal));
         loop {
             let message = tokio::select! {
                 message = self.inbound.message() => message?,
                 () = self.closed.cancelled() => return Ok(()),
+                withdrawn = &mut withdrawn => return Err(withdrawn),
             };
             let Some(message) = message else { return Ok(()) };
             let message = FromWorker::try_from(message).map_err(|e| status::of_wire(&e))?;

@@ -4,6 +4,7 @@
 //! again. A chunk more is progress, although it is durable, and waits for its turn. Resuming by version needs no memory
 //! of old changes, because a job's view is absolute.
 
+use crate::access::{Guard, Place, Principal};
 use crate::archive;
 use crate::catalog::Catalog;
 use crate::driver::DriverHandle;
@@ -26,18 +27,29 @@ const PROGRESS: Duration = Duration::from_millis(500);
 /// What a watcher receives.
 pub(super) type Updates = ReceiverStream<Result<wire::WatchResponse, Status>>;
 
-/// Watches a job for its tenant until it has ended or the watcher has gone.
+/// Who watches, for as long as he may.
+pub(super) struct Watcher {
+    pub(super) principal: Principal,
+    pub(super) guard: Guard,
+}
+
+/// Watches a job for its tenant until it has ended, or the watcher has gone or may not watch any more.
 pub(super) fn updates(
     jobs: (DriverHandle, Arc<Catalog>),
-    tenant: TenantId,
+    watcher: Watcher,
     job: JobId,
     after_version: u64,
-    permit: OwnedSemaphorePermit,
+    places: (OwnedSemaphorePermit, Place),
 ) -> Updates {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
-        let _permit = permit;
-        if let Err(status) = watch(jobs, tenant, job, after_version, &sender).await {
+        let _places = places;
+        let Watcher { principal, guard } = watcher;
+        let ended = tokio::select! {
+            ended = watch(jobs, principal.tenant.clone(), job, after_version, &sender) => ended,
+            withdrawn = guard.ended(&principal) => Err(withdrawn),
+        };
+        if let Err(status) = ended {
             // the watcher may have gone
             let _ = sender.send(Err(status)).await;
         }

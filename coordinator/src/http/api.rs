@@ -1,8 +1,8 @@
 //! Jobs as JSON, to read: what the gRPC service shows, for browsers and scripts.
 
 use super::{Edge, HttpError};
+use crate::access::Principal;
 use crate::archive;
-use crate::principal::Principal;
 use crate::status;
 use axum::extract::{Extension, Json, Path, Query, State};
 use reelmill_common::JobId;

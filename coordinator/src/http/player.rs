@@ -1,8 +1,8 @@
 //! The player page: one file with its style and script, and hls.js when it was there at build.
 
 use super::{Edge, HttpError, api};
+use crate::access::Principal;
 use crate::archive;
-use crate::principal::Principal;
 use axum::extract::{Extension, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -55,7 +55,7 @@ pub(super) async fn hls_js() -> Response {
 }
 
 /// Text inside HTML, attributes included.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -2,6 +2,7 @@
 
 use crate::fake_worker::{Fleet, Manner};
 use reelmill_blob::Stores;
+use reelmill_common::Secret;
 use reelmill_common::job::JobView;
 use reelmill_coordinator::state::memory::MemoryState;
 use reelmill_coordinator::state::{Leadership, StateStore};
@@ -53,6 +54,11 @@ impl World {
         self.directory.path().join("film.mp4")
     }
 
+    /// Where it lies.
+    pub(crate) fn films(&self) -> PathBuf {
+        self.directory.path().canonicalize().expect("a path")
+    }
+
     pub(crate) fn config(&self) -> CoordinatorConfig {
         let mut config = CoordinatorConfig::local(self.directory.path());
         config.work = Some("memory://reelmill/work".to_owned());
@@ -90,6 +96,14 @@ impl World {
         Cluster { running, fleet: self.fleet.clone(), shutdown }
     }
 
+    /// Why no coordinator starts with these settings.
+    pub(crate) async fn refused(&self, config: CoordinatorConfig) -> CoordinatorError {
+        let state = Arc::new(self.state.contender());
+        let stores = self.fleet.stores.clone();
+        let components = Components { stores, store: state.clone(), leadership: state };
+        start_on(config, components, CancellationToken::new()).await.expect_err("it does not start")
+    }
+
     /// A coordinator that leads, with everything in a directory.
     pub(crate) async fn start_embedded(&self, config: CoordinatorConfig) -> Cluster {
         let shutdown = CancellationToken::new();
@@ -119,7 +133,7 @@ impl Cluster {
     }
 
     async fn channel(&self) -> Channel {
-        let endpoint = Channel::from_shared(format!("http://{}", self.grpc())).expect("an address");
+        let endpoint = Channel::from_shared(format!("http://{}", self.running.own_addr)).expect("an address");
         endpoint.connect().await.expect("a connection")
     }
 
@@ -146,7 +160,13 @@ impl Cluster {
     /// A worker that works until the coordinator goes.
     pub(crate) fn worker(&self, name: &'static str, manner: Manner) {
         let (fleet, address) = (self.fleet.clone(), self.grpc());
-        tokio::spawn(async move { fleet.work(address, name, manner).await });
+        tokio::spawn(async move { fleet.work(address, None, name, manner).await });
+    }
+
+    /// The same with a token.
+    pub(crate) fn worker_as(&self, name: &'static str, manner: Manner, token: &Secret) {
+        let (fleet, address, token) = (self.fleet.clone(), self.grpc(), token.clone());
+        tokio::spawn(async move { fleet.work(address, Some(&token), name, manner).await });
     }
 
     pub(crate) async fn submit(&self, job: wire::JobRequest) -> Result<(JobView, bool), Status> {

@@ -9,7 +9,7 @@ use reelmill_common::ladder::EncoderFamily;
 use reelmill_common::outcome::{Fault, FaultKind, Outcome, Report, ReportBody, Verdict};
 use reelmill_common::session::{AttemptProgress, FromWorker, Hello, Lease, NamedFile, Termed, ToWorker};
 use reelmill_common::spec::WorkItem;
-use reelmill_common::{AttemptId, BootId, FencingTerm, Fingerprint, Sha256, SpecId, WorkerId};
+use reelmill_common::{AttemptId, BootId, FencingTerm, Fingerprint, Secret, Sha256, SpecId, WorkerId};
 use reelmill_proto::stored::{encode_analysis, encode_chunk_report, encode_index};
 use reelmill_proto::worker::v1 as wire;
 use reelmill_proto::worker::v1::workers_client::WorkersClient;
@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
 /// How a worker behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -85,17 +85,42 @@ pub(crate) fn hello(name: &str, boot: &str) -> Hello {
     }
 }
 
+/// A request that shows a token.
+pub(crate) fn signed<T>(token: Option<&Secret>, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Some(token) = token {
+        let value = format!("Bearer {}", token.reveal()).parse().expect("a token");
+        request.metadata_mut().insert("authorization", value);
+    }
+    request
+}
+
 impl Session {
     /// Opens a session and says Hello.
     pub(crate) async fn open(address: SocketAddr, hello: Hello) -> Result<Self, Status> {
+        Self::signed(address, None, hello).await
+    }
+
+    /// The same with a token.
+    pub(crate) async fn signed(
+        address: SocketAddr,
+        token: Option<&Secret>,
+        hello: Hello,
+    ) -> Result<Self, Status> {
         let channel = Channel::from_shared(format!("http://{address}"))
             .expect("an address")
             .connect()
             .await
             .map_err(|e| Status::unavailable(e.to_string()))?;
+        Self::over(channel, token, hello).await
+    }
+
+    /// The same over a connection that is open.
+    pub(crate) async fn over(channel: Channel, token: Option<&Secret>, hello: Hello) -> Result<Self, Status> {
         let (outbound, messages) = mpsc::channel(64);
         outbound.send((&FromWorker::Hello(hello)).into()).await.expect("a fresh channel has room");
-        let inbound = WorkersClient::new(channel).session(ReceiverStream::new(messages)).await?.into_inner();
+        let request = signed(token, ReceiverStream::new(messages));
+        let inbound = WorkersClient::new(channel).session(request).await?.into_inner();
         Ok(Self { outbound, inbound })
     }
 
@@ -113,9 +138,15 @@ impl Session {
 
 impl Fleet {
     /// Works until the coordinator ends the session.
-    pub(crate) async fn work(&self, address: SocketAddr, name: &str, manner: Manner) -> Result<(), Status> {
+    pub(crate) async fn work(
+        &self,
+        address: SocketAddr,
+        token: Option<&Secret>,
+        name: &str,
+        manner: Manner,
+    ) -> Result<(), Status> {
         let boot = if manner == Manner::Vanishes { "boot0" } else { "boot1" };
-        let mut session = Session::open(address, hello(name, boot)).await?;
+        let mut session = Session::signed(address, token, hello(name, boot)).await?;
         let mut held: BTreeMap<AttemptId, (Box<Lease>, Done)> = BTreeMap::new();
         let mut heartbeat = tokio::time::interval(std::time::Duration::from_millis(200));
         let mut sequence = 0;

@@ -18,15 +18,26 @@ impl Answer {
         String::from_utf8(self.body.clone()).expect("text")
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(String::as_str).unwrap_or_default()
     }
 }
 
 /// One request on a connection of its own, as plain as HTTP allows.
 pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str, extra: &str) -> Answer {
+    ask_with(address, method, path, extra, "").await
+}
+
+/// The same with a body.
+pub(crate) async fn ask_with(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    extra: &str,
+    body: &str,
+) -> Answer {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{extra}\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{extra}\r\n{body}");
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await.expect("an answer");

@@ -119,7 +119,7 @@ async fn one_life(world: &World, address: SocketAddr) -> Option<()> {
             }
         };
         let fleet = world.fleet.clone();
-        tokio::spawn(async move { fleet.work(address, "w1", Manner::Good).await });
+        tokio::spawn(async move { fleet.work(address, None, "w1", Manner::Good).await });
         let request = wire::WatchRequest { id: id.clone(), after_version: 0 };
         let mut watch = jobs.watch(request).await.ok()?.into_inner();
         while watch.message().await.ok()?.is_some() {}

@@ -3,9 +3,11 @@
 
 #![allow(missing_docs, reason = "tests")]
 
+mod access;
 mod archive;
 mod cluster;
 mod durability;
+mod enrol;
 mod etcd;
 #[path = "../../src/state/etcd/server.rs"]
 #[allow(dead_code, reason = "only a part of it is needed here")]
@@ -15,7 +17,11 @@ mod film;
 mod http;
 mod jobs;
 mod kills;
+mod login;
+mod pki;
 mod promotion;
 mod refusals;
 mod resign;
 mod sessions;
+mod tenants;
+mod tls;

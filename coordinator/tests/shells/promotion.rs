@@ -83,7 +83,7 @@ async fn of_two_attempts_with_other_bytes_the_committed_one_is_published() {
         let cluster = world.start().await;
         let id = cluster.submit(world.request("")).await.unwrap().0.id.to_string();
         // uploads a chunk and is never heard of again; its next start tells so
-        world.fleet.work(cluster.grpc(), "w1", Manner::Vanishes).await.unwrap();
+        world.fleet.work(cluster.grpc(), None, "w1", Manner::Vanishes).await.unwrap();
         let (lost, late) = world.fleet.vanished.lock().unwrap().take().expect("it had uploaded a chunk");
         cluster.worker("w1", Manner::Stamps);
         let ended = cluster.ended(&id).await;

@@ -8,7 +8,7 @@ use crate::wire::{
 };
 use reelmill_common::record::{
     ArchiveRecord, CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, ManifestRef,
-    ObjectRef, OutsideRecord, Placement, PlanRef,
+    ObjectRef, OutsideRecord, Placement, PlanRef, WorkerRecord,
 };
 use reelmill_common::{FencingTerm, ObjectKey, RunNo, TenantId};
 
@@ -231,6 +231,31 @@ impl TryFrom<pb::OutsideRecord> for OutsideRecord {
     fn try_from(v: pb::OutsideRecord) -> Result<Self, WireError> {
         version(v.record_version, VERSION, "record_version")?;
         Ok(Self { term: FencingTerm(v.term) })
+    }
+}
+
+impl From<&WorkerRecord> for pb::WorkerRecord {
+    fn from(v: &WorkerRecord) -> Self {
+        Self {
+            record_version: VERSION,
+            worker: v.worker.to_string(),
+            secret: v.secret.0.to_vec(),
+            enrolled_unix_ms: v.enrolled_unix_ms,
+            expires_unix_ms: v.expires_unix_ms,
+        }
+    }
+}
+
+impl TryFrom<pb::WorkerRecord> for WorkerRecord {
+    type Error = WireError;
+    fn try_from(v: pb::WorkerRecord) -> Result<Self, WireError> {
+        version(v.record_version, VERSION, "record_version")?;
+        Ok(Self {
+            worker: parsed(&v.worker, "worker")?,
+            secret: digest(&v.secret, "secret")?,
+            enrolled_unix_ms: v.enrolled_unix_ms,
+            expires_unix_ms: v.expires_unix_ms,
+        })
     }
 }
 

@@ -13,13 +13,13 @@ use reelmill_common::ladder::{CustomRung, JobPreset, LadderChoice, X264Preset};
 use reelmill_common::outcome::Verdict;
 use reelmill_common::record::{
     CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, ManifestRef, ObjectRef,
-    OutsideRecord, Placement, PlanRef,
+    OutsideRecord, Placement, PlanRef, WorkerRecord,
 };
 use reelmill_common::session::{
     AttemptProgress, FromWorker, Hello, Lease, NamedFile, ReadGrant, SignedFile, SignedGrant, Termed,
     ToWorker, WriteGrant,
 };
-use reelmill_common::{BootId, FencingTerm, IdempotencyKey, RunNo, Secret, TenantId};
+use reelmill_common::{BootId, FencingTerm, IdempotencyKey, RunNo, Secret, Sha256, TenantId, WorkerId};
 use reelmill_proto::stored::Record;
 
 fn text() -> impl Strategy<Value = String> {
@@ -260,6 +260,14 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         fault.prop_map(Record::Fault),
         idempotency.prop_map(Record::Idempotency),
         any::<u64>().prop_map(|term| Record::Outside(OutsideRecord { term: FencingTerm(term) })),
+        (any::<[u8; 32]>(), any::<u64>(), any::<u64>()).prop_map(|(secret, from, until)| {
+            Record::Worker(WorkerRecord {
+                worker: WorkerId::parse("gpu-1").expect("a name"),
+                secret: Sha256(secret),
+                enrolled_unix_ms: from,
+                expires_unix_ms: until,
+            })
+        }),
         leader.prop_map(Record::Leader),
     ]
 }

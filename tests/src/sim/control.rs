@@ -325,7 +325,8 @@ impl World {
             }
             Effect::EndTerm => self.term_over(c),
             Effect::Count(count) => self.count(&count),
-            Effect::JobChanged(_) => {}
+            // nobody joins in here: workers are who they say
+            Effect::JobChanged(_) | Effect::ReplyWorker { .. } => {}
         }
     }
 

@@ -115,6 +115,7 @@ impl Laws {
                 Op::Put(Record::Commit(new)) => self.commits(store, batch.term, new, tally),
                 Op::Put(Record::Fault(new)) => self.budget_used(store, batch, new, tally),
                 Op::Put(Record::Idempotency(_)) => tally.count("record: idempotency"),
+                Op::Put(Record::Worker(_)) | Op::Delete(StateKey::Worker(_)) => tally.count("record: worker"),
                 Op::Put(Record::Outside(_)) => tally.count("record: outside"),
                 Op::Delete(StateKey::Outside) => tally.count("record: outside gone"),
                 Op::Delete(StateKey::Commit(..) | StateKey::Fault(..)) => tally.count("record: deleted"),

@@ -5,7 +5,8 @@
 //! agent's business.
 
 use super::Event;
-use crate::config::{Security, WorkerError};
+use crate::config::WorkerError;
+use crate::security::{self, Security};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use rand::Rng as _;
@@ -20,12 +21,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-use tonic::{Request, Status};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
 
 /// Messages waiting to be sent. A connection that does not take that many is a dead one.
 const OUTBOUND: usize = 256;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// First pause after a failure; doubled with each further one.
 const FIRST_PAUSE_MS: u64 = 200;
 /// Longest pause.
@@ -33,7 +33,11 @@ const LONGEST_PAUSE_MS: u64 = 5_000;
 
 /// How a connection to an address is made.
 #[derive(Clone)]
-pub struct Dial(Arc<dyn Fn(Endpoint) -> Dialed + Send + Sync>);
+pub struct Dial {
+    dial: Arc<dyn Fn(Endpoint) -> Dialed + Send + Sync>,
+    /// What is at the other end can be asked once more, by TCP.
+    is_tcp: bool,
+}
 
 /// A connection that is being made.
 type Dialed = BoxFuture<'static, Result<Channel, tonic::transport::Error>>;
@@ -41,14 +45,15 @@ type Dialed = BoxFuture<'static, Result<Channel, tonic::transport::Error>>;
 impl Dial {
     /// As `dial` does it.
     pub fn by(dial: impl Fn(Endpoint) -> Dialed + Send + Sync + 'static) -> Self {
-        Self(Arc::new(dial))
+        Self { dial: Arc::new(dial), is_tcp: false }
     }
 }
 
 impl Default for Dial {
     /// By TCP.
     fn default() -> Self {
-        Self::by(|endpoint| async move { endpoint.connect().await }.boxed())
+        let dial = Self::by(|endpoint| async move { endpoint.connect().await }.boxed());
+        Self { is_tcp: true, ..dial }
     }
 }
 
@@ -61,15 +66,17 @@ impl fmt::Debug for Dial {
 /// Knows the coordinators and whom to try next.
 #[derive(Debug)]
 pub(super) struct Dialer {
-    endpoints: Vec<Endpoint>,
+    addresses: Vec<String>,
     dial: Dial,
     security: Security,
     next: usize,
     failures: u32,
     /// Where the leader is said to be; tried once, at once.
-    leader: Option<Endpoint>,
+    leader: Option<String>,
     /// The connection of now was such a try.
     redirected: bool,
+    /// How the last one ended that was told.
+    told: String,
 }
 
 /// A connection as the driver holds it; dropping it closes it.
@@ -82,30 +89,34 @@ pub(super) struct Connection {
 
 impl Dialer {
     pub(super) fn new(addresses: &[String], security: Security, dial: Dial) -> Result<Self, WorkerError> {
-        let endpoints: Result<Vec<_>, _> = addresses.iter().map(|a| endpoint(a, &security)).collect();
-        let endpoints = endpoints?;
-        if endpoints.is_empty() {
+        // what is wrong with an address or a file is told at start
+        for address in addresses {
+            security.endpoint(address)?;
+        }
+        if addresses.is_empty() {
             return Err(WorkerError::NoCoordinator);
         }
-        Ok(Self { endpoints, dial, security, next: 0, failures: 0, leader: None, redirected: false })
+        let (addresses, told) = (addresses.to_vec(), String::new());
+        Ok(Self { addresses, dial, security, next: 0, failures: 0, leader: None, redirected: false, told })
     }
 
     /// Begins to dial. The connection's events carry `generation`.
     pub(super) fn dial(&mut self, generation: u64, events: mpsc::Sender<Event>) -> Connection {
         self.redirected = self.leader.is_some();
-        let (endpoint, pause) = match self.leader.take() {
+        let (address, pause) = match self.leader.take() {
             Some(leader) => (leader, Duration::ZERO),
             None => {
-                let endpoint = self.endpoints[self.next % self.endpoints.len()].clone();
+                let address = self.addresses[self.next % self.addresses.len()].clone();
                 self.next += 1;
-                (endpoint, pause(self.failures))
+                (address, pause(self.failures))
             }
         };
-        let (token, dial) = (self.security.token.clone(), self.dial.clone());
+        let (security, dial) = (self.security.clone(), self.dial.clone());
         let task = tokio::spawn(async move {
             tokio::time::sleep(pause).await;
-            let end = talk(&endpoint, &dial, token.as_ref().map(|t| t.reveal()), generation, &events).await;
-            tracing::debug!(address = %endpoint.uri(), end = %end, "connection ended");
+            let end = talk(&address, &dial, &security, generation, &events).await;
+            let end = if dial.is_tcp { explained(&address, end).await } else { end };
+            tracing::debug!(%address, %end, "connection ended");
             // the driver is gone only when the worker leaves
             let _ = events.send(Event::Ended { generation, end }).await;
         });
@@ -115,14 +126,21 @@ impl Dialer {
     /// A leader welcomed us.
     pub(super) fn welcomed(&mut self) {
         self.failures = 0;
+        self.told.clear();
     }
 
     /// A connection ended, or was never made.
     pub(super) fn ended(&mut self, end: &Status) {
         self.failures = self.failures.saturating_add(1);
+        let (code, why) = (end.code(), end.message());
+        // told once, not at every try
+        if code != Code::Ok && read_not_leader(end).is_none() && self.told != why {
+            tracing::warn!(?code, why, "no session with a coordinator; trying on");
+            self.told = why.to_owned();
+        }
         // a redirect costs no pause, but only one in a row: two standbys that name each other must not make us spin
         let leader = read_not_leader(end).flatten().filter(|_| !self.redirected);
-        self.leader = leader.and_then(|address| endpoint(&address, &self.security).ok());
+        self.leader = leader.filter(|address| self.security.endpoint(address).is_ok());
     }
 }
 
@@ -136,41 +154,29 @@ fn pause(failures: u32) -> Duration {
     Duration::from_millis(whole / 2 + rand::rng().random_range(0..=whole / 2))
 }
 
-fn endpoint(address: &str, security: &Security) -> Result<Endpoint, WorkerError> {
-    let bad = |e: tonic::transport::Error| WorkerError::BadAddress {
-        address: address.to_owned(),
-        why: e.to_string(),
-    };
-    let endpoint = Endpoint::from_shared(address.to_owned())
-        .map_err(bad)?
-        .connect_timeout(CONNECT_TIMEOUT)
-        // a peer that vanished without a word is noticed by its silence, also while there is nothing to say
-        .http2_keep_alive_interval(Duration::from_secs(15))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .keep_alive_while_idle(true)
-        .http2_adaptive_window(true)
-        .tcp_nodelay(true);
-    if endpoint.uri().scheme_str() != Some("https") {
-        return Ok(endpoint);
+/// Says what a lack of TLS, or too much of it, looks like from here.
+async fn explained(address: &str, end: Status) -> Status {
+    match security::diagnose(address, &end).await {
+        Some(why) => Status::unavailable(format!("{address}: {why}")),
+        None => end,
     }
-    let tls = match &security.ca_pem {
-        Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
-        None => ClientTlsConfig::new(),
-    };
-    endpoint.tls_config(tls).map_err(bad)
 }
 
 /// One connection from dial to end; says how it ended.
 async fn talk(
-    endpoint: &Endpoint,
+    address: &str,
     dial: &Dial,
-    token: Option<&str>,
+    security: &Security,
     generation: u64,
     events: &mpsc::Sender<Event>,
 ) -> Status {
-    let channel = match (dial.0)(endpoint.clone()).await {
+    let endpoint = match security.endpoint(address) {
+        Ok(endpoint) => endpoint,
+        Err(error) => return Status::unauthenticated(error.to_string()),
+    };
+    let channel = match (dial.dial)(endpoint).await {
         Ok(channel) => channel,
-        Err(e) => return Status::unavailable(format!("not reachable: {}", innermost(&e))),
+        Err(e) => return Status::unavailable(format!("{address}: {}", security::explain(&e))),
     };
     let (outbound, queue) = mpsc::channel(OUTBOUND);
     // the Hello must be on its way before the coordinator answers, so this comes before the call
@@ -178,11 +184,8 @@ async fn talk(
         return Status::cancelled("the worker left");
     }
     let mut request = Request::new(ReceiverStream::new(queue));
-    if let Some(token) = token {
-        match format!("Bearer {token}").parse() {
-            Ok(value) => request.metadata_mut().insert("authorization", value),
-            Err(_) => return Status::invalid_argument("the token holds characters that no header may"),
-        };
+    if let Err(error) = security.sign(&mut request) {
+        return Status::unauthenticated(error.to_string());
     }
     let mut client = WorkersClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -205,14 +208,6 @@ async fn talk(
             return Status::cancelled("the worker left");
         }
     }
-}
-
-fn innermost(e: &dyn std::error::Error) -> String {
-    let mut cause = e;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 impl Connection {
@@ -253,7 +248,7 @@ mod tests {
         d.ended(&Status::unavailable("connection refused"));
         assert!(d.leader.is_none());
         d.ended(&not_leader(Some("http://c:3")));
-        assert_eq!(d.leader.as_ref().unwrap().uri().host(), Some("c"));
+        assert_eq!(d.leader.as_deref(), Some("http://c:3"));
         let _to_c = d.dial(1, events.clone());
         d.ended(&not_leader(Some("http://d:4")));
         assert!(d.leader.is_none(), "c was wrong, so it is not believed either");
@@ -267,6 +262,6 @@ mod tests {
         let new = |addresses: &[String]| Dialer::new(addresses, Security::default(), Dial::default());
         assert!(matches!(new(&[]), Err(WorkerError::NoCoordinator)));
         let bad = new(&["not a url".to_owned()]);
-        assert!(matches!(bad, Err(WorkerError::BadAddress { .. })));
+        assert!(matches!(bad, Err(WorkerError::Security(_))));
     }
 }

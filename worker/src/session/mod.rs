@@ -9,8 +9,9 @@ mod signed;
 
 use crate::abort::AbortSwitch;
 use crate::clock::Clock;
-use crate::config::{Security, WorkerError};
+use crate::config::WorkerError;
 use crate::scratch::{AttemptDir, Scratch};
+use crate::security::Security;
 use crate::source::SignedSource;
 use crate::work::{Craft, Made, Order, Spent};
 use crate::{metrics, upload};

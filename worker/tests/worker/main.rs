@@ -4,6 +4,7 @@
 
 mod adopt;
 mod doctor;
+mod enrol;
 mod film;
 mod given;
 mod kill;

@@ -1,6 +1,7 @@
 //! Every transition of the machine, one by one.
 
 mod attempts;
+mod enrol;
 mod jobs;
 mod outside;
 mod retention;
