@@ -146,6 +146,10 @@ pub(crate) struct Listen {
     /// of it for workers of other processes that it had before.
     #[arg(long, default_value = "15s", value_parser = lease_ttl, value_name = "DURATION")]
     pub(crate) lease_ttl: humantime::Duration,
+    /// When no worker gives any more what a rung of a running job is bound to (all have another ffmpeg), the rung is bound
+    /// anew and encoded again after this long.
+    #[arg(long, default_value = "10m", value_name = "DURATION")]
+    pub(crate) rebind_after: humantime::Duration,
     /// Path sources must lie below this directory. Default on loopback: anywhere.
     #[arg(long, value_name = "DIR")]
     pub(crate) source_root: Option<PathBuf>,

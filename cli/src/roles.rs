@@ -309,6 +309,7 @@ fn coordinator_config(data: &Path, listen: &Listen) -> CoordinatorConfig {
     let mut config = CoordinatorConfig::local(data);
     config.machine.lease_ttl_ms = u64::try_from(listen.lease_ttl.as_millis()).unwrap_or(u64::MAX);
     config.machine.heartbeat_ms = config.machine.lease_ttl_ms / 3;
+    config.machine.rebind_after_ms = u64::try_from(listen.rebind_after.as_millis()).unwrap_or(u64::MAX);
     CoordinatorConfig {
         grpc_addr: listen.grpc,
         http_addr: Some(listen.http),

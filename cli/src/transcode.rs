@@ -95,6 +95,8 @@ fn config(place: &Place, slots: u32) -> CoordinatorConfig {
     let mut config = CoordinatorConfig { http_addr: None, slots_hint: Some(slots), ..local };
     // a worker is suspended so that others get its work: here is no other, and the user waits for the reason
     config.machine.suspend_after = u32::MAX;
+    // the one worker there is will not become another
+    config.machine.rebind_after_ms = 0;
     config.outlasts_full_state = false;
     if place.is_directory {
         config.machine.store_timeout_ms = 0;

@@ -130,7 +130,11 @@ impl JobState {
             Self::Published => Some(0),
             Self::Failed(r) => Some(match r.kind {
                 FaultKind::Source => 3,
-                FaultKind::Encoder | FaultKind::Output | FaultKind::Abandoned | FaultKind::Worker => 4,
+                FaultKind::Encoder
+                | FaultKind::Output
+                | FaultKind::Binding
+                | FaultKind::Abandoned
+                | FaultKind::Worker => 4,
                 FaultKind::Storage => 5,
             }),
             Self::Cancelled | Self::Collecting | Self::Collected => Some(6),

@@ -84,6 +84,11 @@ pub fn plan_key(revision: u32, content: Sha256) -> ObjectKey {
     ObjectKey(format!("plan-{revision:04}-{}.pb", content.short(16)))
 }
 
+/// Is this such a key?
+pub fn is_plan(key: &str) -> bool {
+    key.starts_with("plan-") && !key.contains('/')
+}
+
 /// Folder, within a job's private area, of everything that attempts write below names of their own.
 pub const ATTEMPTS: &str = "attempts";
 

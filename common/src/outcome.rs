@@ -177,6 +177,9 @@ pub enum FaultKind {
     Encoder,
     /// What it made is wrong (count, times, decoder configuration): retried within `faults`, exit code 4.
     Output,
+    /// What it made is right but for the decoder configuration: this worker's build gives another one than the rung is
+    /// bound to. Counts for no budget; the build gets no such work of the job any more.
+    Binding,
     /// Object storage or the source's storage failed: retried within `faults`, exit code 5.
     Storage,
     /// The worker is stopping or the attempt was revoked: counts for no budget.
@@ -187,8 +190,15 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Source, Self::Encoder, Self::Output, Self::Storage, Self::Abandoned, Self::Worker];
+    pub const ALL: [Self; 7] = [
+        Self::Source,
+        Self::Encoder,
+        Self::Output,
+        Self::Binding,
+        Self::Storage,
+        Self::Abandoned,
+        Self::Worker,
+    ];
 
     /// Stable name for metric labels, reports and stored records.
     pub fn name(self) -> &'static str {
@@ -196,6 +206,7 @@ impl FaultKind {
             Self::Source => "source",
             Self::Encoder => "encoder",
             Self::Output => "output",
+            Self::Binding => "binding",
             Self::Storage => "storage",
             Self::Abandoned => "abandoned",
             Self::Worker => "worker",

@@ -37,6 +37,45 @@ pub struct Plan {
     pub report: PlanReport,
 }
 
+/// Video renditions of a plan, by their places in it. What lies beyond the last place is counted to it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct RungSet(pub u64);
+
+impl RungSet {
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// Those at these places.
+    pub fn of(places: impl IntoIterator<Item = usize>) -> Self {
+        Self(places.into_iter().fold(0, |set, place| set | 1 << place.min(63)))
+    }
+
+    /// None at all?
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Is the rendition at this place among them?
+    pub fn has(self, place: usize) -> bool {
+        self.meets(Self::of([place]))
+    }
+
+    /// Are all of them among `other`?
+    pub fn is_within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    /// Is one of them among `other`?
+    pub fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// These and those.
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
 /// A video rung of the package.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VideoRendition {

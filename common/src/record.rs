@@ -5,10 +5,13 @@
 //! changes nothing.
 
 use crate::hash::Sha256;
-use crate::ids::{AttemptId, FencingTerm, IdempotencyKey, JobId, RunNo, SpecId, TenantId, WorkerId};
+use crate::ids::{
+    AttemptId, FencingTerm, Fingerprint, IdempotencyKey, JobId, RunNo, SpecId, TenantId, WorkerId,
+};
 use crate::job::{JobRequest, JobState};
 use crate::keys::ObjectKey;
 use crate::outcome::{AttemptCost, Fault};
+use crate::plan::RungSet;
 
 /// An object and the proof of its content.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,6 +60,12 @@ pub struct JobRecord {
     pub analysis: Option<ObjectRef>,
     /// The current plan revision, once made.
     pub plan: Option<PlanRef>,
+    /// The next one, while it is being made.
+    pub rebind: Option<Rebind>,
+    /// How often that was begun.
+    pub rebinds: u32,
+    /// Encoder builds that do not give what the current revision is bound to, the last found last.
+    pub unable: Vec<Unable>,
     /// Manifests and their hashes, from Publishing on.
     pub manifests: Vec<ManifestRef>,
     /// Wall clock when its present run began to encode, milliseconds since the Unix epoch: shown, never decided with.
@@ -97,6 +106,42 @@ pub struct PlanRef {
     pub chunks: u32,
     /// Duration of the film in milliseconds, for showing.
     pub media_ms: u64,
+    /// Names of its video renditions, in their order: for people.
+    pub rungs: Vec<String>,
+    /// Why it is not the first: for people.
+    pub why: Option<String>,
+}
+
+/// A revision of the plan on its way: nobody could make what some rungs are bound to, so they are bound anew.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rebind {
+    /// The revision to come.
+    pub revision: u32,
+    /// The rungs.
+    pub rungs: RungSet,
+    /// What a worker finds for them, once it is found.
+    pub found: Option<FoundBinding>,
+}
+
+/// An analysis for a revision.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FoundBinding {
+    /// What was found.
+    pub analysis: ObjectRef,
+    /// By which encoder build.
+    pub fingerprint: Option<Fingerprint>,
+    /// First line of its `ffmpeg -version`: for people.
+    pub ffmpeg_build: String,
+}
+
+/// An encoder build that was given a spec with these rungs and made another decoder configuration than one of them is
+/// bound to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unable {
+    /// The build.
+    pub fingerprint: Fingerprint,
+    /// The spec's rungs: it gives at least one of them otherwise.
+    pub rungs: RungSet,
 }
 
 /// A manifest as it will be, or was, written.

@@ -83,6 +83,8 @@ pub struct AnalyseSpec {
     /// Short ranges of sound, each with segments whose first packets are where two ranges of the rendition might
     /// meet: wanted is the first at which they can.
     pub joins: Vec<AudioChunk>,
+    /// The how manieth time it is asked, from 1: another worker may find another thing.
+    pub round: u32,
 }
 
 impl AnalyseSpec {
@@ -100,6 +102,9 @@ impl AnalyseSpec {
         }
         c.num(self.joins.len() as u64);
         self.joins.iter().for_each(|j| j.canonical(&mut c));
+        if self.round > 1 {
+            c.text("round").num(self.round.into());
+        }
         SpecId(c.digest())
     }
 }

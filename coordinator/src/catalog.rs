@@ -13,6 +13,7 @@ use reelmill_common::record::{ArchiveRecord, JobRecord, ObjectRef};
 use reelmill_common::spec::{AnalyseSpec, IndexSpec, WorkItem};
 use reelmill_common::{JobId, SpecId, TenantId};
 use reelmill_coordinator_core::TaskError;
+use reelmill_plan::revise::rebind_spec;
 use reelmill_plan::{PlanError, ladder};
 use reelmill_proto::WireError;
 use reelmill_proto::stored::{decode_analysis, decode_index, decode_plan};
@@ -184,12 +185,21 @@ impl Catalog {
         if record.index.is_none() {
             return Ok(None);
         }
-        let analyse = self.analyse(&record).await?;
-        Ok((analyse.spec_id() == spec).then(|| WorkItem::Analyse(analyse.as_ref().clone())))
+        let analyse = self.analyse_now(&record).await?;
+        Ok((analyse.spec_id() == spec).then_some(WorkItem::Analyse(analyse)))
     }
 
-    /// The Analyse item of a job with an index.
-    pub(crate) async fn analyse(&self, record: &JobRecord) -> Result<Arc<AnalyseSpec>, TaskError> {
+    /// The Analyse item that a job with an index has now: for its first plan, or for the revision on its way.
+    pub(crate) async fn analyse_now(&self, record: &JobRecord) -> Result<AnalyseSpec, TaskError> {
+        let first = self.analyse(record).await?;
+        Ok(match &record.rebind {
+            Some(rebind) => rebind_spec(&first, rebind.rungs, record.rebinds.saturating_add(1)),
+            None => first.as_ref().clone(),
+        })
+    }
+
+    /// The Analyse item for the first plan.
+    async fn analyse(&self, record: &JobRecord) -> Result<Arc<AnalyseSpec>, TaskError> {
         if let Some(spec) = self.known().analyses.get(&record.id) {
             return Ok(Arc::clone(spec));
         }
@@ -219,6 +229,16 @@ impl Catalog {
         }
         let bytes = self.object(record, record.analysis.as_ref(), "analysis").await?;
         decode_analysis(&bytes).map_err(|e| unreadable("analysis", &e))
+    }
+
+    /// What was found for a revision.
+    pub(crate) async fn found(
+        &self,
+        record: &JobRecord,
+        analysis: &ObjectRef,
+    ) -> Result<AnalyseReport, TaskError> {
+        let bytes = self.object(record, Some(analysis), "analysis of a revision").await?;
+        decode_analysis(&bytes).map_err(|e| unreadable("analysis of a revision", &e))
     }
 
     /// The plan of a job, from memory or storage.

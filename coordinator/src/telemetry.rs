@@ -158,6 +158,7 @@ fn fault_outcome(kind: FaultKind) -> &'static str {
         FaultKind::Source => "source_fault",
         FaultKind::Encoder => "encoder_fault",
         FaultKind::Output => "output_fault",
+        FaultKind::Binding => "other_binding",
         FaultKind::Storage => "storage_fault",
         FaultKind::Abandoned => "abandoned",
         FaultKind::Worker => "worker_fault",

@@ -58,6 +58,8 @@ const EVERYTHING: &[&str] = &[
     "heard: hello with unsettled outcomes",
     "heard: outcome",
     "job: accepted",
+    "job: a build is unable",
+    "job: bound anew",
     "job: cancelled",
     "job: collected",
     "job: collecting",
@@ -68,6 +70,7 @@ const EVERYTHING: &[&str] = &[
     "job: publishing",
     "job: run again",
     "job: running",
+    "job: to be bound anew",
     "lease: alone",
     "lease: offered",
     "net: connected",
@@ -105,6 +108,7 @@ const EVERYTHING: &[&str] = &[
     "task: prepare analyse",
     "task: transient error",
     "task: write manifests",
+    "work: another binding",
     "work: failed",
     "work: hangs",
     "work: made something wrong",
@@ -118,6 +122,7 @@ const EVERYTHING: &[&str] = &[
     "worker: paused",
     "worker: started",
     "worker: suspended",
+    "worker: upgraded",
 ];
 
 fn number(name: &str) -> Option<u64> {
@@ -226,6 +231,9 @@ sabotages! {
     finds_a_winner_forgotten: Bug::Control(ControlBug::WinnerForgotten),
     finds_collection_that_does_not_wait: Bug::Control(ControlBug::CollectAtOnce),
     finds_workers_from_outside_not_recorded: Bug::Control(ControlBug::OutsideNotRecorded),
+    finds_a_build_that_is_asked_again_for_what_it_does_not_give: Bug::Control(ControlBug::UnableForgotten),
+    finds_another_binding_counted_as_a_fault: Bug::Control(ControlBug::OtherBindingCounts),
+    finds_commits_kept_of_a_rung_that_was_bound_anew: Bug::Control(ControlBug::RebindKeepsCommits),
     finds_files_deleted_by_attempt: Bug::DeleteByAttempt,
     finds_outcomes_dropped_on_reconnect: Bug::Agent(AgentBug::OutcomeDroppedOnReconnect),
     finds_outcomes_forgotten_on_send: Bug::Agent(AgentBug::OutcomeForgottenOnSend),

@@ -12,7 +12,7 @@
 use crate::event::SessionId;
 use crate::work::{SpecRef, WorkKind};
 use reelmill_common::outcome::AttemptCost;
-use reelmill_common::{JobId, Millis, WorkerId};
+use reelmill_common::{Fingerprint, JobId, Millis, WorkerId};
 
 /// How far a live attempt is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +40,9 @@ pub(crate) enum Why {
     HandedBack,
     /// The encoder failed or the output is wrong: a fault.
     Faulted,
+    /// Its build gives another decoder configuration than a rung is bound to. Counts for nothing; the build gets no more
+    /// such work of the job.
+    OtherBinding,
     /// Its output was committed.
     Won,
     /// Another attempt was first, or the job does not want it any more. Counts for nothing.
@@ -53,6 +56,8 @@ pub(crate) struct Attempt {
     pub(crate) spec: SpecRef,
     pub(crate) kind: WorkKind,
     pub(crate) worker: WorkerId,
+    /// What its worker makes with the encoders it needs, by its hash.
+    pub(crate) fingerprint: Option<Fingerprint>,
     /// The session that holds its lease: the one that was offered it, or its worker's next one that named it.
     pub(crate) session: SessionId,
     pub(crate) phase: Phase,

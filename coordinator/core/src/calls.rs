@@ -70,6 +70,9 @@ impl Leader {
             index: None,
             analysis: None,
             plan: None,
+            rebind: None,
+            rebinds: 0,
+            unable: vec![],
             manifests: vec![],
             began_unix_ms: None,
             ended_unix_ms: None,
@@ -152,6 +155,8 @@ impl Leader {
         let Some(job) = self.jobs.get_mut(&id) else { return Err(Refusal::NotFound(id)) };
         job.record.run = RunNo(job.record.run.0 + 1);
         job.notes.clear();
+        // builds get another chance, as workers do
+        job.record.unable.clear();
         if sabotaged!(turn.config, RetryForgetsCommits) {
             job.commits.clear();
         }

@@ -6,8 +6,7 @@
 //! open: ready <-> taken (1 or 2 live attempts)  -> committed
 //! ```
 
-use crate::work::{SpecRef, WorkKind};
-use reelmill_common::capability::Needs;
+use crate::work::{Demand, SpecRef, WorkKind};
 use reelmill_common::{AttemptId, Millis, Sha256, SpecId};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,8 +50,8 @@ impl Chunk {
 pub(crate) struct Chunks {
     pub(crate) kind: WorkKind,
     chunks: BTreeMap<SpecId, Chunk>,
-    /// Open specs nobody works on, by what they need.
-    ready: BTreeMap<Needs, BTreeSet<Rank>>,
+    /// Open specs nobody works on, by what they demand.
+    ready: BTreeMap<Demand, BTreeSet<Rank>>,
     ready_len: usize,
     open: usize,
     /// Predicted slot-milliseconds: of all, and of what is committed.
@@ -77,7 +76,7 @@ impl Chunks {
             if this.chunks.contains_key(&spec.id) {
                 continue;
             }
-            this.put_ready(spec.needs, chunk.rank());
+            this.put_ready(spec.demand(), chunk.rank());
             this.chunks.insert(spec.id, chunk);
             this.open += 1;
             this.cost_ms += spec.cost_ms;
@@ -87,10 +86,6 @@ impl Chunks {
 
     pub(crate) fn get(&self, spec: SpecId) -> Option<&Chunk> {
         self.chunks.get(&spec)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.chunks.len()
     }
 
     /// Specs without a commit.
@@ -105,15 +100,25 @@ impl Chunks {
 
     /// Open specs nobody works on, in the order in which they should be offered.
     pub(crate) fn ready(&self) -> impl Iterator<Item = &Chunk> {
-        self.ready_but(const { &BTreeSet::new() })
+        self.ready_of(|_| true)
     }
 
-    /// As [`Chunks::ready`], without those that need one of these.
-    pub(crate) fn ready_but<'a>(
+    /// What open specs that nobody works on demand, each once.
+    pub(crate) fn demands(&self) -> impl Iterator<Item = Demand> {
+        self.ready.keys().copied()
+    }
+
+    /// What specs without a commit demand, taken or not; each at least once.
+    pub(crate) fn open_demands(&self) -> impl Iterator<Item = Demand> {
+        self.chunks.values().filter(|c| !c.committed).map(|c| c.spec.demand())
+    }
+
+    /// As [`Chunks::ready`], of those demands only.
+    pub(crate) fn ready_of<'a, F: Fn(Demand) -> bool>(
         &'a self,
-        without: &BTreeSet<Needs>,
-    ) -> impl Iterator<Item = &'a Chunk> + use<'a> {
-        let kinds = self.ready.iter().filter(|(needs, _)| !without.contains(needs));
+        is_wanted: F,
+    ) -> impl Iterator<Item = &'a Chunk> + use<'a, F> {
+        let kinds = self.ready.iter().filter(|(demand, _)| is_wanted(**demand));
         let mut kinds: Vec<_> = kinds.map(|(_, ranks)| ranks.iter()).collect();
         let first = |ranks: &std::collections::btree_set::Iter<'a, Rank>| {
             ranks.clone().next().copied().unwrap_or(Rank::LAST)
@@ -137,8 +142,8 @@ impl Chunks {
         if let Some(c) = self.chunks.get_mut(&spec) {
             debug_assert!(!c.committed && c.live.len() < LIVE_MAX, "a chunk has at most two live attempts");
             c.live.push(attempt);
-            let (needs, rank) = (c.spec.needs, c.rank());
-            self.remove_ready(needs, rank);
+            let (demand, rank) = (c.spec.demand(), c.rank());
+            self.remove_ready(demand, rank);
         }
     }
 
@@ -148,8 +153,8 @@ impl Chunks {
             c.live.retain(|a| *a != attempt);
             if c.live.is_empty() && !c.committed {
                 c.ready_since = now;
-                let (needs, rank) = (c.spec.needs, c.rank());
-                self.put_ready(needs, rank);
+                let (demand, rank) = (c.spec.demand(), c.rank());
+                self.put_ready(demand, rank);
             }
         }
     }
@@ -164,20 +169,20 @@ impl Chunks {
         self.open -= 1;
         self.committed_cost_ms += c.spec.cost_ms;
         let rivals = std::mem::take(&mut c.live);
-        let (needs, rank) = (c.spec.needs, c.rank());
-        self.remove_ready(needs, rank);
+        let (demand, rank) = (c.spec.demand(), c.rank());
+        self.remove_ready(demand, rank);
         rivals
     }
 
-    fn put_ready(&mut self, needs: Needs, rank: Rank) {
-        self.ready_len += usize::from(self.ready.entry(needs).or_default().insert(rank));
+    fn put_ready(&mut self, demand: Demand, rank: Rank) {
+        self.ready_len += usize::from(self.ready.entry(demand).or_default().insert(rank));
     }
 
-    fn remove_ready(&mut self, needs: Needs, rank: Rank) {
-        let Some(ranks) = self.ready.get_mut(&needs) else { return };
+    fn remove_ready(&mut self, demand: Demand, rank: Rank) {
+        let Some(ranks) = self.ready.get_mut(&demand) else { return };
         self.ready_len -= usize::from(ranks.remove(&rank));
         if ranks.is_empty() {
-            self.ready.remove(&needs);
+            self.ready.remove(&demand);
         }
     }
 }
@@ -186,9 +191,12 @@ impl Chunks {
 mod tests {
     use super::*;
     use reelmill_common::FencingTerm;
+    use reelmill_common::capability::Needs;
+    use reelmill_common::plan::RungSet;
 
     fn spec(n: u8, cost_ms: u64) -> SpecRef {
-        SpecRef { id: SpecId(Sha256([n; 32])), cost_ms, needs: Needs { family: None, memory_mib: 1 } }
+        let needs = Needs { family: None, memory_mib: 1 };
+        SpecRef { id: SpecId(Sha256([n; 32])), cost_ms, needs, rungs: RungSet::NONE }
     }
 
     fn attempt(sequence: u64) -> AttemptId {

@@ -33,6 +33,8 @@ pub struct CoordinatorConfig {
     pub losses_max: u32,
     /// Faults in a row after which a worker is suspended.
     pub suspend_after: u32,
+    /// How long nobody may be able to make what a rung is bound to before the rung is bound anew, milliseconds.
+    pub rebind_after_ms: u64,
     /// Length of a worker's first suspension, milliseconds; each further one doubles, up to ten times this.
     pub suspend_ms: u64,
     /// Jobs that have not ended, over all tenants. A submit beyond it is refused.
@@ -58,6 +60,7 @@ impl Default for CoordinatorConfig {
             faults_max: 3,
             losses_max: 6,
             suspend_after: 3,
+            rebind_after_ms: 600_000,
             suspend_ms: 30_000,
             jobs_open_max: 10_000,
             jobs_open_per_tenant_max: 2_000,

@@ -17,6 +17,7 @@ use crate::chunks::Chunks;
 use crate::work::{SpecRef, TaskId, TaskKind, WorkKind};
 use reelmill_common::capability::Needs;
 use reelmill_common::job::JobState;
+use reelmill_common::plan::RungSet;
 use reelmill_common::record::{CommitRecord, FaultRecord, JobRecord};
 use reelmill_common::spec::IndexSpec;
 use reelmill_common::{AttemptId, Fingerprint, JobId, Millis, SpecId, WorkerId};
@@ -49,6 +50,10 @@ pub(crate) struct Job {
     pub(crate) durable_chunks: u32,
     /// Predicted cost of those.
     pub(crate) durable_cost_ms: u64,
+    /// Predicted cost of all of the plan's chunks.
+    pub(crate) plan_cost_ms: u64,
+    /// Commits that are decided and not acknowledged.
+    pub(crate) undurable: BTreeSet<SpecId>,
     /// Work for workers in the present stage.
     pub(crate) work: Option<Chunks>,
     pub(crate) commits: BTreeMap<SpecId, CommitRecord>,
@@ -68,6 +73,10 @@ pub(crate) struct Job {
     pub(crate) notes: VecDeque<String>,
     /// Fingerprint of the first worker that was offered one of its chunks: the job stays on it while it can.
     pub(crate) fingerprint: Option<Fingerprint>,
+    /// Since when there are chunks that nobody who is here can make as they are bound.
+    pub(crate) unbound_since: Option<Millis>,
+    /// Who committed a bound chunk last, and when.
+    pub(crate) last_maker: Option<(WorkerId, Millis)>,
 }
 
 impl Job {
@@ -77,6 +86,8 @@ impl Job {
             durable: None,
             durable_chunks: 0,
             durable_cost_ms: 0,
+            plan_cost_ms: 0,
+            undurable: BTreeSet::new(),
             work: None,
             commits: BTreeMap::new(),
             faults: BTreeMap::new(),
@@ -89,6 +100,8 @@ impl Job {
             stage_began: (now, 0),
             notes: VecDeque::new(),
             fingerprint: None,
+            unbound_since: None,
+            last_maker: None,
         }
     }
 
@@ -118,21 +131,28 @@ impl Job {
             id: spec.spec_id(),
             cost_ms: INDEX_COST_MS,
             needs: Needs { family: None, memory_mib: INDEX_MEMORY_MIB },
+            rungs: RungSet::NONE,
         }
     }
 
     /// Begins a stage of work for workers; what is committed already is left out.
     pub(crate) fn begin_work(&mut self, kind: WorkKind, specs: &[SpecRef], now: Millis) {
         let mut work = Chunks::new(kind, specs, now);
+        let (mut durable_chunks, mut durable_cost_ms) = (0, 0);
         for spec in specs {
             if self.commits.contains_key(&spec.id) {
                 work.commit(spec.id);
+                if !self.undurable.contains(&spec.id) {
+                    durable_chunks += 1;
+                    durable_cost_ms += spec.cost_ms;
+                }
             }
         }
         self.stage_began = (now, work.committed_cost_ms);
         if kind == WorkKind::Encode {
-            self.durable_cost_ms = work.committed_cost_ms;
-            self.durable_chunks = (work.len() - work.open()) as u32;
+            self.durable_cost_ms = durable_cost_ms;
+            self.durable_chunks = durable_chunks;
+            self.plan_cost_ms = work.cost_ms;
         }
         self.work = Some(work);
     }

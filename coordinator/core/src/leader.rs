@@ -169,6 +169,7 @@ impl Leader {
 
     fn commit_is_durable(&mut self, job: &JobId, spec: SpecId) {
         let Some(job) = self.jobs.get_mut(job) else { return };
+        job.undurable.remove(&spec);
         let chunk = job.work.as_ref().filter(|w| w.kind == WorkKind::Encode).and_then(|w| w.get(spec));
         if let Some(cost_ms) = chunk.map(|c| c.spec.cost_ms) {
             job.durable_chunks += 1;

@@ -14,12 +14,14 @@ mod config;
 mod effect;
 mod enrol;
 mod event;
+mod explain;
 mod fair;
 mod job;
 mod leader;
 mod machine;
 mod outcomes;
 mod outside;
+mod rebind;
 mod record;
 mod retention;
 #[cfg(feature = "sabotage")]

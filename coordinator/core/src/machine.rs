@@ -177,6 +177,7 @@ fn tick(turn: &mut Turn<'_>, leader: &mut Leader, unix_ms: u64, sweep: bool) {
     leader.set_wall(turn.now, unix_ms);
     leader.expire_leases(turn);
     leader.forget_outside(turn);
+    leader.look_at_bindings(turn);
     for worker in leader.workers.values_mut() {
         worker.release(turn.now);
     }

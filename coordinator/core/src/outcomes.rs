@@ -12,7 +12,7 @@ use crate::turn::{Turn, sabotaged};
 use crate::work::WorkKind;
 use reelmill_common::job::{FailReason, JobState};
 use reelmill_common::outcome::{Fault, FaultKind, Outcome, Report, ReportBody, Verdict};
-use reelmill_common::record::{CommitRecord, FaultRecord, ObjectRef};
+use reelmill_common::record::{CommitRecord, FaultRecord, FoundBinding, ObjectRef};
 use reelmill_common::session::ToWorker;
 use reelmill_common::{AttemptId, JobId, SpecId, WorkerId};
 
@@ -112,12 +112,24 @@ impl Leader {
         let rivals = job.work.as_mut().map(|w| w.commit(attempt.spec.id)).unwrap_or_default();
         let took_ms = turn.now.since(attempt.offered_at);
         let mut ops = vec![Op::Put(Record::Commit(Box::new(commit)))];
-        if attempt.kind != WorkKind::Encode {
-            let made = match attempt.kind {
-                WorkKind::Index => &mut job.record.index,
-                _ => &mut job.record.analysis,
-            };
-            *made = Some(report);
+        if attempt.kind == WorkKind::Encode {
+            job.undurable.insert(attempt.spec.id);
+            if !attempt.spec.rungs.is_empty() {
+                job.last_maker = Some((attempt.worker.clone(), turn.now));
+            }
+        } else {
+            match (attempt.kind, &mut job.record.rebind) {
+                (WorkKind::Index, _) => job.record.index = Some(report),
+                (_, None) => job.record.analysis = Some(report),
+                (_, Some(rebind)) => {
+                    let worker = self.workers.get(&attempt.worker);
+                    rebind.found = Some(FoundBinding {
+                        analysis: report,
+                        fingerprint: attempt.fingerprint,
+                        ffmpeg_build: worker.map_or(String::new(), |w| w.capability.ffmpeg_build.clone()),
+                    });
+                }
+            }
             job.record.spent += attempt.cost;
             job.record.version += 1;
             ops.push(Op::Put(Record::Job(Box::new(job.record.clone()))));
@@ -146,7 +158,11 @@ impl Leader {
 
     /// An attempt ended with a fault.
     fn failed(&mut self, turn: &mut Turn<'_>, id: AttemptId, fault: Fault) {
-        let why = if fault.kind == FaultKind::Abandoned { Why::HandedBack } else { Why::Faulted };
+        let why = match fault.kind {
+            FaultKind::Abandoned => Why::HandedBack,
+            FaultKind::Binding => Why::OtherBinding,
+            _ => Why::Faulted,
+        };
         let Some(attempt) = self.end_attempt(turn, id, why) else { return };
         if id.term < self.term {
             self.old_faults.insert(id);
@@ -164,8 +180,10 @@ impl Leader {
                     FailReason { kind: FaultKind::Source, message: fault.message, detail: fault.detail };
                 self.fail_job(turn, &attempt.job, reason, vec![]);
             }
+            FaultKind::Binding if self.is_unable(turn, &attempt, &fault) => {}
             FaultKind::Encoder
             | FaultKind::Output
+            | FaultKind::Binding
             | FaultKind::Storage
             | FaultKind::Worker
             | FaultKind::Abandoned => {

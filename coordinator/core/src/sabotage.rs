@@ -43,11 +43,17 @@ pub enum Sabotage {
     CollectAtOnce,
     /// Workers of other processes are given work without a word in the store.
     OutsideNotRecorded,
+    /// A build that does not give what a rung is bound to gets more work of it.
+    UnableForgotten,
+    /// A build that gives another decoder configuration is counted as a fault of the chunk.
+    OtherBindingCounts,
+    /// A rung that was bound anew keeps what was committed of it before.
+    RebindKeepsCommits,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::CommitWithoutLiveness,
         Self::EffectBeforeWrite,
         Self::UnknownTakenAsFailed,
@@ -68,5 +74,8 @@ impl Sabotage {
         Self::WinnerForgotten,
         Self::CollectAtOnce,
         Self::OutsideNotRecorded,
+        Self::UnableForgotten,
+        Self::OtherBindingCounts,
+        Self::RebindKeepsCommits,
     ];
 }

@@ -12,7 +12,7 @@ use crate::effect::{Count, Effect, LeaseOrder};
 use crate::job::Job;
 use crate::leader::Leader;
 use crate::turn::{Turn, sabotaged};
-use crate::work::{SpecRef, WorkKind};
+use crate::work::{Demand, SpecRef, WorkKind};
 use crate::worker::Worker;
 use reelmill_common::capability::Needs;
 use reelmill_common::outcome::AttemptCost;
@@ -51,13 +51,35 @@ struct Candidate {
 /// Workers with free slots.
 type Free = BTreeMap<WorkerId, u32>;
 
-/// What is left in a pass; all of it only shrinks, but `hopeless`, which only grows.
+/// What is left in a pass; all of it only shrinks, but what is given up, which only grows.
 struct Pass {
     free: Free,
     /// Candidates that may still be looked at.
     window: usize,
     /// Needs that none of the free workers meets.
     hopeless: BTreeSet<Needs>,
+    /// Demands of jobs with their own idea of who can do what, that none of the free workers meets.
+    given_up: BTreeSet<(JobId, Demand)>,
+}
+
+impl Pass {
+    fn is_hopeless(&self, job: &Job, demand: Demand) -> bool {
+        let own = || self.given_up.contains(&(job.id().clone(), demand));
+        self.hopeless.contains(&demand.needs) || (!job.record.unable.is_empty() && own())
+    }
+
+    /// No free worker can do such work of this job.
+    fn give_up(&mut self, job: &Job, demand: Demand) {
+        if job.record.unable.is_empty() {
+            self.hopeless.insert(demand.needs);
+        } else {
+            self.given_up.insert((job.id().clone(), demand));
+        }
+    }
+
+    fn given_up(&self) -> usize {
+        self.hopeless.len() + self.given_up.len()
+    }
 }
 
 impl Leader {
@@ -68,6 +90,7 @@ impl Leader {
             free: free.filter(|(_, slots)| *slots > 0).collect(),
             window: WINDOW_PER_SLOT * self.slots() as usize,
             hopeless: BTreeSet::new(),
+            given_up: BTreeSet::new(),
         };
         let mut passed_over = BTreeSet::new();
         while !pass.free.is_empty() && pass.window > 0 {
@@ -117,11 +140,11 @@ impl Leader {
             let Some((job, work)) = job.and_then(|j| Some((j, j.work.as_ref()?))) else { continue };
             // a kind of work that turns out hopeless is left out of a fresh look at the job
             loop {
-                let hopeless = pass.hopeless.len();
+                let given_up = pass.given_up();
                 if let Some(fit) = self.first_fit_of(turn, job, work, pass) {
                     return Some(fit);
                 }
-                if pass.hopeless.len() == hopeless {
+                if pass.given_up() == given_up {
                     break;
                 }
             }
@@ -138,14 +161,15 @@ impl Leader {
         work: &Chunks,
         pass: &mut Pass,
     ) -> Option<(Candidate, WorkerId)> {
-        for chunk in work.ready_but(&pass.hopeless) {
+        let hopeless: BTreeSet<Demand> = work.demands().filter(|d| pass.is_hopeless(job, *d)).collect();
+        for chunk in work.ready_of(|demand| !hopeless.contains(&demand)) {
             if pass.window == 0 {
                 return None;
             }
             pass.window -= 1;
             let Some(worker) = self.best_worker(turn, job, chunk.spec, &[], &pass.free) else {
                 if job.failed_on(chunk.spec.id).is_empty() {
-                    pass.hopeless.insert(chunk.spec.needs);
+                    pass.give_up(job, chunk.spec.demand());
                     return None;
                 }
                 continue;
@@ -173,13 +197,13 @@ impl Leader {
         let any = sabotaged!(turn.config, NeedsIgnored);
         let failed_on = job.failed_on(spec.id);
         let others = !failed_on.is_empty()
-            && self.workers.iter().any(|(id, w)| w.is_eligible(spec.needs) && !failed_on.contains(id));
+            && self.workers.iter().any(|(id, w)| self.is_able(turn, job, w, spec) && !failed_on.contains(id));
         free.keys()
             .filter(|id| !except.contains(id))
             .filter(|id| !others || !failed_on.contains(id))
             .filter_map(|id| self.workers.get(id).map(|w| (id, w)))
             .filter(|(_, w)| {
-                any || (w.is_eligible(spec.needs) && spec.needs.memory_mib <= w.free_memory_mib())
+                any || (self.is_able(turn, job, w, spec) && spec.needs.memory_mib <= w.free_memory_mib())
             })
             .map(|(id, w)| Fit {
                 failed_here: failed_on.contains(id),
@@ -192,6 +216,12 @@ impl Leader {
             .map(|fit| fit.worker)
     }
 
+    /// Could this worker do this work of the job when it has a slot?
+    fn is_able(&self, turn: &Turn<'_>, job: &Job, worker: &Worker, spec: SpecRef) -> bool {
+        let gives = job.is_given_by(worker, spec.demand()) || sabotaged!(turn.config, UnableForgotten);
+        worker.is_eligible(spec.needs) && gives
+    }
+
     /// Leases a chunk to a worker. The job's record moves on in the same write, if this is its first.
     fn offer(&mut self, turn: &mut Turn<'_>, candidate: Candidate, to: &WorkerId, speculative: bool) {
         let Candidate { job: id, spec, kind, ready_since } = candidate;
@@ -200,8 +230,7 @@ impl Leader {
         let Some(session) = worker.session else { return };
         worker.wanted = worker.wanted.saturating_sub(1);
         let needs = spec.needs;
-        let fingerprint =
-            worker.capability.encoders.iter().find(|e| Some(e.family) == needs.family).map(|e| e.fingerprint);
+        let fingerprint = worker.fingerprint(needs.family);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.fingerprint = job.fingerprint.or(fingerprint);
         let alone = job.runs_alone(spec.id);
@@ -220,6 +249,7 @@ impl Leader {
                 spec,
                 kind,
                 worker: to.clone(),
+                fingerprint,
                 session,
                 phase: Phase::Decided,
                 offered_at: turn.now,

@@ -155,12 +155,14 @@ impl Leader {
             return false;
         };
         let Some(chunk) = work.get(spec).filter(|_| work.may_take(spec)) else { return false };
+        let family = chunk.spec.needs.family;
         let (kind, next) = (work.kind, self.jobs.get(job).and_then(|j| j.begun_by(work.kind)));
         let attempt = Attempt {
             job: job.clone(),
             spec: chunk.spec,
             kind,
             worker: worker.clone(),
+            fingerprint: self.workers.get(worker).and_then(|w| w.fingerprint(family)),
             session,
             phase: Phase::Running,
             offered_at: turn.now,

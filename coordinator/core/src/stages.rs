@@ -12,7 +12,7 @@ use crate::work::{SpecRef, Task, TaskError, TaskId, TaskKind, TaskOutput, WorkKi
 use reelmill_common::JobId;
 use reelmill_common::job::{FailReason, JobState};
 use reelmill_common::outcome::FaultKind;
-use reelmill_common::record::{ManifestRef, PlanRef, StateKey};
+use reelmill_common::record::{ManifestRef, PlanRef, Rebind, StateKey};
 
 /// Waits before a task that failed for a passing reason is started again: doubling, milliseconds.
 const TASK_RETRY_MS: (u64, u64) = (250, 10_000);
@@ -72,9 +72,13 @@ impl Leader {
                     (Some(_), Some(_), _) => Some(TaskKind::MakePlan),
                 }
             }
-            JobState::Planned | JobState::Running => match open {
-                None => Some(TaskKind::LoadPlan),
-                Some((_, open)) => (open <= slack).then_some(TaskKind::BuildManifests),
+            JobState::Planned | JobState::Running => match (&job.record.rebind, open) {
+                (Some(Rebind { found: Some(_), .. }), _) => Some(TaskKind::MakePlan),
+                // what its chunks need is asked for with what they are to be bound to
+                (_, None) => Some(TaskKind::LoadPlan),
+                (Some(_), Some((WorkKind::Analyse, _))) => None,
+                (Some(_), Some(_)) => Some(TaskKind::PrepareAnalyse),
+                (None, Some((_, open))) => (open <= slack).then_some(TaskKind::BuildManifests),
             },
             JobState::Publishing => Some(TaskKind::WriteManifests),
             JobState::Collecting => Some(TaskKind::Collect),
@@ -124,6 +128,9 @@ impl Leader {
             (Ok(TaskOutput::Planned { plan, specs }), TaskKind::MakePlan) => {
                 return self.planned(turn, &id, plan, &specs);
             }
+            (Ok(TaskOutput::Revised { plan, specs, rebound }), TaskKind::MakePlan) => {
+                return self.revised(turn, &id, plan, &specs, rebound);
+            }
             (Ok(TaskOutput::PlanLoaded(specs)), TaskKind::LoadPlan) => {
                 job.begin_work(WorkKind::Encode, &specs, turn.now);
                 return self.advance(turn, &id);
@@ -170,10 +177,12 @@ impl Leader {
     }
 
     fn analyse_ready(&mut self, turn: &mut Turn<'_>, id: &JobId, spec: Option<SpecRef>) {
-        let Some(job) = self.jobs.get_mut(id) else { return };
+        let Some(job) = self.jobs.get(id) else { return };
         let Some(spec) = spec.filter(|s| !job.commits.contains_key(&s.id)) else {
             return self.start(turn, id, TaskKind::MakePlan, 0, 0);
         };
+        let spec = self.as_needy_as_its_chunks(job, spec);
+        let Some(job) = self.jobs.get_mut(id) else { return };
         job.begin_work(WorkKind::Analyse, &[spec], turn.now);
         self.advance(turn, id);
     }

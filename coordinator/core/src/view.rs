@@ -1,4 +1,4 @@
-//! What people see: jobs, workers, and why something waits. Durable state only, progress and reasons excepted.
+//! What people see: jobs and workers. Durable state only, progress excepted. Why something waits is told by `explain`.
 
 use crate::attempt::Phase;
 use crate::event::SessionId;
@@ -7,7 +7,7 @@ use crate::leader::Leader;
 use crate::machine::Coordinator;
 use crate::work::WorkKind;
 use crate::worker::{Trust, Worker};
-use reelmill_common::capability::{Capability, Needs};
+use reelmill_common::capability::Capability;
 use reelmill_common::job::{JobState, JobView, Progress};
 use reelmill_common::record::{CommitRecord, FaultRecord, JobRecord};
 use reelmill_common::{AttemptId, FencingTerm, JobId, Millis, TenantId, WorkerId};
@@ -116,7 +116,7 @@ impl Coordinator {
         let leader = self.leader()?;
         let job = leader.jobs.get(job).filter(|j| j.record.request.tenant == *tenant)?;
         job.durable.as_ref()?;
-        Some(leader.explain(now, job))
+        Some(leader.explain(now, self.config(), job))
     }
 
     /// The durable record of a job, whoever owns it: for the driver's own tasks.
@@ -124,9 +124,10 @@ impl Coordinator {
         self.leader()?.jobs.get(job)?.durable.as_ref()
     }
 
-    /// The commits of a job, ascending by spec. When a task is started all of them are durable.
+    /// The commits of a job that are durable, ascending by spec.
     pub fn commits(&self, job: &JobId) -> impl Iterator<Item = &CommitRecord> {
-        self.leader().and_then(|l| l.jobs.get(job)).into_iter().flat_map(|j| j.commits.values())
+        let job = self.leader().and_then(|l| l.jobs.get(job));
+        job.into_iter().flat_map(|j| j.commits.values().filter(|c| !j.undurable.contains(&c.spec)))
     }
 
     /// The attempts whose worker, the one of this session, may read their source now, with their jobs.
@@ -210,7 +211,9 @@ impl Leader {
         let encode = job.work.as_ref().filter(|w| w.kind == WorkKind::Encode);
         let finished = matches!(record.state, JobState::Publishing | JobState::Published);
         let running: u64 = job.live.iter().filter_map(|a| self.attempts.get(a)).map(|a| a.done_ms()).sum();
-        let total = encode.map_or(0, |w| w.cost_ms);
+        // while rungs are bound anew the plan's work rests
+        let resting = job.work.is_some() && record.rebind.is_some();
+        let total = encode.map_or(if resting { job.plan_cost_ms } else { 0 }, |w| w.cost_ms);
         let done = if finished { total } else { (job.durable_cost_ms + running).min(total) };
         let (since, done_then) = job.stage_began;
         let gained = done.saturating_sub(done_then);
@@ -229,74 +232,5 @@ impl Leader {
             media_ms: plan.map_or(0, |p| p.media_ms),
             retries: job.faults.values().map(|f| f.faults + f.losses).sum(),
         }
-    }
-
-    fn explain(&self, now: Millis, job: &Job) -> Vec<String> {
-        let mut why = vec![];
-        match job.state() {
-            JobState::Failed(reason) => why.push(format!("failed: {}", reason.message)),
-            state if state.is_terminal() => why.push(format!("the job is {}", state.name())),
-            JobState::Publishing => why.push("manifests are being written".to_owned()),
-            _ => {}
-        }
-        if let Some(task) = job.task.filter(|_| !job.state().is_terminal()) {
-            why.push(format!("the coordinator does {} for it", task.kind.name()));
-        }
-        if job.hold_until > now && job.is_active() {
-            let ms = job.hold_until.since(now);
-            why.push(format!("a new leader waits {ms} ms for workers to claim what they already run"));
-        }
-        if let Some(work) = job.work.as_ref().filter(|_| job.is_active()) {
-            if work.taken_len() > 0 {
-                why.push(format!("{} {} work items run", work.taken_len(), work.kind.name()));
-            }
-            if let Some(next) = work.ready().next() {
-                why.push(format!("{} {} work items wait", work.ready_len(), work.kind.name()));
-                self.explain_wait(now, job, next.spec.needs, &mut why);
-            }
-        }
-        why.extend(job.notes.iter().rev().cloned());
-        why
-    }
-
-    /// Why the next chunk of a job is not leased.
-    fn explain_wait(&self, now: Millis, job: &Job, needs: Needs, why: &mut Vec<String>) {
-        let connected: Vec<_> = self.workers.values().filter(|w| w.session.is_some()).collect();
-        if connected.is_empty() {
-            why.push("no worker is connected: start one".to_owned());
-            return;
-        }
-        let able = connected.iter().filter(|w| w.capability.meets(needs)).count();
-        if able == 0 {
-            let family = needs.family.map_or("no encoder".to_owned(), |f| f.name().to_owned());
-            let (workers, memory) = (connected.len(), needs.memory_mib);
-            why.push(format!(
-                "none of {workers} workers has what it needs: encoder {family}, {memory} MiB of memory"
-            ));
-            return;
-        }
-        if connected.iter().any(|w| w.draining) {
-            why.push("some workers are draining and take nothing new".to_owned());
-        }
-        for (id, w) in &self.workers {
-            if let Trust::Suspended { until, .. } = w.trust {
-                let ms = until.since(now);
-                why.push(format!("worker {id} failed too often in a row and gets no work for {ms} ms"));
-            }
-        }
-        let before = self.ahead_of(job);
-        if before > 0 {
-            why.push(format!("{before} jobs of this tenant go before it by priority and age"));
-        }
-        let tenants = self.ready.len();
-        if tenants > 1 {
-            why.push(format!("{tenants} tenants share the workers"));
-        }
-        why.push(format!("all slots of the {able} workers that could do it are taken"));
-    }
-
-    fn ahead_of(&self, job: &Job) -> usize {
-        let place = (std::cmp::Reverse(job.record.request.priority), job.id().clone());
-        self.ready.get(&job.record.request.tenant).map_or(0, |jobs| jobs.range(..place).count())
     }
 }

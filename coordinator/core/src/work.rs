@@ -2,6 +2,7 @@
 
 use reelmill_common::capability::Needs;
 use reelmill_common::job::FailReason;
+use reelmill_common::plan::RungSet;
 use reelmill_common::record::{ManifestRef, PlanRef};
 use reelmill_common::{JobId, SpecId};
 
@@ -14,6 +15,21 @@ pub struct SpecRef {
     pub cost_ms: u64,
     /// What it needs of a worker.
     pub needs: Needs,
+    /// The plan's rungs that it makes and that are bound to a decoder configuration; none for other work.
+    pub rungs: RungSet,
+}
+
+impl SpecRef {
+    pub(crate) fn demand(&self) -> Demand {
+        Demand { needs: self.needs, rungs: self.rungs }
+    }
+}
+
+/// All that decides who can do a piece of work of a job.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Demand {
+    pub(crate) needs: Needs,
+    pub(crate) rungs: RungSet,
 }
 
 /// Which of a job's work items a lease is for.
@@ -61,13 +77,16 @@ pub struct Task {
 /// ```text
 /// index committed -> PrepareAnalyse -> (analyse committed) -> MakePlan -> (all committed) -> BuildManifests
 ///     -> [Publishing durable] -> WriteManifests -> [Published durable]
+/// nobody can make what a rung is bound to -> PrepareAnalyse -> (analyse committed) -> MakePlan, the next revision
 /// Retry of a planned job -> LoadPlan;   Delete -> Collect;   Published for long -> Archive
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum TaskKind {
-    /// Read the index, do the ladder step, and say which Analyse item is wanted.
+    /// Read the index, do the ladder step, and say which Analyse item is wanted: for the first plan, or for the revision
+    /// that the job's record names.
     PrepareAnalyse,
-    /// Plan from index and analysis; store the plan create-only.
+    /// Plan from index and analysis, or make the next revision from the plan, its commits and what was found for it;
+    /// store it create-only.
     MakePlan,
     /// Read the stored plan's specs.
     LoadPlan,
@@ -109,6 +128,16 @@ pub enum TaskOutput {
         plan: PlanRef,
         /// The chunks.
         specs: Vec<SpecRef>,
+    },
+    /// MakePlan of a revision: likewise, and which rungs are bound to something new. None are when the rungs in question
+    /// turn out to be bound to what was found: the plan is then that of before.
+    Revised {
+        /// For the job record.
+        plan: PlanRef,
+        /// The chunks.
+        specs: Vec<SpecRef>,
+        /// Bound anew.
+        rebound: RungSet,
     },
     /// LoadPlan: the chunks in plan order.
     PlanLoaded(Vec<SpecRef>),

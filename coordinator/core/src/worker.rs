@@ -12,7 +12,8 @@ use crate::config::Rules;
 use crate::event::SessionId;
 use crate::turn::sabotaged;
 use reelmill_common::capability::{Capability, Needs};
-use reelmill_common::{AttemptId, BootId, Millis, WorkerId};
+use reelmill_common::ladder::EncoderFamily;
+use reelmill_common::{AttemptId, BootId, Fingerprint, Millis, WorkerId};
 use std::collections::BTreeSet;
 
 /// How long the faults of a worker that is gone are remembered, milliseconds.
@@ -83,10 +84,7 @@ impl Worker {
 
     /// Is it here, staying, trusted and able: could it take such work when it has a slot?
     pub(crate) fn is_eligible(&self, needs: Needs) -> bool {
-        self.session.is_some()
-            && !self.draining
-            && !matches!(self.trust, Trust::Suspended { .. })
-            && self.capability.meets(needs)
+        self.is_there_for(needs) && !matches!(self.trust, Trust::Suspended { .. })
     }
 
     /// Leases it may be offered now. Never more than its slots, whatever it asks for.
@@ -167,6 +165,16 @@ impl Worker {
     pub(crate) fn is_forgettable(&self, now: Millis) -> bool {
         let clean = self.trust == (Trust::Full { streak: 0 });
         self.session.is_none() && self.held.is_empty() && (clean || now.since(self.heard) > REMEMBERED_MS)
+    }
+
+    /// What it makes with encoders of a family, by its hash.
+    pub(crate) fn fingerprint(&self, family: Option<EncoderFamily>) -> Option<Fingerprint> {
+        self.capability.encoders.iter().find(|e| Some(e.family) == family).map(|e| e.fingerprint)
+    }
+
+    /// Is it here and staying, and has it what such work needs? It need not be trusted just now.
+    pub(crate) fn is_there_for(&self, needs: Needs) -> bool {
+        self.session.is_some() && !self.draining && self.capability.meets(needs)
     }
 
     /// Best measured speed, kilopixels a second.

@@ -19,6 +19,7 @@ mod picture;
 mod planner;
 mod rate;
 pub mod report;
+pub mod revise;
 mod tail;
 #[cfg(test)]
 #[path = "../tests/films/mod.rs"]

@@ -86,6 +86,7 @@ pub fn analyse_spec(
             .map(|w| (w.track.stream, w.settings.clone()))
             .collect(),
         joins,
+        round: 1,
     })
 }
 
@@ -141,8 +142,7 @@ fn check_analyses(input: &PlanInput<'_>, wishes: &[Wish<'_>]) -> Result<(), Plan
     if (rungs == 0) != input.index.video.is_none() {
         return bad("the ladder was fitted to another source".to_owned());
     }
-    // ISO/IEC 14496-15: version 1, profile, compatibility, level, lengths, SPS, PPS
-    if let Some(n) = input.analyses.avcc.iter().position(|a| a.len() < 7 || a[0] != 1) {
+    if let Some(n) = input.analyses.avcc.iter().position(|a| !is_avcc(a)) {
         return bad(format!("the decoder configuration of rung {} is no avcC", input.ladder.rungs[n].name));
     }
     let (peaks, downmixes) = (input.analyses.peaks.len(), wishes.iter().filter(|w| w.needs_peak).count());
@@ -150,6 +150,11 @@ fn check_analyses(input: &PlanInput<'_>, wishes: &[Wish<'_>]) -> Result<(), Plan
         return bad(format!("the analysis holds {peaks} peaks for {downmixes} downmixes"));
     }
     Ok(())
+}
+
+/// ISO/IEC 14496-15: version 1, profile, compatibility, level, lengths, SPS, PPS.
+pub(crate) fn is_avcc(record: &[u8]) -> bool {
+    record.len() >= 7 && record[0] == 1
 }
 
 fn plan_film(
@@ -204,7 +209,7 @@ fn plan_film(
 
 /// A rendition's folder. Its hash holds all that decides what lies in it and nothing else: the recipe, the source,
 /// the settings, the binding and the boundaries; not the chunks, which say only who makes it.
-fn folder(
+pub(crate) fn folder(
     name: &str,
     settings: impl FnOnce(&mut Canonical),
     binding: &[u8],
@@ -366,7 +371,7 @@ impl Film<'_> {
     }
 }
 
-fn rung(rendition: &VideoRendition) -> VideoRung {
+pub(crate) fn rung(rendition: &VideoRendition) -> VideoRung {
     VideoRung {
         folder: rendition.folder.clone(),
         settings: rendition.settings.clone(),

@@ -4,15 +4,17 @@
 use super::promote::remove_attempts;
 use super::publish::REPORT;
 use super::{Context, Order};
-use crate::catalog::{LoadedPlan, storage};
+use crate::catalog::{storage, unreadable};
 use crate::places::JobPlace;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use reelmill_blob::{BlobErrorKind, Blobs};
-use reelmill_common::keys::media_name;
+use reelmill_common::keys::{is_plan, media_name};
+use reelmill_common::plan::Plan;
 use reelmill_common::record::ManifestRef;
 use reelmill_common::{SegmentNumber, Sha256};
 use reelmill_coordinator_core::{TaskError, TaskOutput};
 use reelmill_plan::manifest::{DASH_ROOT, HLS_ROOT};
+use reelmill_proto::stored::decode_plan;
 
 /// What players begin with.
 const ROOTS: [&str; 2] = [HLS_ROOT, DASH_ROOT];
@@ -64,13 +66,31 @@ async fn own_names(
     // the plan is deleted after the package: without it there is nothing left here
     let plan = order.record.plan.as_ref().filter(|p| private.iter().any(|n| n == p.object.key.as_str()));
     if plan.is_some() {
-        names.extend(media_names(context.catalog.plan(&order.record).await?.as_ref()));
+        names.extend(media_names(&context.catalog.plan(&order.record).await?.plan));
     }
+    names.extend(earlier_names(order, place, private).await?);
+    names.sort_unstable();
+    names.dedup();
     names.retain(|name| match name.split_once('/') {
         // a folder's name ends in a hash: nothing else that a root says looks like it
         Some((folder, _)) => !foreign.iter().any(|(_, text)| text.contains(folder)),
         None => !foreign.iter().any(|(root, _)| root == name),
     });
+    Ok(names)
+}
+
+/// What earlier revisions of the plan wrote: rungs that were bound anew left their folders behind.
+async fn earlier_names(
+    order: &Order,
+    place: &JobPlace,
+    private: &[String],
+) -> Result<Vec<String>, TaskError> {
+    let current = order.record.plan.as_ref().map(|p| p.object.key.as_str());
+    let mut names = Vec::new();
+    for key in private.iter().filter(|name| is_plan(name) && Some(name.as_str()) != current) {
+        let (content, _) = place.work.get(key).await.map_err(storage)?;
+        names.extend(media_names(&decode_plan(&content).map_err(|e| unreadable("plan", &e))?));
+    }
     Ok(names)
 }
 
@@ -96,8 +116,7 @@ async fn foreign_roots(
 }
 
 /// Every media file of a plan.
-pub(super) fn media_names(loaded: &LoadedPlan) -> Vec<String> {
-    let plan = &loaded.plan;
+pub(super) fn media_names(plan: &Plan) -> Vec<String> {
     let segments = u32::try_from(plan.grid.len().saturating_sub(1)).unwrap_or(u32::MAX);
     let video = plan.video.iter().flat_map(|r| {
         let numbers = (1..=segments).map(|n| Some(SegmentNumber(n)));

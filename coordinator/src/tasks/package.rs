@@ -66,7 +66,7 @@ pub(super) async fn build(context: &Context, order: &Order) -> Result<Package, T
         reads.push(read_report(&place, chunk, commit));
     }
     let reports: Vec<ChunkReport> = stream::iter(reads).buffered(READS).try_collect().await?;
-    promote(context, order, &place, &plan.plan.chunks, &commits, &reports).await?;
+    promote(context, order, &place, &plan.plan, &commits, &reports).await?;
     prove_presence(&place, &plan.plan, &reports).await?;
     let reports = Arc::new(reports);
     let (for_plan, for_reports) = (Arc::clone(&plan), Arc::clone(&reports));
@@ -103,14 +103,17 @@ async fn read_report(
     Ok(report)
 }
 
-/// Every file that the reports name lies in the package with its size: one listing per rendition.
+/// Every file of the package that the reports name lies there with its size: one listing per rendition.
 async fn prove_presence(place: &JobPlace, plan: &Plan, reports: &[ChunkReport]) -> Result<(), TaskError> {
     let mut wanted: BTreeMap<&str, Vec<(String, u64)>> = BTreeMap::new();
     for (chunk, report) in plan.chunks.iter().zip(reports) {
         for file in &report.files {
             let folder = folder_of(chunk, file.rung).ok_or_else(|| {
-                internal(format!("a report names rung {}, which the plan has not", file.rung))
+                internal(format!("a report names rung {}, which its chunk has not", file.rung))
             })?;
+            if !is_published(plan, folder) {
+                continue;
+            }
             wanted.entry(folder).or_default().push((media_name(folder, file.segment), file.bytes));
         }
     }
@@ -137,6 +140,11 @@ async fn prove_folder(place: &JobPlace, folder: &str, files: Vec<(String, u64)>)
         return Err(fatal(FaultKind::Storage, message));
     }
     Ok(())
+}
+
+/// Is the folder a rendition's? A committed chunk may hold some of an earlier revision's, too.
+pub(super) fn is_published(plan: &Plan, folder: &str) -> bool {
+    plan.video.iter().any(|v| v.folder == folder) || plan.audio.iter().any(|a| a.folder == folder)
 }
 
 /// The folder a file of a chunk belongs to.

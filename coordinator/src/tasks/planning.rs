@@ -1,18 +1,20 @@
 //! From a committed index to a stored plan.
 
 use super::{Context, Order};
-use crate::catalog::{LoadedPlan, blocking, refused, storage};
+use crate::catalog::{LoadedPlan, blocking, internal, refused, storage};
 use bytes::Bytes;
 use reelmill_blob::PutOptions;
 use reelmill_common::capability::Needs;
 use reelmill_common::keys::plan_key;
-use reelmill_common::plan::Plan;
-use reelmill_common::record::{ObjectRef, PlanRef};
+use reelmill_common::plan::{Plan, RungSet};
+use reelmill_common::record::{FoundBinding, JobRecord, ObjectRef, PlanRef, Rebind};
 use reelmill_common::spec::AnalyseSpec;
-use reelmill_common::{Sha256, Ticks, Timebase};
+use reelmill_common::{Sha256, SpecId, Ticks, Timebase};
 use reelmill_coordinator_core::{SpecRef, TaskError, TaskOutput};
 use reelmill_plan::PlanInput;
+use reelmill_plan::revise::{self, RevisionInput};
 use reelmill_proto::stored::encode_plan;
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -24,7 +26,7 @@ const MILLIS: Timebase = Timebase::hz(NonZeroU32::new(1_000).expect("a thousand 
 
 /// Which Analyse item is wanted, if any.
 pub(super) async fn prepare_analyse(context: &Context, order: &Order) -> Result<TaskOutput, TaskError> {
-    let spec = context.catalog.analyse(&order.record).await?;
+    let spec = context.catalog.analyse_now(&order.record).await?;
     let is_needed = !spec.rungs.is_empty() || !spec.downmixes.is_empty();
     Ok(TaskOutput::AnalyseReady(is_needed.then(|| analyse_ref(&spec))))
 }
@@ -35,22 +37,79 @@ fn analyse_ref(spec: &AnalyseSpec) -> SpecRef {
         id: spec.spec_id(),
         cost_ms: ANALYSE_COST_MS,
         needs: Needs { family, memory_mib: ANALYSE_MEMORY_MIB },
+        // it finds what rungs can be bound to: any build may
+        rungs: RungSet::NONE,
     }
 }
 
-/// Plans, and stores the plan. Its key names its content: another leader, deposed or to come, of this version of the
-/// program or another, writes the same bytes there or writes elsewhere. What counts is the one that the record names.
+/// Plans, or makes the revision that the job's record names.
 pub(super) async fn make_plan(context: &Context, order: &Order) -> Result<TaskOutput, TaskError> {
     let record = &order.record;
+    if let Some(Rebind { rungs, found, .. }) = &record.rebind {
+        let found = found.as_ref();
+        let found = found.ok_or_else(|| internal("a revision is made before its analysis".to_owned()))?;
+        return make_revision(context, order, *rungs, found).await;
+    }
     let indexed = context.catalog.indexed(record).await?;
     let analyses = context.catalog.analysis(record).await?;
     let (options, slots_hint) = (record.request.options.clone(), record.slots_hint);
-    let (plan, bytes) = blocking(move || {
+    let plan = blocking(move || {
         let (index, ladder) = (&indexed.index, &indexed.ladder);
         let input = PlanInput { index, analyses: &analyses, ladder, options: &options, slots_hint };
-        let plan = reelmill_plan::plan(&input).map_err(|e| refused(&e))?;
-        let bytes = encode_plan(&plan);
-        Ok((plan, Bytes::from(bytes)))
+        reelmill_plan::plan(&input).map_err(|e| refused(&e))
+    })
+    .await?;
+    let (plan, loaded) = store(context, record, plan).await?;
+    Ok(TaskOutput::Planned { plan, specs: specs(&loaded.plan) })
+}
+
+/// The next revision of the plan: from the one there is, what is committed, and what a worker found.
+async fn make_revision(
+    context: &Context,
+    order: &Order,
+    rungs: RungSet,
+    found: &FoundBinding,
+) -> Result<TaskOutput, TaskError> {
+    let record = &order.record;
+    let (current, indexed) = (context.catalog.plan(record).await?, context.catalog.indexed(record).await?);
+    let report = context.catalog.found(record, &found.analysis).await?;
+    let committed: BTreeSet<SpecId> = order.commits.iter().map(|c| c.spec).collect();
+    let (before, by) = (Arc::clone(&current), found.ffmpeg_build.clone());
+    let revised = blocking(move || {
+        let video = indexed.index.video.as_ref();
+        let video =
+            video.ok_or_else(|| internal("a film without a picture has no rung to bind".to_owned()))?;
+        let input = RevisionInput {
+            plan: &before.plan,
+            video,
+            committed: &committed,
+            rungs,
+            found: &report,
+            by: &by,
+        };
+        revise::revise(&input).map_err(|e| refused(&e))
+    })
+    .await?;
+    if revised.rebound.is_empty() {
+        let plan =
+            record.plan.clone().ok_or_else(|| internal("a job without a plan is revised".to_owned()))?;
+        return Ok(TaskOutput::Revised { plan, specs: specs(&current.plan), rebound: RungSet::NONE });
+    }
+    let (plan, loaded) = store(context, record, revised.plan).await?;
+    Ok(TaskOutput::Revised { plan, specs: specs(&loaded.plan), rebound: revised.rebound })
+}
+
+/// Stores a plan. Its key names its content: another leader, deposed or to come, of this version of the program or
+/// another, writes the same bytes there or writes elsewhere (a revision depends on what is committed). What counts is the
+/// one that the record names.
+async fn store(
+    context: &Context,
+    record: &JobRecord,
+    plan: Plan,
+) -> Result<(PlanRef, Arc<LoadedPlan>), TaskError> {
+    let (plan, bytes) = blocking(move || {
+        let bytes = Bytes::from(encode_plan(&plan));
+        Ok((plan, bytes))
     })
     .await?;
     let sha256 = Sha256::of(&bytes);
@@ -59,15 +118,18 @@ pub(super) async fn make_plan(context: &Context, order: &Order) -> Result<TaskOu
     let put = work.put_replace(object.key.as_str(), bytes, PutOptions::default());
     context.switch.around("put_plan", put).await.map_err(storage)?;
     let loaded = Arc::new(LoadedPlan::new(plan));
-    let plan = PlanRef {
-        revision: loaded.plan.revision,
-        chunks: u32::try_from(loaded.plan.chunks.len()).unwrap_or(u32::MAX),
-        media_ms: media_ms(&loaded.plan),
+    let plan = &loaded.plan;
+    let reference = PlanRef {
+        revision: plan.revision,
+        chunks: u32::try_from(plan.chunks.len()).unwrap_or(u32::MAX),
+        media_ms: media_ms(plan),
         object: object.clone(),
+        rungs: plan.video.iter().map(|v| v.name.clone()).collect(),
+        // the last decision of a revision is the one that made it
+        why: plan.parent.and_then(|_| plan.report.decisions.last().cloned()),
     };
-    let specs = specs(&loaded.plan);
-    context.catalog.keep(record.id.clone(), object, loaded);
-    Ok(TaskOutput::Planned { plan, specs })
+    context.catalog.keep(record.id.clone(), object, Arc::clone(&loaded));
+    Ok((reference, loaded))
 }
 
 fn media_ms(plan: &Plan) -> u64 {
@@ -80,6 +142,7 @@ pub(crate) fn specs(plan: &Plan) -> Vec<SpecRef> {
         id: c.spec.spec_id(),
         cost_ms: c.cost_ms.max(1),
         needs: c.needs,
+        rungs: revise::rungs_of(plan, &c.spec),
     };
     plan.chunks.iter().map(spec).collect()
 }

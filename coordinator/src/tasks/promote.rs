@@ -10,7 +10,7 @@
 //! In a directory that a submitter named something may lie under a final name already. It is never overwritten: the same
 //! bytes are as good as ours, others refuse the job.
 
-use super::package::folder_of;
+use super::package::{folder_of, is_published};
 use super::{Context, Order};
 use crate::catalog::{fatal, internal, storage};
 use crate::places::JobPlace;
@@ -18,7 +18,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use reelmill_blob::BlobErrorKind;
 use reelmill_common::keys::{ATTEMPTS, attempt_file, media_name};
 use reelmill_common::outcome::{ChunkReport, FaultKind};
-use reelmill_common::plan::PlannedChunk;
+use reelmill_common::plan::Plan;
 use reelmill_common::record::{CommitRecord, Placement};
 use reelmill_common::{AttemptId, Sha256};
 use reelmill_coordinator_core::TaskError;
@@ -43,7 +43,7 @@ pub(super) async fn promote(
     context: &Context,
     order: &Order,
     place: &JobPlace,
-    chunks: &[PlannedChunk],
+    plan: &Plan,
     commits: &[CommitRecord],
     reports: &[ChunkReport],
 ) -> Result<(), TaskError> {
@@ -51,11 +51,14 @@ pub(super) async fn promote(
         return Ok(());
     }
     let mut committed = Vec::new();
-    for ((chunk, commit), report) in chunks.iter().zip(commits).zip(reports) {
+    for ((chunk, commit), report) in plan.chunks.iter().zip(commits).zip(reports) {
         for file in &report.files {
             let folder = folder_of(chunk, file.rung).ok_or_else(|| {
-                internal(format!("a report names rung {}, which the plan has not", file.rung))
+                internal(format!("a report names rung {}, which its chunk has not", file.rung))
             })?;
+            if !is_published(plan, folder) {
+                continue;
+            }
             let name = media_name(folder, file.segment);
             let (attempt, bytes, sha256) = (commit.attempt, file.bytes, file.sha256);
             committed.push(Committed { attempt, name, bytes, sha256 });

@@ -79,7 +79,8 @@ async fn write(
 /// Attempts and leaders that were killed leave the files they were writing beside the ones that count.
 async fn sweep(context: &Context, package: &Package, place: &JobPlace) -> Result<(), TaskError> {
     let manifests = package.manifests.iter().map(|m| m.name.clone());
-    let names = media_names(&package.plan).into_iter().chain(manifests).chain([REPORT.to_owned()]).collect();
+    let names =
+        media_names(&package.plan.plan).into_iter().chain(manifests).chain([REPORT.to_owned()]).collect();
     let swept = context.switch.around("sweep", place.package.sweep_names(names)).await.map_err(storage)?;
     if swept > 0 {
         tracing::info!(

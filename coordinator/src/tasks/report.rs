@@ -2,10 +2,10 @@
 //! pure function of plan and commits: it tells who made what, and how long it took.
 
 use super::Order;
-use super::package::{Package, folder_of};
+use super::package::{Package, folder_of, is_published};
 use reelmill_common::loudness::{Loudness, LoudnessSummary};
 use reelmill_common::outcome::{AttemptCost, ChunkReport};
-use reelmill_common::plan::{AudioRendition, Plan, VideoRendition};
+use reelmill_common::plan::{AudioRendition, Plan, PlannedChunk, VideoRendition};
 use reelmill_common::record::FaultRecord;
 use reelmill_common::spec::{AAC_FRAME, ChunkMedia};
 use reelmill_common::{SpecId, Ticks, Timebase};
@@ -41,18 +41,33 @@ struct JsonReport<'a> {
     chunks: Vec<JsonChunk<'a>>,
     totals: JsonTotals,
     encoder_builds: BTreeSet<&'a str>,
+    /// Who made how much of the picture: more than one where workers were replaced or differ.
+    builds: Vec<JsonBuild<'a>>,
     checks: [&'static str; 5],
 }
 
 #[derive(Serialize)]
 struct JsonPlan<'a> {
     revision: u32,
+    /// The revision it comes from, and why that did not stay: only where rungs were bound anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
     duration_ms: u64,
     segments: usize,
     source_frames: u64,
     repeated_frames: u64,
     dropped_frames: u64,
     decisions: &'a [String],
+}
+
+/// An encoder build with its chunks.
+#[derive(Serialize)]
+struct JsonBuild<'a> {
+    ffmpeg: &'a str,
+    fingerprint: String,
+    chunks: usize,
 }
 
 #[derive(Serialize)]
@@ -162,6 +177,8 @@ pub(super) fn render(order: &Order, package: &Package) -> Result<Vec<u8>, TaskEr
         submitted_unix_ms: record.submitted_unix_ms,
         plan: JsonPlan {
             revision: plan.revision,
+            parent: plan.parent,
+            why: record.plan.as_ref().and_then(|p| p.why.as_deref()),
             duration_ms: millis(plan.timebase, plan.duration),
             segments: plan.grid.len().saturating_sub(1),
             source_frames: plan.report.source_frames,
@@ -172,8 +189,9 @@ pub(super) fn render(order: &Order, package: &Package) -> Result<Vec<u8>, TaskEr
         video: plan.video.iter().map(|r| video(plan, r, &sizes)).collect(),
         audio: plan.audio.iter().map(|r| audio(plan, r, &sizes, &package.reports)).collect(),
         chunks: chunks(order, package),
-        totals: totals(order, &package.reports, plan.report.source_bytes),
+        totals: totals(order, package),
         encoder_builds: package.reports.iter().map(|r| r.ffmpeg_build.as_str()).collect(),
+        builds: builds(&package.reports),
         checks: CHECKS,
     };
     let mut json = serde_json::to_vec_pretty(&report)
@@ -283,10 +301,17 @@ fn loudness(plan: &Plan, r: &AudioRendition, reports: &[ChunkReport]) -> Option<
     Some(JsonLoudness { integrated_lufs_x100, range_lu_x100, true_peak_dbtp_x100 })
 }
 
+/// Bytes of a chunk's files that are part of the package.
+fn published_bytes(plan: &Plan, chunk: &PlannedChunk, report: &ChunkReport) -> u64 {
+    let is_part = |rung| folder_of(chunk, rung).is_some_and(|folder| is_published(plan, folder));
+    report.files.iter().filter(|f| is_part(f.rung)).map(|f| f.bytes).sum()
+}
+
 fn chunks<'a>(order: &'a Order, package: &'a Package) -> Vec<JsonChunk<'a>> {
     let faults: BTreeMap<SpecId, &FaultRecord> = order.faults.iter().map(|f| (f.spec, f)).collect();
-    let planned = package.plan.plan.chunks.iter();
-    planned
+    let plan = &package.plan.plan;
+    plan.chunks
+        .iter()
         .zip(&package.commits)
         .zip(package.reports.iter())
         .map(|((chunk, commit), report)| {
@@ -302,7 +327,7 @@ fn chunks<'a>(order: &'a Order, package: &'a Package) -> Vec<JsonChunk<'a>> {
                 attempt: commit.attempt.to_string(),
                 worker: commit.worker.as_str(),
                 files: report.files.len(),
-                bytes: report.files.iter().map(|f| f.bytes).sum(),
+                bytes: published_bytes(plan, chunk, report),
                 predicted_ms: chunk.cost_ms,
                 wall_ms: report.cost.wall_ms,
                 cpu_ms: report.cost.cpu_ms,
@@ -319,13 +344,26 @@ fn chunks<'a>(order: &'a Order, package: &'a Package) -> Vec<JsonChunk<'a>> {
         .collect()
 }
 
-fn totals(order: &Order, reports: &[ChunkReport], source_size: u64) -> JsonTotals {
+/// Encoder builds, each with how many chunks it made, by name and hash.
+fn builds(reports: &[ChunkReport]) -> Vec<JsonBuild<'_>> {
+    let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    for report in reports {
+        if let Some(encoder) = &report.encoder {
+            *counts.entry((&report.ffmpeg_build, encoder.fingerprint.0.short(12))).or_default() += 1;
+        }
+    }
+    let build = |((ffmpeg, fingerprint), chunks)| JsonBuild { ffmpeg, fingerprint, chunks };
+    counts.into_iter().map(build).collect()
+}
+
+fn totals(order: &Order, package: &Package) -> JsonTotals {
+    let (plan, reports) = (&package.plan.plan, package.reports.as_slice());
     let other = order.record.spent;
     let all: AttemptCost = reports.iter().map(|r| r.cost).chain([other]).sum();
     JsonTotals {
         chunks: reports.len(),
-        bytes: reports.iter().flat_map(|r| &r.files).map(|f| f.bytes).sum(),
-        source_size,
+        bytes: plan.chunks.iter().zip(reports).map(|(c, r)| published_bytes(plan, c, r)).sum(),
+        source_size: plan.report.source_bytes,
         source_bytes: all.source_bytes,
         attempt_wall_ms: all.wall_ms,
         attempt_cpu_ms: all.cpu_ms,

@@ -8,7 +8,7 @@ use reelmill_common::keys::report_key;
 use reelmill_common::ladder::EncoderFamily;
 use reelmill_common::outcome::{Fault, FaultKind, Outcome, Report, ReportBody, Verdict};
 use reelmill_common::session::{AttemptProgress, FromWorker, Hello, Lease, NamedFile, Termed, ToWorker};
-use reelmill_common::spec::WorkItem;
+use reelmill_common::spec::{ChunkMedia, WorkItem};
 use reelmill_common::{AttemptId, BootId, FencingTerm, Fingerprint, Secret, Sha256, SpecId, WorkerId};
 use reelmill_proto::stored::{encode_analysis, encode_chunk_report, encode_index};
 use reelmill_proto::worker::v1 as wire;
@@ -35,6 +35,28 @@ pub(crate) enum Manner {
     Stamps,
     /// The same, and when a chunk's files are uploaded it is never heard of again.
     Vanishes,
+    /// As it should, and gone after its first chunk of the picture.
+    Leaves,
+    /// As it should, with an encoder build that gives other decoder configurations.
+    OtherBuild,
+}
+
+impl Manner {
+    /// What its build gives where that of others gives `avcc`.
+    fn gives(self, mut avcc: Vec<u8>) -> Vec<u8> {
+        if self == Self::OtherBuild {
+            avcc[2] = 8;
+        }
+        avcc
+    }
+
+    fn proof(self) -> EncoderProof {
+        EncoderProof {
+            family: EncoderFamily::X264,
+            fingerprint: Fingerprint(Sha256::of(if self == Self::OtherBuild { b"other" } else { b"clip" })),
+            kilopixels_per_second: 50_000,
+        }
+    }
 }
 
 /// An attempt and its files by name.
@@ -63,11 +85,7 @@ pub(crate) struct Session {
 /// A worker's advertisement: two slots, x264.
 pub(crate) fn hello(name: &str, boot: &str) -> Hello {
     let worker = WorkerId::parse(name).expect("a name");
-    let proof = EncoderProof {
-        family: EncoderFamily::X264,
-        fingerprint: Fingerprint(Sha256::of(b"clip")),
-        kilopixels_per_second: 50_000,
-    };
+    let proof = Manner::Good.proof();
     Hello {
         worker: worker.clone(),
         boot: BootId::parse(boot).expect("a name"),
@@ -146,10 +164,12 @@ impl Fleet {
         manner: Manner,
     ) -> Result<(), Status> {
         let boot = if manner == Manner::Vanishes { "boot0" } else { "boot1" };
-        let mut session = Session::signed(address, token, hello(name, boot)).await?;
+        let mut hello = hello(name, boot);
+        hello.capability.encoders = vec![manner.proof()];
+        let mut session = Session::signed(address, token, hello).await?;
         let mut held: BTreeMap<AttemptId, (Box<Lease>, Done)> = BTreeMap::new();
         let mut heartbeat = tokio::time::interval(std::time::Duration::from_millis(200));
-        let mut sequence = 0;
+        let (mut sequence, mut last) = (0, None);
         loop {
             let message = tokio::select! {
                 message = session.next() => message?,
@@ -187,12 +207,16 @@ impl Fleet {
                     }
                     let outcome = Box::new(self.upload(&lease, done).await);
                     let (job, spec) = (lease.job.clone(), lease.spec);
+                    if manner == Manner::Leaves && is_picture(&lease.item) {
+                        last = Some(attempt);
+                    }
                     session.say(FromWorker::Outcome { attempt, job, spec, outcome }).await;
                 }
                 ToWorker::Granted { attempt, allowed: false, .. } | ToWorker::Revoke { attempt } => {
                     held.remove(&attempt);
                     session.say(FromWorker::Lease { slots: 1 }).await;
                 }
+                ToWorker::Settled { attempt, .. } if last == Some(attempt) => return Ok(()),
                 ToWorker::Settled { verdict: Verdict::Won | Verdict::Lost | Verdict::Gone, .. } => {
                     session.say(FromWorker::Lease { slots: 1 }).await;
                 }
@@ -213,13 +237,25 @@ impl Fleet {
                 Done::Private(encode_index(&film::index(&spec.location)), ReportBody::Index(COST))
             }
             WorkItem::Analyse(spec) => {
-                let report = film::analysis(spec);
+                let mut report = film::analysis(spec);
+                report.avcc = report.avcc.into_iter().map(|avcc| manner.gives(avcc)).collect();
                 Done::Private(encode_analysis(&report), ReportBody::Analyse(report, COST))
             }
             WorkItem::Encode(spec) => {
                 let (mut files, mut report) = film::encode(spec);
                 if matches!(manner, Manner::Stamps | Manner::Vanishes) {
                     film::stamp(&mut files, &mut report, &lease.attempt.to_string());
+                }
+                if let ChunkMedia::Video(chunk) = &spec.media {
+                    report.encoder = Some(manner.proof());
+                    let own = |level: u8| manner.gives(film::avcc(level));
+                    if chunk.rungs.iter().any(|r| r.avcc != own(r.settings.level)) {
+                        return Done::Not(Fault {
+                            kind: FaultKind::Binding,
+                            message: "the decoder configuration is another".to_owned(),
+                            detail: String::new(),
+                        });
+                    }
                 }
                 if manner == Manner::Miscounts {
                     report.units[0] -= 1;
@@ -255,6 +291,10 @@ impl Fleet {
             .expect("a report is written");
         Outcome::Done(Report { key, sha256, bytes, body })
     }
+}
+
+fn is_picture(item: &WorkItem) -> bool {
+    matches!(item, WorkItem::Encode(spec) if matches!(spec.media, ChunkMedia::Video(_)))
 }
 
 /// What came of a lease before it is uploaded.

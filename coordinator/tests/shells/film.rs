@@ -73,12 +73,16 @@ pub(crate) fn index(location: &str) -> SourceIndex {
 
 /// Decoder configurations of the right form, one per rung, and full peaks.
 pub(crate) fn analysis(spec: &AnalyseSpec) -> AnalyseReport {
-    let avcc = |level: u8| vec![1, 0x64, 0, level, 0xff, 0xe1, 0, 0];
     AnalyseReport {
         avcc: spec.rungs.iter().map(|r| avcc(r.level)).collect(),
         peaks: spec.downmixes.iter().map(|_| 10_000).collect(),
         joins: spec.joins.iter().map(|j| j.segments[0].first_packet).collect(),
     }
+}
+
+/// The decoder configuration of a rung of this level.
+pub(crate) fn avcc(level: u8) -> Vec<u8> {
+    vec![1, 0x64, 0, level, 0xff, 0xe1, 0, 0]
 }
 
 /// What is made of a chunk: its files by name, and the report of them.

@@ -20,6 +20,7 @@ mod kills;
 mod login;
 mod pki;
 mod promotion;
+mod rebind;
 mod refusals;
 mod resign;
 mod sessions;

@@ -4,13 +4,14 @@ use super::basic::spec_id;
 use super::job::{job_request, state_from_wire, state_to_wire};
 use crate::store::v1 as pb;
 use crate::wire::{
-    MAX_FEW, MAX_PARTS, WireError, bounded, digest, many, maybe, need, parsed, present, text, version,
+    MAX_FEW, MAX_PARTS, WireError, bounded, digest, many, maybe, need, parsed, present, text, texts, version,
 };
+use reelmill_common::plan::RungSet;
 use reelmill_common::record::{
-    ArchiveRecord, CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, ManifestRef,
-    ObjectRef, OutsideRecord, Placement, PlanRef, WorkerRecord,
+    ArchiveRecord, CommitRecord, FaultRecord, FoundBinding, IdempotencyRecord, JobRecord, LeaderRecord,
+    ManifestRef, ObjectRef, OutsideRecord, Placement, PlanRef, Rebind, Unable, WorkerRecord,
 };
-use reelmill_common::{FencingTerm, ObjectKey, RunNo, TenantId};
+use reelmill_common::{FencingTerm, Fingerprint, ObjectKey, RunNo, TenantId};
 
 /// Version of every record's stored form.
 const VERSION: u32 = 1;
@@ -49,6 +50,9 @@ impl From<&JobRecord> for pb::JobRecord {
             index: v.index.as_ref().map(Into::into),
             analysis: v.analysis.as_ref().map(Into::into),
             plan: v.plan.as_ref().map(Into::into),
+            rebind: v.rebind.as_ref().map(Into::into),
+            rebinds: v.rebinds,
+            unable: v.unable.iter().map(Into::into).collect(),
             manifests: v.manifests.iter().map(Into::into).collect(),
             ended_unix_ms: v.ended_unix_ms,
             began_unix_ms: v.began_unix_ms,
@@ -75,6 +79,9 @@ impl TryFrom<pb::JobRecord> for JobRecord {
             index: maybe(v.index, "index")?,
             analysis: maybe(v.analysis, "analysis")?,
             plan: maybe(v.plan, "plan")?,
+            rebind: maybe(v.rebind, "rebind")?,
+            rebinds: v.rebinds,
+            unable: many(v.unable, MAX_FEW, "unable")?,
             manifests: many(v.manifests, MAX_PARTS, "manifests")?,
             ended_unix_ms: v.ended_unix_ms,
             began_unix_ms: v.began_unix_ms,
@@ -91,6 +98,8 @@ impl From<&PlanRef> for pb::PlanRef {
             object: Some((&v.object).into()),
             chunks: v.chunks,
             media_ms: v.media_ms,
+            rungs: v.rungs.clone(),
+            why: v.why.clone(),
         }
     }
 }
@@ -103,7 +112,57 @@ impl TryFrom<pb::PlanRef> for PlanRef {
             object: need(v.object, "object")?,
             chunks: v.chunks,
             media_ms: v.media_ms,
+            rungs: texts(v.rungs, "rungs")?,
+            why: v.why.map(|w| text(w, "why")).transpose()?,
         })
+    }
+}
+
+impl From<&Rebind> for pb::Rebind {
+    fn from(v: &Rebind) -> Self {
+        Self { revision: v.revision, rungs: v.rungs.0, found: v.found.as_ref().map(Into::into) }
+    }
+}
+
+impl TryFrom<pb::Rebind> for Rebind {
+    type Error = WireError;
+    fn try_from(v: pb::Rebind) -> Result<Self, WireError> {
+        Ok(Self { revision: v.revision, rungs: RungSet(v.rungs), found: maybe(v.found, "found")? })
+    }
+}
+
+impl From<&FoundBinding> for pb::FoundBinding {
+    fn from(v: &FoundBinding) -> Self {
+        Self {
+            analysis: Some((&v.analysis).into()),
+            fingerprint: v.fingerprint.map(|f| f.0.0.to_vec()),
+            ffmpeg_build: v.ffmpeg_build.clone(),
+        }
+    }
+}
+
+impl TryFrom<pb::FoundBinding> for FoundBinding {
+    type Error = WireError;
+    fn try_from(v: pb::FoundBinding) -> Result<Self, WireError> {
+        Ok(Self {
+            analysis: need(v.analysis, "analysis")?,
+            fingerprint: v.fingerprint.map(|f| digest(&f, "fingerprint").map(Fingerprint)).transpose()?,
+            ffmpeg_build: text(v.ffmpeg_build, "ffmpeg_build")?,
+        })
+    }
+}
+
+impl From<&Unable> for pb::Unable {
+    fn from(v: &Unable) -> Self {
+        Self { fingerprint: v.fingerprint.0.0.to_vec(), rungs: v.rungs.0 }
+    }
+}
+
+impl TryFrom<pb::Unable> for Unable {
+    type Error = WireError;
+    fn try_from(v: pb::Unable) -> Result<Self, WireError> {
+        let fingerprint = Fingerprint(digest(&v.fingerprint, "fingerprint")?);
+        Ok(Self { fingerprint, rungs: RungSet(v.rungs) })
     }
 }
 

@@ -64,6 +64,7 @@ impl From<&AnalyseSpec> for pb::AnalyseSpec {
                 .map(|(stream, settings)| Downmix { stream: *stream, settings: Some(settings.into()) })
                 .collect(),
             joins: v.joins.iter().map(Into::into).collect(),
+            round: v.round,
         }
     }
 }
@@ -80,6 +81,8 @@ impl TryFrom<pb::AnalyseSpec> for AnalyseSpec {
             rungs: many(v.rungs, MAX_FEW, "rungs")?,
             downmixes: v.downmixes.into_iter().map(downmix).collect::<Result<_, WireError>>()?,
             joins: many(v.joins, MAX_PARTS, "joins")?,
+            // an item of before there were rounds has none
+            round: v.round.max(1),
         })
     }
 }

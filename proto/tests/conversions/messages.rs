@@ -11,15 +11,18 @@ use reelmill_common::job::{
 };
 use reelmill_common::ladder::{CustomRung, JobPreset, LadderChoice, X264Preset};
 use reelmill_common::outcome::Verdict;
+use reelmill_common::plan::RungSet;
 use reelmill_common::record::{
-    CommitRecord, FaultRecord, IdempotencyRecord, JobRecord, LeaderRecord, ManifestRef, ObjectRef,
-    OutsideRecord, Placement, PlanRef, WorkerRecord,
+    CommitRecord, FaultRecord, FoundBinding, IdempotencyRecord, JobRecord, LeaderRecord, ManifestRef,
+    ObjectRef, OutsideRecord, Placement, PlanRef, Rebind, Unable, WorkerRecord,
 };
 use reelmill_common::session::{
     AttemptProgress, FromWorker, Hello, Lease, NamedFile, ReadGrant, SignedFile, SignedGrant, Termed,
     ToWorker, WriteGrant,
 };
-use reelmill_common::{BootId, FencingTerm, IdempotencyKey, RunNo, Secret, Sha256, TenantId, WorkerId};
+use reelmill_common::{
+    BootId, FencingTerm, Fingerprint, IdempotencyKey, RunNo, Secret, Sha256, TenantId, WorkerId,
+};
 use reelmill_proto::stored::Record;
 
 fn text() -> impl Strategy<Value = String> {
@@ -208,6 +211,33 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn plan_ref()(
+        revision in any::<u32>(), object in object(), (chunks, media_ms) in any::<(u32, u64)>(),
+        rungs in vec(text(), 0..4), why in of(text()),
+    ) -> PlanRef {
+        PlanRef { revision, object, chunks, media_ms, rungs, why }
+    }
+}
+
+prop_compose! {
+    fn rebind()(
+        (revision, rungs) in any::<(u32, u64)>(),
+        found in of((object(), of(sha()), text()).prop_map(|(analysis, sha256, ffmpeg_build)| FoundBinding {
+            analysis,
+            fingerprint: sha256.map(Fingerprint),
+            ffmpeg_build,
+        })),
+    ) -> Rebind {
+        Rebind { revision, rungs: RungSet(rungs), found }
+    }
+}
+
+fn unable() -> impl Strategy<Value = Unable> {
+    (sha(), any::<u64>())
+        .prop_map(|(sha256, rungs)| Unable { fingerprint: Fingerprint(sha256), rungs: RungSet(rungs) })
+}
+
+prop_compose! {
     fn job_record()(
         id in job_id(), request in job_request(), state in job_state(),
         (slots_hint, run, version) in any::<(u32, u32, u64)>(),
@@ -215,9 +245,7 @@ prop_compose! {
         (index, analysis) in (of(object()), of(object())),
         spent in cost(),
         placement in prop_oneof![Just(Placement::Direct), Just(Placement::Promoted)],
-        plan in of((any::<u32>(), object(), any::<u32>(), any::<u64>()).prop_map(
-            |(revision, object, chunks, media_ms)| PlanRef { revision, object, chunks, media_ms }
-        )),
+        (plan, rebind, rebinds, unable) in (of(plan_ref()), of(rebind()), any::<u32>(), vec(unable(), 0..3)),
         manifests in vec(
             (text(), any::<u64>(), sha()).prop_map(|(name, bytes, sha256)| ManifestRef { name, bytes, sha256 }),
             0..3,
@@ -225,7 +253,7 @@ prop_compose! {
     ) -> JobRecord {
         JobRecord {
             id, request, slots_hint, placement, submitted_unix_ms, state, run: RunNo(run), version, index, analysis, plan,
-            manifests, began_unix_ms, ended_unix_ms, spent,
+            rebind, rebinds, unable, manifests, began_unix_ms, ended_unix_ms, spent,
         }
     }
 }

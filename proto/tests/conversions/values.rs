@@ -238,9 +238,9 @@ prop_compose! {
         source in sha(), demuxer in demuxer(), encode_timebase in timebase(),
         rungs in vec(video_settings(), 0..3),
         downmixes in vec((any::<u32>(), audio_settings()), 0..3),
-        joins in vec(audio_chunk(), 0..3),
+        joins in vec(audio_chunk(), 0..3), round in 1u32..,
     ) -> AnalyseSpec {
-        AnalyseSpec { source: SourceId(source), demuxer, encode_timebase, rungs, downmixes, joins }
+        AnalyseSpec { source: SourceId(source), demuxer, encode_timebase, rungs, downmixes, joins, round }
     }
 }
 
@@ -453,7 +453,8 @@ pub(crate) fn fault() -> impl Strategy<Value = Fault> {
         Just(FaultKind::Output),
         Just(FaultKind::Storage),
         Just(FaultKind::Abandoned),
-        Just(FaultKind::Worker)
+        Just(FaultKind::Worker),
+        Just(FaultKind::Binding)
     ];
     (kind, text(), text()).prop_map(|(kind, message, detail)| Fault { kind, message, detail })
 }

@@ -49,8 +49,8 @@ impl Client {
             let priority = rng.range(0, 2) as i32;
             let wish = |other| Wish::Submit { film, key: format!("key-{n}"), other, priority };
             plans.push((at, wish(false)));
-            if !scenario.fair && rng.chance(300) {
-                plans.push((at + rng.range(0, 20_000), wish(false)));
+            if !scenario.fair && rng.chance(450) {
+                plans.push((at + rng.range(0, 30_000), wish(false)));
             }
             if !scenario.fair && rng.chance(300) {
                 plans.push((at + rng.range(1, 20_000), wish(true)));

@@ -4,16 +4,18 @@
 //! check reports before they are fed; close everything when a term ends.
 
 use super::net::ConnId;
+use super::plans::Plan;
 use super::rng::Rng;
 use super::store::Written;
+use super::tasks::Order;
 use super::world::{Clock, What, World};
 use reelmill_common::capability::Capability;
 use reelmill_common::job::JobState;
 use reelmill_common::session::ToWorker;
 use reelmill_common::{AttemptId, FencingTerm, JobId, TenantId};
 use reelmill_coordinator_core::{
-    Batch, BatchId, Call, Coordinator, Count, Effect, Event, GrantOrder, SessionId, Step, Task, TaskId,
-    TermBegun, Token,
+    Batch, BatchId, Call, Coordinator, Count, Effect, Event, GrantOrder, SessionId, Step, TaskId, TermBegun,
+    Token,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,7 +50,7 @@ pub(super) struct Control {
     /// Sessions made.
     pub(super) last_session: u64,
     /// Tasks that run.
-    pub(super) tasks: BTreeMap<TaskId, Task>,
+    pub(super) tasks: BTreeMap<TaskId, Order>,
     /// When each worker was last heard of.
     pub(super) heard_ms: BTreeMap<usize, u64>,
     /// Leases given on each session and not over.
@@ -210,7 +212,7 @@ impl World {
             if !self.objects.plans.contains(&job) {
                 self.laws.breach(format!("job {job} has no stored plan"));
             }
-            let chunks = self.laws.film(&job).map(|f| f.chunks.clone()).unwrap_or_default();
+            let chunks = self.store.job(&job).and_then(|j| self.laws.plan(j)).map_or(vec![], Plan::specs);
             plans.insert(job, Ok(chunks));
         }
         self.note("control: term begun", c, term.0);

@@ -2,6 +2,7 @@
 
 use super::Bug;
 use super::net::{Conn, ConnId};
+use super::plans::build_of;
 use super::rng::Rng;
 use super::scenario::{Scenario, UPLOAD_MAX_MS};
 use super::world::{Clock, What, World};
@@ -9,13 +10,15 @@ use reelmill_common::outcome::{
     AnalyseReport, AttemptCost, ChunkReport, Fault, FaultKind, Report, ReportBody, Verdict,
 };
 use reelmill_common::session::{FromWorker, Lease, NamedFile, Termed, ToWorker};
-use reelmill_common::{AttemptId, BootId, JobId, Millis, Sha256, SpecId, keys};
+use reelmill_common::{AttemptId, BootId, Fingerprint, JobId, Millis, Sha256, SpecId, keys};
 use reelmill_coordinator_core::WorkKind;
 use reelmill_worker_core::agent::{Agent, AgentConfig, AgentEffect, AgentEvent};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A child process that makes no progress is killed after this.
 const STALLED_MS: u64 = 9_000;
+/// An upgrade leads from one build to the one that is so many further.
+const BUILDS: u8 = 10;
 /// What an attempt costs from start to end.
 const COST: AttemptCost = AttemptCost { wall_ms: 0, cpu_ms: 3, encode_ms: 0, source_bytes: 1 };
 
@@ -107,6 +110,18 @@ impl World {
         self.soon(5_000, What::WorkerStarts(w));
     }
 
+    /// A worker comes back with other encoder builds.
+    pub(super) fn upgrade_worker(&mut self, w: usize) {
+        if self.workers[w].agent.is_none() {
+            return;
+        }
+        for proof in &mut self.scenario.workers[w].encoders {
+            let next = build_of(proof.fingerprint).saturating_add(BUILDS).min(u8::MAX - BUILDS);
+            proof.fingerprint = Fingerprint(Sha256::of(&[next]));
+        }
+        self.worker_dies(w, "worker: upgraded");
+    }
+
     /// An operator asks a worker to leave, gently, then less so.
     pub(super) fn drain_worker(&mut self, w: usize) {
         if self.workers[w].agent.is_some() {
@@ -130,8 +145,8 @@ impl World {
             What::Work { worker, life, attempt, done } if self.workers[worker].life == life => {
                 self.work_goes_on(worker, attempt, done);
             }
-            What::WorkFails { worker, life, attempt, storage } if self.workers[worker].life == life => {
-                self.work_fails(worker, attempt, storage);
+            What::WorkFails { worker, life, attempt, kind } if self.workers[worker].life == life => {
+                self.work_fails(worker, attempt, kind);
             }
             What::Uploaded { worker, life, attempt, whole, of } => {
                 if whole {
@@ -334,10 +349,13 @@ impl World {
         let third_ms = (spec.cost_ms * self.workers[w].slow_permille / 3_000).max(1);
         let work = Work { job: lease.job.clone(), spec: lease.spec, kind, third_ms };
         self.workers[w].work.insert(attempt, work);
-        let (broken, poisoned) =
-            self.laws.film(&lease.job).map_or((false, false), |f| (f.broken, f.poison == Some(lease.spec)));
+        let part = self.laws.chunk(&lease.job, lease.spec).map(|c| c.part);
+        let (broken, poisoned) = self
+            .laws
+            .film(&lease.job)
+            .map_or((false, false), |f| (f.broken, part.is_some() && f.poison == part));
         let chances = self.chances;
-        let fails = What::WorkFails { worker: w, life, attempt, storage: false };
+        let fails = What::WorkFails { worker: w, life, attempt, kind: FaultKind::Encoder };
         if kind == WorkKind::Index && broken {
             self.after(third_ms, fails);
         } else if self.rng.chance(chances.kill) || (poisoned && self.rng.chance(500)) {
@@ -360,6 +378,9 @@ impl World {
             self.tell_agent(w, AgentEvent::Progress { attempt, done: done * 100, total: 300, cost });
             return self.after(work.third_ms, What::Work { worker: w, life, attempt, done: done + 1 });
         }
+        if self.has_other_binding(w, &work) {
+            return self.work_fails(w, attempt, FaultKind::Binding);
+        }
         let name = format!("rung/{attempt}.m4s");
         let files = match work.kind {
             WorkKind::Encode => vec![NamedFile { name, bytes: 1, sha256: work.spec.0 }],
@@ -368,16 +389,28 @@ impl World {
         self.tell_agent(w, AgentEvent::Made { attempt, files });
     }
 
-    fn work_fails(&mut self, w: usize, attempt: AttemptId, storage: bool) {
+    /// The build with which a worker encodes a film's picture.
+    fn build(&self, w: usize, job: &JobId) -> Option<u8> {
+        let family = self.laws.film(job)?.family;
+        let proof = self.capability(w).encoders.iter().find(|e| e.family == family)?;
+        Some(build_of(proof.fingerprint))
+    }
+
+    /// Does the worker's build give something else than a rung of the chunk is bound to?
+    fn has_other_binding(&self, w: usize, work: &Work) -> bool {
+        let build = self.build(w, &work.job).unwrap_or(0);
+        let chunk = self.laws.chunk(&work.job, work.spec);
+        chunk.is_some_and(|c| c.rungs.iter().any(|(place, bound)| self.laws.gives(build, *place) != *bound))
+    }
+
+    fn work_fails(&mut self, w: usize, attempt: AttemptId, kind: FaultKind) {
         let Some(work) = self.workers[w].work.get(&attempt).cloned() else { return };
         let broken = work.kind == WorkKind::Index && self.laws.film(&work.job).is_some_and(|f| f.broken);
-        let kind = match (broken, storage) {
-            (true, _) => FaultKind::Source,
-            (_, true) => FaultKind::Storage,
-            (_, false) => FaultKind::Encoder,
-        };
+        let kind = if broken { FaultKind::Source } else { kind };
         self.note("work: failed", w, attempt.sequence);
-        if !broken {
+        if kind == FaultKind::Binding {
+            self.tally.count("work: another binding");
+        } else if !broken {
             self.laws.faulted(&work.job, work.spec, attempt);
         }
         let fault = Fault { kind, message: "the model says so".to_owned(), detail: String::new() };
@@ -418,7 +451,7 @@ impl World {
         }
         let Some(work) = self.workers[w].work.get(&attempt).cloned() else { return };
         if !whole {
-            return self.after(0, What::WorkFails { worker: w, life, attempt, storage: true });
+            return self.after(0, What::WorkFails { worker: w, life, attempt, kind: FaultKind::Storage });
         }
         self.workers[w].uploads.insert(attempt, (work.job.clone(), work.spec));
         if self.rng.chance(self.chances.wrong) {
@@ -427,6 +460,9 @@ impl World {
             self.laws.faulted(&work.job, work.spec, attempt);
         } else {
             self.laws.made.insert(attempt);
+            if let Some(build) = self.build(w, &work.job) {
+                self.laws.builds.insert(attempt, build);
+            }
         }
         let report = Box::new(report(&work, attempt));
         self.conclude(w, attempt, AgentEvent::Uploaded { attempt, report });

@@ -2,11 +2,13 @@
 //!
 //! They see what the machines cannot: what is durable, what every process has really done, and what was told to whom.
 
+use super::plans::{Chunk, Plan, gives};
 use super::scenario::{Film, Scenario};
 use super::store::Store;
 use super::tally::Tally;
 use reelmill_common::capability::Needs;
 use reelmill_common::job::JobState;
+use reelmill_common::plan::RungSet;
 use reelmill_common::record::{CommitRecord, FaultRecord, JobRecord, StateKey};
 use reelmill_common::spec::IndexSpec;
 use reelmill_common::{AttemptId, FencingTerm, JobId, RunNo, Sha256, SpecId, TenantId};
@@ -40,6 +42,14 @@ pub(super) struct Laws {
     pub(super) films: Vec<Film>,
     /// Jobs that were ever submitted.
     pub(super) known: BTreeMap<JobId, Known>,
+    /// The seed: what builds give follows from it.
+    seed: u64,
+    /// Revisions of the plans of jobs, as they are stored, by their content: leaders may come to different ones.
+    pub(super) plans: BTreeMap<(JobId, Sha256), Plan>,
+    /// What was asked for revisions.
+    pub(super) asked: BTreeMap<(JobId, SpecId), SpecRef>,
+    /// With which encoder build of the film's family each output was made.
+    pub(super) builds: BTreeMap<AttemptId, u8>,
     /// The commit of each spec, for ever.
     commits: BTreeMap<(JobId, SpecId), CommitRecord>,
     winners: BTreeSet<AttemptId>,
@@ -65,7 +75,7 @@ pub(super) struct Laws {
 impl Laws {
     /// The laws for a scenario.
     pub(super) fn new(scenario: &Scenario) -> Self {
-        Self { films: scenario.films.clone(), ..Self::default() }
+        Self { films: scenario.films.clone(), seed: scenario.seed, ..Self::default() }
     }
 
     /// A law is broken.
@@ -96,12 +106,33 @@ impl Laws {
         let film = self.films.get(known.film)?;
         if known.index == spec {
             let needs = Needs { family: None, memory_mib: 0 };
-            return Some((WorkKind::Index, SpecRef { id: spec, cost_ms: 300, needs }));
+            let rungs = RungSet::NONE;
+            return Some((WorkKind::Index, SpecRef { id: spec, cost_ms: 300, needs, rungs }));
         }
         if let Some(analyse) = film.analyse.filter(|a| a.id == spec) {
             return Some((WorkKind::Analyse, analyse));
         }
-        film.chunks.iter().find(|c| c.id == spec).map(|c| (WorkKind::Encode, *c))
+        if let Some(analyse) = self.asked.get(&(job.clone(), spec)) {
+            return Some((WorkKind::Analyse, *analyse));
+        }
+        self.chunk(job, spec).map(|c| (WorkKind::Encode, c.spec))
+    }
+
+    /// A chunk of any revision of a job's plan.
+    pub(super) fn chunk(&self, job: &JobId, spec: SpecId) -> Option<&Chunk> {
+        let all = (job.clone(), Sha256([0; 32]))..=(job.clone(), Sha256([u8::MAX; 32]));
+        let mut plans = self.plans.range(all);
+        plans.find_map(|(_, plan)| plan.chunks.iter().find(|c| c.spec.id == spec))
+    }
+
+    /// The current plan of a job.
+    pub(super) fn plan(&self, job: &JobRecord) -> Option<&Plan> {
+        self.plans.get(&(job.id.clone(), job.plan.as_ref()?.object.sha256))
+    }
+
+    /// What a build gives for a rung.
+    pub(super) fn gives(&self, build: u8, place: usize) -> u8 {
+        gives(self.seed, build, place)
     }
 
     /// A batch is about to take effect.
@@ -164,6 +195,7 @@ impl Laws {
         if new.run > old.run {
             tally.count("job: run again");
         }
+        self.revisions(old, new, tally);
         let legal = may_follow(old, new);
         let (from, to) = (old.state.name(), new.state.name());
         self.hold(legal, || format!("job {} went from {from} to {to}", new.id));
@@ -187,10 +219,71 @@ impl Laws {
         if job.state != JobState::Publishing {
             return;
         }
-        let Some(film) = self.film(&job.id) else { return };
-        let open = film.chunks.iter().filter(|c| store.commit(&job.id, c.id).is_none()).count();
+        let Some(plan) = self.plan(job).cloned() else { return };
+        let open = plan.chunks.iter().filter(|c| store.commit(&job.id, c.spec.id).is_none()).count();
         self.hold(open == 0, || format!("job {} is being published with {open} chunks open", job.id));
+        self.one_binding(store, job, &plan);
         self.hold(!job.manifests.is_empty(), || format!("job {} is being published without hashes", job.id));
+    }
+
+    /// One decoder configuration over each rung: each part of it is made once, by a build that gives what it is bound to.
+    fn one_binding(&mut self, store: &Store, job: &JobRecord, plan: &Plan) {
+        let film = self.film(&job.id).cloned();
+        for (part, whole) in film.iter().flat_map(|f| &f.chunks).enumerate() {
+            for (place, bound) in plan.bindings.iter().filter(|(p, _)| whole.rungs.has(**p)) {
+                let of_part = plan.chunks.iter().filter(|c| c.part == part);
+                let makers: Vec<_> = of_part
+                    .filter(|c| c.rungs.get(place) == Some(bound))
+                    .filter_map(|c| store.commit(&job.id, c.spec.id))
+                    .collect();
+                let once = makers.len() == 1;
+                let count = makers.len();
+                self.hold(once, || {
+                    format!("rung {place} of part {part} of {} is made {count} times", job.id)
+                });
+                let given =
+                    makers.first().and_then(|c| self.builds.get(&c.attempt)).map(|b| self.gives(*b, *place));
+                self.hold(given == Some(*bound), || {
+                    format!(
+                        "rung {place} of part {part} of {} is bound to {bound} and was made as {given:?}",
+                        job.id
+                    )
+                });
+            }
+        }
+    }
+
+    /// What a record says of revisions.
+    fn revisions(&mut self, old: &JobRecord, new: &JobRecord, tally: &mut Tally) {
+        let revision = |r: &JobRecord| r.plan.as_ref().map_or(0, |p| p.revision);
+        match (&old.rebind, &new.rebind) {
+            (None, Some(rebind)) => {
+                tally.count("job: to be bound anew");
+                let next = rebind.revision == revision(new) + 1 && !rebind.rungs.is_empty();
+                self.hold(next, || format!("{} is to have {rebind:?} after {}", new.id, revision(new)));
+            }
+            (Some(before), Some(now)) => {
+                let same = (before.revision, before.rungs) == (now.revision, now.rungs);
+                self.hold(same, || format!("{}: {before:?} became {now:?}", new.id));
+            }
+            _ => {}
+        }
+        if new.unable.len() > old.unable.len() {
+            tally.count("job: a build is unable");
+        }
+        if revision(new) > revision(old).max(1) {
+            tally.count("job: bound anew");
+            let right = old.rebind.as_ref().is_some_and(|r| r.revision == revision(new));
+            // its way there may have fallen into one batch
+            let right = right || (old.rebind.is_none() && revision(new) == revision(old) + 1);
+            self.hold(right, || {
+                format!("{} went to revision {} from {:?}", new.id, revision(new), old.rebind)
+            });
+        }
+        if let JobState::Failed(reason) = &new.state {
+            let odd = reason.message.contains("another decoder configuration for a chunk");
+            self.hold(!odd, || format!("{}: {}", new.id, reason.message));
+        }
     }
 
     fn commits(&mut self, store: &Store, term: FencingTerm, new: &CommitRecord, tally: &mut Tally) {
@@ -312,8 +405,7 @@ impl Laws {
             match job.state {
                 JobState::Published => {
                     self.hold(objects.roots.contains(id), || format!("job {id} is published without roots"));
-                    let film = self.film(id).cloned();
-                    for chunk in film.iter().flat_map(|f| &f.chunks) {
+                    for chunk in self.plan(job).map_or(vec![], Plan::specs) {
                         let there = objects.outputs.contains(&(id.clone(), chunk.id));
                         self.hold(there, || format!("job {id} is published without {:?}", chunk.id));
                     }

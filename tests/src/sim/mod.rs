@@ -13,6 +13,7 @@ mod control;
 mod labour;
 mod laws;
 mod net;
+mod plans;
 mod rng;
 mod scenario;
 mod sessions;

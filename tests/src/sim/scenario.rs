@@ -3,6 +3,7 @@
 use super::rng::Rng;
 use reelmill_common::capability::{Capability, EncoderProof, Needs};
 use reelmill_common::ladder::EncoderFamily;
+use reelmill_common::plan::RungSet;
 use reelmill_common::{Fingerprint, Sha256, SpecId, WorkerId};
 use reelmill_coordinator_core::{CoordinatorConfig, SpecRef};
 
@@ -10,6 +11,9 @@ use reelmill_coordinator_core::{CoordinatorConfig, SpecRef};
 pub(super) const CONTROLS: usize = 2;
 /// An upload that has begun is over after this, milliseconds.
 pub(super) const UPLOAD_MAX_MS: u64 = 3_000;
+
+/// A rung that nobody gives is bound anew after this, milliseconds.
+pub(super) const REBIND_AFTER_MS: u64 = 8_000;
 
 /// Chances of faults, in thousandths of the occasions named.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +44,7 @@ pub(super) struct Chances {
     pub(super) kill: u64,
     /// Of an upload or task: object storage fails.
     pub(super) objects: u64,
-    /// Milliseconds between two larger faults (crash, pause, partition, drain), on average.
+    /// Milliseconds between two larger faults (crash, pause, partition, drain, upgrade), on average.
     pub(super) havoc_ms: u64,
 }
 
@@ -75,10 +79,12 @@ pub(super) struct Film {
     pub(super) unplannable: bool,
     /// What must be known before planning, if anything.
     pub(super) analyse: Option<SpecRef>,
-    /// Its chunks. Two jobs of one film have equal specs.
+    /// The encoder of its picture.
+    pub(super) family: EncoderFamily,
+    /// Its parts, each at all of its rungs. Two jobs of one film have equal specs.
     pub(super) chunks: Vec<SpecRef>,
-    /// A chunk that kills its worker, while faults last.
-    pub(super) poison: Option<SpecId>,
+    /// A part that kills its worker, while faults last.
+    pub(super) poison: Option<usize>,
 }
 
 /// One run's circumstances.
@@ -126,6 +132,8 @@ impl Scenario {
             heartbeat_ms: 2_000,
             store_timeout_ms: UPLOAD_MAX_MS + 1_000,
             suspend_after: 2,
+            // some have no patience
+            rebind_after_ms: if self.seed % 4 == 1 { 0 } else { REBIND_AFTER_MS },
             suspend_ms: 3_000,
             // some forget soon
             retain_ms: if self.seed % 4 == 2 { 15_000 } else { CoordinatorConfig::default().retain_ms },
@@ -143,14 +151,16 @@ pub(super) fn tenant(n: usize) -> reelmill_common::TenantId {
 /// A film as the seed has it.
 fn film(rng: &mut Rng, n: u64, fair: bool, families: &[EncoderFamily]) -> Film {
     let name = format!("film-{n}");
+    let (family, ladder) = (rng.pick(families), RungSet::of(0..rng.range(1, 3) as usize));
     let spec = |what: &str, i: u64, cost_ms: u64, needs: Needs| SpecRef {
         id: SpecId(Sha256::of(format!("{name}/{what}/{i}").as_bytes())),
         cost_ms,
         needs,
+        rungs: if what == "chunk" && needs.family.is_some() { ladder } else { RungSet::NONE },
     };
     // some of every film's work needs an encoder, audio does not; some needs most of a worker's memory
     let needs = |rng: &mut Rng| Needs {
-        family: if fair || rng.chance(700) { Some(rng.pick(families)) } else { None },
+        family: if fair || rng.chance(700) { Some(family) } else { None },
         memory_mib: if fair { 100 } else { rng.pick(&[100, 400, 900]) },
     };
     let count = if fair { 24 } else { rng.range(1, 9) };
@@ -160,12 +170,16 @@ fn film(rng: &mut Rng, n: u64, fair: bool, families: &[EncoderFamily]) -> Film {
             spec("chunk", i, cost_ms, needs(rng))
         })
         .collect();
-    let analyse = rng.chance(700).then(|| spec("analyse", 0, 500, needs(rng)));
+    let analyse = rng.chance(700).then(|| {
+        let needs = Needs { family: Some(family), ..needs(rng) };
+        spec("analyse", 0, 500, needs)
+    });
     Film {
         broken: !fair && rng.chance(80),
         unplannable: !fair && rng.chance(80),
-        poison: (!fair && rng.chance(250)).then(|| chunks[0].id),
+        poison: (!fair && rng.chance(250)).then_some(0),
         analyse,
+        family,
         chunks,
         name,
     }

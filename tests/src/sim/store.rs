@@ -114,6 +114,14 @@ impl Store {
         }
     }
 
+    /// All commits of a job.
+    pub(super) fn commits(&self, job: &JobId) -> impl Iterator<Item = &CommitRecord> {
+        self.records.values().filter_map(move |r| match r {
+            Record::Commit(c) if c.job == *job => Some(&**c),
+            _ => None,
+        })
+    }
+
     /// A spec's budget.
     pub(super) fn fault(&self, job: &JobId, spec: SpecId) -> Option<&FaultRecord> {
         match self.records.get(&StateKey::Fault(job.clone(), spec)) {

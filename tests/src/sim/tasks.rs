@@ -1,11 +1,24 @@
 //! The tasks a driver does beside the machine: object storage and pure media code, as a model.
 
+use super::plans::{Bindings, Plan};
+use super::scenario::Film;
 use super::world::{What, World};
+use reelmill_common::capability::Needs;
 use reelmill_common::job::FailReason;
 use reelmill_common::outcome::FaultKind;
-use reelmill_common::record::{ManifestRef, ObjectRef, PlanRef};
-use reelmill_common::{Sha256, keys};
-use reelmill_coordinator_core::{Event, Task, TaskError, TaskId, TaskKind, TaskOutput};
+use reelmill_common::plan::RungSet;
+use reelmill_common::record::{JobRecord, ManifestRef, ObjectRef, PlanRef, Rebind};
+use reelmill_common::{Sha256, SpecId, keys};
+use reelmill_coordinator_core::{Event, SpecRef, Task, TaskError, TaskId, TaskKind, TaskOutput};
+use std::collections::BTreeSet;
+
+/// A task with what was durable when it was started.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    task: Task,
+    record: Option<JobRecord>,
+    committed: BTreeSet<SpecId>,
+}
 
 impl World {
     pub(super) fn start_task(&mut self, c: usize, task: Task) {
@@ -22,41 +35,41 @@ impl World {
         });
         let took = task.delay_ms + self.rng.range(5, 400);
         self.after(took, What::TaskOver(c, life, task.id));
-        self.controls[c].tasks.insert(task.id, task);
+        let record = self.store.job(&task.job).cloned();
+        let committed = record.iter().flat_map(|r| self.store.commits(&r.id)).map(|c| c.spec).collect();
+        self.controls[c].tasks.insert(task.id, Order { task, record, committed });
     }
 
     pub(super) fn task_over(&mut self, c: usize, id: TaskId) {
-        let Some(task) = self.controls[c].tasks.remove(&id) else { return };
+        let Some(order) = self.controls[c].tasks.remove(&id) else { return };
         let result = if self.rng.chance(self.chances.objects) {
             self.tally.count("task: transient error");
             Err(TaskError::Transient { message: "object storage is away".to_owned() })
         } else {
-            self.task_result(&task)
+            self.task_result(&order)
         };
         self.feed(c, Event::TaskEnded { task: id, result });
     }
 
-    fn task_result(&mut self, task: &Task) -> Result<TaskOutput, TaskError> {
-        let Some(film) = self.laws.film(&task.job).cloned() else {
+    fn task_result(&mut self, order: &Order) -> Result<TaskOutput, TaskError> {
+        let Order { task, record, .. } = order;
+        let known = self.laws.film(&task.job).cloned().zip(record.as_ref());
+        let Some((film, record)) = known else {
             let message = "nobody submitted this job".to_owned();
             return Err(TaskError::Transient { message });
         };
         Ok(match task.kind {
-            TaskKind::PrepareAnalyse => TaskOutput::AnalyseReady(film.analyse),
+            TaskKind::PrepareAnalyse => TaskOutput::AnalyseReady(match &record.rebind {
+                None => film.analyse,
+                Some(rebind) => Some(self.ask_for(&film, record, rebind)),
+            }),
             TaskKind::MakePlan if film.unplannable => {
                 let message = "no track can be shown".to_owned();
                 let reason = FailReason { kind: FaultKind::Source, message, detail: String::new() };
                 return Err(TaskError::Fatal(reason));
             }
-            TaskKind::MakePlan => {
-                self.objects.plans.insert(task.job.clone());
-                let content = Sha256::of(film.name.as_bytes());
-                let object = ObjectRef { key: keys::plan_key(1, content), bytes: 1, sha256: content };
-                let plan =
-                    PlanRef { revision: 1, object, chunks: film.chunks.len() as u32, media_ms: 60_000 };
-                TaskOutput::Planned { plan, specs: film.chunks }
-            }
-            TaskKind::LoadPlan => TaskOutput::PlanLoaded(film.chunks),
+            TaskKind::MakePlan => self.make_plan(&film, order, record),
+            TaskKind::LoadPlan => TaskOutput::PlanLoaded(self.laws.plan(record).map_or(vec![], Plan::specs)),
             TaskKind::BuildManifests => {
                 let sha256 = Sha256::of(film.name.as_bytes());
                 TaskOutput::ManifestsReady(vec![ManifestRef {
@@ -78,5 +91,57 @@ impl World {
                 TaskOutput::Archived
             }
         })
+    }
+
+    /// The item that finds what rungs are bound to next.
+    fn ask_for(&mut self, film: &Film, record: &JobRecord, rebind: &Rebind) -> SpecRef {
+        let round = record.rebinds;
+        let name = format!("{}/rebind/{round}/{:?}", film.name, rebind.rungs);
+        let needs = Needs { family: Some(film.family), memory_mib: 100 };
+        let spec =
+            SpecRef { id: SpecId(Sha256::of(name.as_bytes())), cost_ms: 500, needs, rungs: RungSet::NONE };
+        self.laws.asked.insert((record.id.clone(), spec.id), spec);
+        spec
+    }
+
+    /// The first plan, or the next revision: stored create-only, so what an earlier leader stored stands.
+    fn make_plan(&mut self, film: &Film, order: &Order, record: &JobRecord) -> TaskOutput {
+        let job = record.id.clone();
+        let ladder = film.chunks.iter().fold(RungSet::NONE, |all, c| all.and(c.rungs));
+        let found = |world: &Self, analysis: Option<&ObjectRef>, rungs: RungSet| -> Bindings {
+            let key = analysis.map(|a| a.key.as_str());
+            let maker =
+                world.laws.builds.iter().find(|(a, _)| key.is_some_and(|k| k.ends_with(&format!("-{a}.pb"))));
+            let build = maker.map_or(0, |(_, build)| *build);
+            (0..3).filter(|p| rungs.has(*p)).map(|p| (p, world.laws.gives(build, p))).collect()
+        };
+        let current = self.laws.plan(record).cloned();
+        let (before, made) = match (&record.rebind, current) {
+            (Some(rebind), Some(current)) => {
+                let analysis = rebind.found.as_ref().map(|f| &f.analysis);
+                let next = current.revise(film, &order.committed, &found(self, analysis, rebind.rungs));
+                (Some(current), next)
+            }
+            _ => (None, Plan::first(film, found(self, record.analysis.as_ref(), ladder))),
+        };
+        self.objects.plans.insert(job.clone());
+        let sha256 = Sha256::of(format!("{made:?}").as_bytes());
+        let plan = self.laws.plans.entry((job, sha256)).or_insert(made).clone();
+        let reference = PlanRef {
+            revision: plan.revision,
+            object: ObjectRef { key: keys::plan_key(plan.revision, sha256), bytes: 1, sha256 },
+            chunks: plan.chunks.len() as u32,
+            media_ms: 60_000,
+            rungs: plan.bindings.keys().map(|p| format!("rung {p}")).collect(),
+            why: (plan.revision > 1).then(|| "a model".to_owned()),
+        };
+        match before {
+            None => TaskOutput::Planned { plan: reference, specs: plan.specs() },
+            Some(before) => {
+                let new = plan.bindings.iter().filter(|(p, b)| before.bindings.get(p) != Some(b));
+                let rebound = RungSet::of(new.map(|(p, _)| *p));
+                TaskOutput::Revised { plan: reference, specs: plan.specs(), rebound }
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Laws over what a coordinator lets go: leases, messages, tasks, and how it shares the fleet between tenants.
 
+use super::plans::Plan;
 use super::world::World;
 use reelmill_common::job::JobState;
 use reelmill_common::outcome::Verdict;
@@ -41,6 +42,16 @@ impl World {
         if !capability.meets(spec.needs) {
             let worker = &capability.worker;
             self.laws.breach(format!("{worker} was leased what it cannot do: {:?}", spec.needs));
+        }
+        let unable = self.store.job(&order.job).is_some_and(|j| {
+            let proofs = capability.encoders.iter().filter(|e| Some(e.family) == spec.needs.family);
+            let mut known = proofs.flat_map(|e| j.unable.iter().filter(|u| u.fingerprint == e.fingerprint));
+            known.any(|u| u.rungs.is_within(spec.rungs))
+        });
+        if unable && self.is_true_leader(c) {
+            let worker = &capability.worker;
+            self.laws
+                .breach(format!("{worker} was leased what its build was seen not to give: {:?}", spec.rungs));
         }
         let held = self.controls[c].leases.get(&order.session).map_or(0, BTreeSet::len);
         if held >= capability.slots as usize {
@@ -98,13 +109,18 @@ impl World {
                 stopped || matches!(state, Some(JobState::Planned | JobState::Running))
             }
             TaskKind::LoadPlan => stopped || state == Some(JobState::Running),
-            TaskKind::PrepareAnalyse | TaskKind::MakePlan => stopped || state == Some(JobState::Indexing),
+            TaskKind::PrepareAnalyse | TaskKind::MakePlan => {
+                let revises = self.store.job(&task.job).is_some_and(|j| j.rebind.is_some());
+                let planned = matches!(state, Some(JobState::Planned | JobState::Running));
+                stopped || state == Some(JobState::Indexing) || (planned && revises)
+            }
         };
         if !right {
             self.laws.breach(format!("{:?} of {} begins while it is {state:?}", task.kind, task.job));
         }
         if task.kind == TaskKind::BuildManifests {
-            let chunks = self.laws.film(&task.job).map(|f| f.chunks.clone()).unwrap_or_default();
+            let chunks =
+                self.store.job(&task.job).and_then(|j| self.laws.plan(j)).map_or(vec![], Plan::specs);
             let open = chunks.iter().filter(|s| self.store.commit(&task.job, s.id).is_none()).count();
             if open > 0 {
                 self.laws.breach(format!("manifests of {} are built with {open} chunks open", task.job));

@@ -12,6 +12,8 @@ use super::rng::Rng;
 use super::scenario::{CONTROLS, Chances, Scenario};
 use super::store::{Objects, Store, Written};
 use super::tally::{Tally, Trace};
+use reelmill_common::outcome::FaultKind;
+use reelmill_common::record::JobRecord;
 use reelmill_common::session::{FromWorker, Termed, ToWorker};
 use reelmill_common::{AttemptId, FencingTerm, JobId, SpecId};
 use reelmill_coordinator_core::{Answer, Batch, BatchId, Call, Refusal, TaskId, Token};
@@ -56,7 +58,7 @@ pub(super) enum What {
     /// Work goes on (`done` of 3), is made at 3.
     Work { worker: usize, life: u64, attempt: AttemptId, done: u64 },
     /// Work ends badly.
-    WorkFails { worker: usize, life: u64, attempt: AttemptId, storage: bool },
+    WorkFails { worker: usize, life: u64, attempt: AttemptId, kind: FaultKind },
     /// Files are in storage; `whole`: and nothing went wrong.
     Uploaded { worker: usize, life: u64, attempt: AttemptId, whole: bool, of: Box<(JobId, SpecId)> },
     /// A client's call arrives at a coordinator.
@@ -221,13 +223,22 @@ impl World {
                     .store
                     .jobs()
                     .filter(|j| !j.state.is_terminal())
-                    .map(|j| format!("{} {:?}", j.id, j.state))
+                    .map(|j| format!("{} {:?}: {:?}", j.id, j.state, self.explained(j)))
                     .collect();
                 self.laws.breach(format!("not at rest half an hour after the faults stopped: {stuck:?}"));
                 return;
             }
         }
         self.laws.at_the_end(&self.store, &self.objects);
+    }
+
+    /// What the leader says of a job.
+    fn explained(&self, job: &JobRecord) -> Vec<String> {
+        let leader = self.controls.iter().find(|c| c.term.is_some());
+        let told = leader.and_then(|c| {
+            c.machine.as_ref()?.explain(c.clock.read(self.now_ms), &job.request.tenant, &job.id)
+        });
+        told.unwrap_or_default()
     }
 
     fn is_at_rest(&self) -> bool {
@@ -319,7 +330,7 @@ impl World {
         let w = self.rng.range(0, self.workers.len() as u64 - 1) as usize;
         let c = self.rng.range(0, self.controls.len() as u64 - 1) as usize;
         let long = self.rng.range(200, 12_000);
-        match self.rng.range(0, 9) {
+        match self.rng.range(0, 10) {
             0 => self.worker_dies(w, "worker: crashed"),
             1 => self.control_dies(c),
             2 => {
@@ -343,6 +354,7 @@ impl World {
             }
             7 => self.drain_worker(w),
             8 => self.step_down(c),
+            9 if !self.scenario.fair => self.upgrade_worker(w),
             _ => {
                 let jump = self.rng.range(0, 7_200_000) as i64 - 3_600_000;
                 self.note("clock: wall jumped", c, jump.unsigned_abs());

@@ -27,16 +27,19 @@ pub struct OutputError {
     pub place: String,
     /// Expected and found.
     pub what: String,
+    /// All that is wrong is that the encoder build gives another decoder configuration than the rung is bound to.
+    pub is_binding: bool,
 }
 
 impl OutputError {
     pub(crate) fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { place: place.into(), what: what.into() }
+        Self { place: place.into(), what: what.into(), is_binding: false }
     }
 
     /// As the fault of an attempt.
     pub fn into_fault(self) -> Fault {
-        Fault { kind: FaultKind::Output, message: self.to_string(), detail: String::new() }
+        let kind = if self.is_binding { FaultKind::Binding } else { FaultKind::Output };
+        Fault { kind, message: self.to_string(), detail: String::new() }
     }
 }
 
@@ -87,11 +90,13 @@ fn same_config(place: &str, config: &Config, bound: &[u8]) -> Result<(), OutputE
         return Ok(());
     }
     let what = format!(
-        "{name} is {} but the rendition is bound to {}: encode on a worker with the encoder build of the others",
+        "{name} is {} but the rendition is bound to {}: another encoder build made the others",
         hex(found),
         hex(bound)
     );
-    Err(OutputError::new(place, what))
+    // what an AudioSpecificConfig holds is the plan's decision, whatever the build
+    let is_binding = matches!(config, Config::Avc(_));
+    Err(OutputError { is_binding, ..OutputError::new(place, what) })
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -22,6 +22,7 @@ pub(crate) async fn bound(coordinator: &Coordinator, film: &Path, out: &Path) ->
         rungs: vec![settings(320, 180, 1), settings(160, 90, 2)],
         downmixes: Vec::new(),
         joins: Vec::new(),
+        round: 1,
     };
     let attempt = coordinator.lease(WorkItem::Analyse(analyse), film, out);
     let report = done(coordinator.outcome(attempt).await);

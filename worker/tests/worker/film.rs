@@ -42,6 +42,7 @@ async fn two_chunks(ffmpeg: Option<PathBuf>) {
         rungs,
         downmixes: vec![(index.audio[0].stream, sound())],
         joins: Vec::new(),
+        round: 1,
     };
     let attempt = coordinator.lease(WorkItem::Analyse(analyse), &film, &out);
     let report = done(coordinator.outcome(attempt).await);
@@ -245,6 +246,7 @@ async fn a_film_in_an_object_store_is_read_by_ranges_and_by_loopback() {
         rungs: vec![settings(320, 180, 1), settings(160, 90, 2)],
         downmixes: Vec::new(),
         joins: Vec::new(),
+        round: 1,
     };
     let attempt = coordinator.lease_url(WorkItem::Analyse(analyse), url, &out);
     let report = done(coordinator.outcome(attempt).await);

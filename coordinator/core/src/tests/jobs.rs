@@ -22,8 +22,7 @@ fn a_job_goes_all_the_way() {
     assert_eq!(analyse.kind, WorkKind::Analyse);
     rig.wins(&analyse);
     assert!(rig.record("j").analysis.is_some());
-    let plan =
-        reelmill_common::record::PlanRef { revision: 1, object: object(), chunks: 1, media_ms: 60_000 };
+    let plan = plan_ref(1, 1);
     rig.task_ends(TaskKind::MakePlan, Ok(TaskOutput::Planned { plan, specs: vec![spec(1, 900)] }));
     assert_eq!(rig.state("j"), JobState::Planned);
     rig.ask(w, 1);

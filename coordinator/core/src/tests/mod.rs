@@ -4,6 +4,7 @@ mod attempts;
 mod enrol;
 mod jobs;
 mod outside;
+mod rebind;
 mod retention;
 mod rig;
 mod scheduling;

@@ -8,6 +8,7 @@ use reelmill_common::ladder::{EncoderFamily, LadderChoice};
 use reelmill_common::outcome::{
     AttemptCost, ChunkReport, Fault, FaultKind, Outcome, Report, ReportBody, Verdict,
 };
+use reelmill_common::plan::RungSet;
 use reelmill_common::record::{JobRecord, ManifestRef, ObjectRef, Placement, PlanRef, StateKey};
 use reelmill_common::session::{AttemptProgress, FromWorker, Hello, ToWorker};
 use reelmill_common::*;
@@ -43,11 +44,22 @@ pub(super) fn tenant(name: &str) -> TenantId {
 }
 
 pub(super) fn spec(n: u8, cost_ms: u64) -> SpecRef {
-    SpecRef { id: SpecId(Sha256([n; 32])), cost_ms, needs: NEEDS }
+    SpecRef { id: SpecId(Sha256([n; 32])), cost_ms, needs: NEEDS, rungs: RungSet::NONE }
 }
 
 pub(super) fn object() -> ObjectRef {
     ObjectRef { key: ObjectKey::parse("o").expect("key"), bytes: 1, sha256: Sha256([9; 32]) }
+}
+
+pub(super) fn plan_ref(revision: u32, chunks: usize) -> PlanRef {
+    PlanRef {
+        revision,
+        object: object(),
+        chunks: chunks as u32,
+        media_ms: 60_000,
+        rungs: vec!["720p".to_owned(), "360p".to_owned()],
+        why: (revision > 1).then(|| "720p was bound anew".to_owned()),
+    }
 }
 
 pub(super) fn fault(kind: FaultKind) -> Outcome {
@@ -99,8 +111,7 @@ impl Rig {
         let mut plans = BTreeMap::new();
         for (id, owner, priority, chunks) in jobs {
             assert!(matches!(self.submit_as(id, owner, None, 1, *priority), Some(Ok(_))));
-            let plan =
-                PlanRef { revision: 1, object: object(), chunks: chunks.len() as u32, media_ms: 60_000 };
+            let plan = plan_ref(1, chunks.len());
             let record = JobRecord { state: JobState::Planned, plan: Some(plan), ..self.record(id).clone() };
             self.store.insert(StateKey::Job(job(id)), Record::Job(Box::new(record)));
             plans.insert(job(id), Ok(chunks.to_vec()));
@@ -364,7 +375,7 @@ impl Rig {
         assert_eq!((index.session, index.job.as_str()), (session, id));
         self.wins(&index);
         self.task_ends(TaskKind::PrepareAnalyse, Ok(TaskOutput::AnalyseReady(None)));
-        let plan = PlanRef { revision: 1, object: object(), chunks: chunks.len() as u32, media_ms: 60_000 };
+        let plan = plan_ref(1, chunks.len());
         self.task_ends(TaskKind::MakePlan, Ok(TaskOutput::Planned { plan, specs: chunks.to_vec() }));
     }
 

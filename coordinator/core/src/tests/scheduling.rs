@@ -5,6 +5,7 @@ use crate::*;
 use proptest::prelude::*;
 use reelmill_common::capability::Needs;
 use reelmill_common::ladder::EncoderFamily;
+use reelmill_common::plan::RungSet;
 use reelmill_common::session::FromWorker;
 use reelmill_common::{AttemptId, JobId, Sha256, SpecId};
 use std::collections::BTreeMap;
@@ -236,6 +237,7 @@ proptest! {
             id: SpecId(Sha256([n; 32])),
             cost_ms: *cost_ms,
             needs: Needs { family: None, memory_mib: *memory_mib },
+            rungs: RungSet::NONE,
         }).collect();
         rig.planned(&[("a", "t", 0, &specs), ("b", "u", 0, &specs)]);
         let needs = specs.iter().map(|s| (s.id, s.needs)).collect();

@@ -3,7 +3,7 @@
 use crate::PlanError;
 use reelmill_common::outcome::{ChunkReport, FileReport, IFrame};
 use reelmill_common::plan::{Plan, PlannedChunk};
-use reelmill_common::spec::ChunkMedia;
+use reelmill_common::spec::{ChunkMedia, VideoRung};
 use std::collections::BTreeMap;
 
 /// Facts of a whole package.
@@ -35,10 +35,12 @@ pub struct SegmentFacts {
 type Found<'a> = BTreeMap<&'a str, BTreeMap<u32, SegmentFacts>>;
 
 impl PackageFacts {
-    /// Gathers the facts from the committed reports, one per chunk in the order of `plan.chunks`.
+    /// Gathers the facts from the committed reports, one per chunk in the order of `plan.chunks`. What they hold of
+    /// folders that are no rendition's (they were in an earlier revision) is left out.
     ///
     /// # Errors
-    /// [`PlanError::BadReport`] when a chunk has no report or a segment is missing or reported twice.
+    /// [`PlanError::BadReport`] when a chunk has no report, a segment is missing or reported twice, or a chunk of a rung
+    /// has another decoder configuration than the rung.
     pub fn from_reports(plan: &Plan, reports: &[ChunkReport]) -> Result<Self, PlanError> {
         if plan.chunks.len() != reports.len() {
             let what = format!("there are {} reports of {} chunks", reports.len(), plan.chunks.len());
@@ -46,6 +48,7 @@ impl PackageFacts {
         }
         let mut found = Found::new();
         for (chunk, report) in plan.chunks.iter().zip(reports) {
+            same_binding(plan, chunk)?;
             for file in &report.files {
                 add(&mut found, chunk, file)?;
             }
@@ -59,6 +62,22 @@ impl PackageFacts {
             .map(|a| take(&mut found, &a.folder, a.segments.len()))
             .collect::<Result<_, _>>()?;
         Ok(Self { video, audio })
+    }
+}
+
+/// One decoder configuration over each rung.
+fn same_binding(plan: &Plan, chunk: &PlannedChunk) -> Result<(), PlanError> {
+    let ChunkMedia::Video(video) = &chunk.spec.media else { return Ok(()) };
+    let odd = |r: &&VideoRung| plan.video.iter().any(|v| v.folder == r.folder && v.avcc != r.avcc);
+    match video.rungs.iter().find(odd) {
+        None => Ok(()),
+        Some(rung) => {
+            let what = format!(
+                "chunk {} of {} has another decoder configuration than the rung",
+                video.number, rung.folder
+            );
+            Err(PlanError::BadReport { what })
+        }
     }
 }
 
