@@ -281,7 +281,9 @@ impl World {
         }
         match written {
             Some(Written::Done) => {
+                self.performing = self.controls[c].term.map(|term| (term, batch));
                 self.perform(c, then);
+                self.performing = None;
                 self.feed(c, Event::BatchDone(batch));
             }
             Some(Written::Fenced) => {

@@ -12,7 +12,7 @@ use reelmill_common::plan::RungSet;
 use reelmill_common::record::{CommitRecord, FaultRecord, JobRecord, StateKey};
 use reelmill_common::spec::IndexSpec;
 use reelmill_common::{AttemptId, FencingTerm, JobId, RunNo, Sha256, SpecId, TenantId};
-use reelmill_coordinator_core::{Batch, Op, Record, SpecRef, WorkKind};
+use reelmill_coordinator_core::{Batch, BatchId, Op, Record, SpecRef, WorkKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of a job from outside.
@@ -46,6 +46,8 @@ pub(super) struct Laws {
     seed: u64,
     /// Revisions of the plans of jobs, as they are stored, by their content: leaders may come to different ones.
     pub(super) plans: BTreeMap<(JobId, Sha256), Plan>,
+    /// The batch with which a job's record last changed what builds do not give.
+    pub(super) learned: BTreeMap<JobId, (FencingTerm, BatchId)>,
     /// What was asked for revisions.
     pub(super) asked: BTreeMap<(JobId, SpecId), SpecRef>,
     /// With which encoder build of the film's family each output was made.
@@ -141,6 +143,11 @@ impl Laws {
         let sorted = batch.ops.windows(2).all(|w| w[0].key() < w[1].key());
         self.hold(sorted, || "a batch holds a key twice or out of order".to_owned());
         for op in &batch.ops {
+            if let Op::Put(Record::Job(new)) = op
+                && store.job(&new.id).is_some_and(|old| old.unable != new.unable)
+            {
+                self.learned.insert(new.id.clone(), (batch.term, batch.id));
+            }
             match op {
                 Op::Put(Record::Job(new)) => self.job_changes(store, new, tally),
                 Op::Put(Record::Commit(new)) => self.commits(store, batch.term, new, tally),

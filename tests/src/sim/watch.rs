@@ -48,7 +48,10 @@ impl World {
             let mut known = proofs.flat_map(|e| j.unable.iter().filter(|u| u.fingerprint == e.fingerprint));
             known.any(|u| u.rungs.is_within(spec.rungs))
         });
-        if unable && self.is_true_leader(c) {
+        // a lease that was decided before leaves with the very batch that tells of it
+        let learned = self.laws.learned.get(&order.job).copied();
+        let is_new = learned.is_some() && learned == self.performing;
+        if unable && !is_new && self.is_true_leader(c) {
             let worker = &capability.worker;
             self.laws
                 .breach(format!("{worker} was leased what its build was seen not to give: {:?}", spec.rungs));

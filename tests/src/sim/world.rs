@@ -162,6 +162,8 @@ pub(super) struct World {
     pub(super) cut: BTreeMap<(usize, usize), ()>,
     /// Coordinators that cannot reach the store.
     pub(super) store_cut: BTreeMap<usize, ()>,
+    /// The batch whose effects are being performed.
+    pub(super) performing: Option<(FencingTerm, BatchId)>,
     /// Which bug the processes run with.
     pub(super) bug: super::Bug,
 }
@@ -193,6 +195,7 @@ impl World {
             last_conn: 0,
             cut: BTreeMap::new(),
             store_cut: BTreeMap::new(),
+            performing: None,
             bug,
             rng,
             scenario,
