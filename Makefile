@@ -41,6 +41,7 @@ bench: ## compare with one ffmpeg command, alternating pairs (SRC=film.mp4)
 
 soak: ## at length: the simulation with 100,000 seeds, kills at every effect, a cluster under 200 faults
 	REELMILL_SIM_SEEDS=$(or $(SEEDS),100000) cargo nextest run --release -p reelmill-tests --test sim --no-capture
+	REELMILL_FLEET_SEEDS=20 cargo nextest run --release -p reelmill-tests --test fleet --no-capture
 	cargo build -p reelmill
 	REELMILL_SOAK=1 cargo test -p reelmill-tests --test kills -- --test-threads 1 --nocapture
 	REELMILL_SOAK=1 cargo test -p reelmill-tests --test soak -- --nocapture

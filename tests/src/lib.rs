@@ -7,6 +7,7 @@
 pub mod cmaf;
 pub mod compare;
 pub mod film;
+pub mod fleet;
 pub mod hosts;
 pub mod judge;
 pub mod marks;

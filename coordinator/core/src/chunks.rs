@@ -53,6 +53,8 @@ pub(crate) struct Chunks {
     /// Open specs nobody works on, by what they demand.
     ready: BTreeMap<Demand, BTreeSet<Rank>>,
     ready_len: usize,
+    /// Predicted slot-milliseconds of those.
+    pub(crate) ready_cost_ms: u64,
     open: usize,
     /// Predicted slot-milliseconds: of all, and of what is committed.
     pub(crate) cost_ms: u64,
@@ -67,6 +69,7 @@ impl Chunks {
             chunks: BTreeMap::new(),
             ready: BTreeMap::new(),
             ready_len: 0,
+            ready_cost_ms: 0,
             open: 0,
             cost_ms: 0,
             committed_cost_ms: 0,
@@ -127,6 +130,11 @@ impl Chunks {
             .filter_map(|rank| self.chunks.get(&rank.spec))
     }
 
+    /// The least predicted cost of an open spec that nobody works on, milliseconds; the most there is without one.
+    pub(crate) fn least_ready_ms(&self) -> u64 {
+        self.ready.values().filter_map(|ranks| ranks.last()).map(|r| r.cost_ms.0).min().unwrap_or(u64::MAX)
+    }
+
     /// Specs with a live attempt.
     pub(crate) fn taken_len(&self) -> usize {
         self.open - self.ready_len
@@ -175,12 +183,18 @@ impl Chunks {
     }
 
     fn put_ready(&mut self, demand: Demand, rank: Rank) {
-        self.ready_len += usize::from(self.ready.entry(demand).or_default().insert(rank));
+        if self.ready.entry(demand).or_default().insert(rank) {
+            self.ready_len += 1;
+            self.ready_cost_ms += rank.cost_ms.0;
+        }
     }
 
     fn remove_ready(&mut self, demand: Demand, rank: Rank) {
         let Some(ranks) = self.ready.get_mut(&demand) else { return };
-        self.ready_len -= usize::from(ranks.remove(&rank));
+        if ranks.remove(&rank) {
+            self.ready_len -= 1;
+            self.ready_cost_ms -= rank.cost_ms.0;
+        }
         if ranks.is_empty() {
             self.ready.remove(&demand);
         }

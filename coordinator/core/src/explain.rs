@@ -148,7 +148,10 @@ impl Leader {
             ));
             return;
         }
-        why.push(format!("all slots of the {} workers that could do it are taken", able.len()));
+        why.push(format!(
+            "all slots of the {} workers that could do it are taken, or so slow that a faster one will be done before",
+            able.len()
+        ));
     }
 
     fn ahead_of(&self, job: &Job) -> usize {

@@ -12,6 +12,7 @@ use crate::event::{SessionId, TermBegun};
 use crate::fair::Fair;
 use crate::job::Job;
 use crate::outside::Outside;
+use crate::pace::Paces;
 use crate::record::{Op, Record};
 use crate::turn::{Turn, sabotaged};
 use crate::work::{TaskId, WorkKind};
@@ -51,8 +52,7 @@ pub(crate) struct Leader {
     next_task: u64,
     /// A time and the wall clock at it.
     wall: (Millis, u64),
-    /// Measured duration of attempts over their predicted cost, in thousandths, smoothed.
-    pub(crate) pace_permille: u64,
+    pub(crate) paces: Paces,
 }
 
 impl Leader {
@@ -76,7 +76,7 @@ impl Leader {
             next_attempt: 0,
             next_task: 0,
             wall: (turn.now, begun.unix_ms),
-            pace_permille: 1_000,
+            paces: Paces::default(),
         };
         let mut parts = vec![];
         for record in begun.records {

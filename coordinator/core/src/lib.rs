@@ -21,6 +21,7 @@ mod leader;
 mod machine;
 mod outcomes;
 mod outside;
+mod pace;
 mod rebind;
 mod record;
 mod retention;

@@ -142,12 +142,13 @@ impl Leader {
             spent: attempt.cost,
         };
         turn.write(ops, vec![Effect::Count(count)]);
-        if attempt.kind == WorkKind::Encode {
-            let pace = took_ms.saturating_mul(1_000) / attempt.spec.cost_ms.max(1);
-            self.pace_permille = ((self.pace_permille * 7 + pace) / 8).clamp(10, 1_000_000);
-        }
         if let Some(w) = self.workers.get_mut(&attempt.worker) {
             w.succeeded();
+            if attempt.spec.needs.family.is_some() && attempt.kind == WorkKind::Encode {
+                let pace = took_ms.saturating_mul(1_000) / attempt.spec.cost_ms.max(1);
+                w.measured(pace, self.paces.of(w, attempt.spec.needs));
+                self.paces.measured(pace, w.speed(attempt.spec.needs));
+            }
         }
         self.end_attempt(turn, id, Why::Won);
         for rival in rivals.into_iter().filter(|r| *r != id) {

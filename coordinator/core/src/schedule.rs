@@ -11,6 +11,7 @@ use crate::chunks::{Chunks, LIVE_MAX};
 use crate::effect::{Count, Effect, LeaseOrder};
 use crate::job::Job;
 use crate::leader::Leader;
+use crate::pace::Horizon;
 use crate::turn::{Turn, sabotaged};
 use crate::work::{Demand, SpecRef, WorkKind};
 use crate::worker::Worker;
@@ -22,8 +23,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Ready chunks looked at for each slot of the fleet in one pass.
 pub(crate) const WINDOW_PER_SLOT: usize = 4;
-/// A running attempt is a straggler when it has taken this many times what was predicted.
-const STRAGGLER_TIMES: u64 = 2;
+/// A second attempt is worth its while when it would take so much less than what is left of the first: by this
+/// fraction, and by a second.
+const OVERTAKES: (u64, u64) = (1, 1);
+const LEAST_GAIN_MS: u64 = 250;
 
 /// How well a worker with a free slot suits a chunk: the least is taken. The order of the fields is the policy.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -32,10 +35,12 @@ struct Fit {
     failed_here: bool,
     /// It would not make the bytes that the job's other chunks are made of.
     other_fingerprint: bool,
+    /// Everything else could be done before it: the chunk is left to a faster one.
+    late: bool,
     /// Busy slots, in thousandths of its slots.
     busy_permille: u32,
     /// The fastest first.
-    speed: Reverse<u64>,
+    takes_ms: u64,
     /// For determinism.
     worker: WorkerId,
 }
@@ -60,6 +65,7 @@ struct Pass {
     hopeless: BTreeSet<Needs>,
     /// Demands of jobs with their own idea of who can do what, that none of the free workers meets.
     given_up: BTreeSet<(JobId, Demand)>,
+    horizon: Horizon,
 }
 
 impl Pass {
@@ -91,7 +97,12 @@ impl Leader {
             window: WINDOW_PER_SLOT * self.slots() as usize,
             hopeless: BTreeSet::new(),
             given_up: BTreeSet::new(),
+            horizon: Horizon::default(),
         };
+        if pass.free.is_empty() {
+            return;
+        }
+        pass.horizon = self.horizon(turn.now, turn.config);
         let mut passed_over = BTreeSet::new();
         while !pass.free.is_empty() && pass.window > 0 {
             let Some(tenant) = self.next_tenant(turn, &passed_over) else { break };
@@ -108,7 +119,7 @@ impl Leader {
             }
         }
         if turn.speculate && pass.window > 0 && !pass.free.is_empty() {
-            self.speculate(turn, &mut pass.free);
+            self.speculate(turn, &mut pass);
         }
     }
 
@@ -167,13 +178,17 @@ impl Leader {
                 return None;
             }
             pass.window -= 1;
-            let Some(worker) = self.best_worker(turn, job, chunk.spec, &[], &pass.free) else {
+            let Some(fit) = self.best_worker(turn, job, chunk.spec, &[], pass) else {
                 if job.failed_on(chunk.spec.id).is_empty() {
                     pass.give_up(job, chunk.spec.demand());
                     return None;
                 }
                 continue;
             };
+            if fit.late {
+                continue;
+            }
+            let worker = fit.worker;
             let idle = self.workers.get(&worker).is_some_and(|w| w.held.is_empty());
             if job.runs_alone(chunk.spec.id) && !idle {
                 pass.free.remove(&worker);
@@ -192,13 +207,23 @@ impl Leader {
         job: &Job,
         spec: SpecRef,
         except: &[WorkerId],
-        free: &Free,
-    ) -> Option<WorkerId> {
+        pass: &Pass,
+    ) -> Option<Fit> {
         let any = sabotaged!(turn.config, NeedsIgnored);
         let failed_on = job.failed_on(spec.id);
         let others = !failed_on.is_empty()
             && self.workers.iter().any(|(id, w)| self.is_able(turn, job, w, spec) && !failed_on.contains(id));
-        free.keys()
+        let horizon = &pass.horizon;
+        // what some cannot have, or have failed on, is left only to somebody who can
+        let picky = !failed_on.is_empty() || !job.record.unable.is_empty();
+        let hold = !picky
+            || self.workers.iter().any(|(id, w)| {
+                self.is_able(turn, job, w, spec)
+                    && !failed_on.contains(id)
+                    && self.is_timely(horizon, w, spec)
+            });
+        pass.free
+            .keys()
             .filter(|id| !except.contains(id))
             .filter(|id| !others || !failed_on.contains(id))
             .filter_map(|id| self.workers.get(id).map(|w| (id, w)))
@@ -208,12 +233,12 @@ impl Leader {
             .map(|(id, w)| Fit {
                 failed_here: failed_on.contains(id),
                 other_fingerprint: job.prefers_other(w, spec.needs),
+                late: hold && !self.is_timely(horizon, w, spec),
                 busy_permille: w.held.len() as u32 * 1_000 / w.capability.slots.max(1),
-                speed: Reverse(w.speed(spec.needs)),
+                takes_ms: self.takes_ms(horizon, w, spec),
                 worker: id.clone(),
             })
             .min()
-            .map(|fit| fit.worker)
     }
 
     /// Could this worker do this work of the job when it has a slot?
@@ -265,22 +290,29 @@ impl Leader {
         }
     }
 
-    /// Slots idle and nothing ready fits them: a second attempt of what runs longest beyond its prediction.
-    fn speculate(&mut self, turn: &mut Turn<'_>, free: &mut Free) {
+    /// Slots idle and nothing ready fits them: a second attempt of what will run longest, where it would be overtaken.
+    fn speculate(&mut self, turn: &mut Turn<'_>, pass: &mut Pass) {
         let mut stragglers: Vec<(Reverse<u64>, AttemptId)> = self
             .attempts
             .iter()
-            .filter_map(|(id, a)| Some((Reverse(self.lateness_permille(turn.now, a)?), *id)))
+            .filter_map(|(id, a)| Some((Reverse(self.left_alone_ms(turn.now, &pass.horizon, a)?), *id)))
             .collect();
         stragglers.sort();
-        for (_, id) in stragglers {
+        for (Reverse(left_ms), id) in stragglers {
             let Some(slow) = self.attempts.get(&id) else { continue };
             let Some(job) = self.jobs.get(&slow.job) else { continue };
-            let Some(worker) =
-                self.best_worker(turn, job, slow.spec, std::slice::from_ref(&slow.worker), free)
-            else {
+            let except = std::slice::from_ref(&slow.worker);
+            let Some(fit) = self.best_worker(turn, job, slow.spec, except, pass) else { continue };
+            let (num, den) = OVERTAKES;
+            let soonest = pass.horizon.soonest_ms(slow.spec).unwrap_or(u64::MAX);
+            if fit.takes_ms > soonest.saturating_add(soonest / 50) {
+                // a slot that is busy now would be done with it before
                 continue;
-            };
+            }
+            if fit.takes_ms.saturating_mul(num) / den + LEAST_GAIN_MS >= left_ms {
+                continue;
+            }
+            let worker = fit.worker;
             let candidate = Candidate {
                 job: slow.job.clone(),
                 spec: slow.spec,
@@ -288,30 +320,23 @@ impl Leader {
                 ready_since: slow.offered_at,
             };
             self.offer(turn, candidate, &worker, true);
-            self.refresh(turn, free, &worker);
-            if free.is_empty() {
+            self.refresh(turn, &mut pass.free, &worker);
+            if pass.free.is_empty() {
                 break;
             }
         }
     }
 
-    /// How many thousandths of the prediction a lone running attempt has taken, if it is a straggler that a second
-    /// attempt could overtake. Predictions are corrected by the pace measured so far.
-    fn lateness_permille(&self, now: Millis, a: &Attempt) -> Option<u64> {
+    /// For how long an attempt will still run, if it is one of an encoder's that a second one may be set beside.
+    fn left_alone_ms(&self, now: Millis, horizon: &Horizon, a: &Attempt) -> Option<u64> {
         let job = self.jobs.get(&a.job)?;
         let chunk = job.work.as_ref()?.get(a.spec.id)?;
         if a.kind != WorkKind::Encode || chunk.live.len() >= LIVE_MAX || job.runs_alone(a.spec.id) {
             return None;
         }
-        let predicted = (a.spec.cost_ms.saturating_mul(self.pace_permille) / 1_000).max(1);
-        let elapsed = now.since(a.offered_at);
-        let (done, total) = a.progress;
-        let left = match done {
-            0 => u64::MAX,
-            _ => elapsed.saturating_mul(total.saturating_sub(done)) / done,
-        };
-        (elapsed > STRAGGLER_TIMES * predicted && left > predicted)
-            .then(|| elapsed.saturating_mul(1_000) / predicted)
+        // one whose connection is gone may never come back
+        let worker = self.workers.get(&a.worker).filter(|w| w.session.is_some());
+        Some(worker.map_or(u64::MAX, |w| self.left_ms(now, horizon, w, a)))
     }
 }
 

@@ -62,6 +62,8 @@ pub(crate) struct Worker {
     pub(crate) memory_mib: u64,
     /// One of those runs alone.
     pub(crate) alone: bool,
+    /// What its attempts took over what was predicted, thousandths, smoothed; `None` before the first commit.
+    pub(crate) pace_permille: Option<u64>,
 }
 
 impl Worker {
@@ -79,7 +81,14 @@ impl Worker {
             uploading: BTreeSet::new(),
             memory_mib: 0,
             alone: false,
+            pace_permille: None,
         }
+    }
+
+    /// An attempt of an encoder took this many thousandths of its prediction; `expected` was believed so far. Content
+    /// varies: one chunk says little.
+    pub(crate) fn measured(&mut self, pace_permille: u64, expected: u64) {
+        self.pace_permille = Some((expected * 3 + pace_permille.clamp(10, 1_000_000)) / 4);
     }
 
     /// Is it here, staying, trusted and able: could it take such work when it has a slot?

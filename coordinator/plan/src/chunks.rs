@@ -18,6 +18,8 @@ pub(crate) struct Cut {
     pub end: usize,
     /// Predicted cost in slot-milliseconds.
     pub cost_ms: u64,
+    /// A slot's fair share of what was left when this chunk was cut, slot-milliseconds; `None`: cut by duration.
+    pub share_ms: Option<u64>,
 }
 
 /// How large chunks are wanted.
@@ -38,6 +40,14 @@ const LEAST_MS: u64 = 4_000;
 const MOST_REPEATS: usize = 500;
 /// The next chunk is this part of a slot's fair share of what is left.
 const SHARE: u64 = 2;
+/// The same where slots may be of unlike speed: small enough for one that is lost late, and for a slot four times
+/// slower than others.
+const SHARE_OF_UNLIKE: u64 = 4;
+
+/// More slots than one small machine has may be of unlike speed.
+pub(crate) fn are_unlike(slots: u64) -> bool {
+    slots > 4
+}
 
 /// What the cutting looks at.
 pub(crate) struct Cutter<'a> {
@@ -66,14 +76,19 @@ impl Cutter<'_> {
                     self.best_end(first, ticks.max(1) as u64, span)
                 }
                 Target::Slots(slots) => {
-                    let share = left_ns / slots.max(1) / SHARE;
+                    let share =
+                        fair_ns(left_ns, slots) / if are_unlike(slots) { SHARE_OF_UNLIKE } else { SHARE };
                     let share = share.clamp(LEAST_MS * 1_000_000, MOST_MS * 1_000_000);
                     self.best_end(first, share, |s| self.segment_ns(s))
                 }
             };
+            let share_ms = match target {
+                Target::Slots(slots) => Some(fair_ns(left_ns, slots) / 1_000_000),
+                Target::Duration(_) => None,
+            };
+            cuts.push(Cut { first, end, cost_ms: self.cost_ms(first, end, self.encode_ns), share_ms });
             let ns: u64 = (first..end).map(|s| self.segment_ns(s)).sum();
             left_ns = left_ns.saturating_sub(ns);
-            cuts.push(Cut { first, end, cost_ms: self.cost_ms(first, end, self.encode_ns) });
             first = end;
         }
         cuts
@@ -162,6 +177,10 @@ impl Cutter<'_> {
     pub(crate) fn seek(&self, s: usize) -> Option<Ticks> {
         self.starts.before(self.source_frame(s), self.video).map(|start| Ticks(start.pts))
     }
+}
+
+fn fair_ns(left_ns: u64, slots: u64) -> u64 {
+    left_ns / slots.max(1)
 }
 
 /// A keyframe decoding may begin at.

@@ -291,8 +291,7 @@ impl Film<'_> {
             None => Target::Slots(slots),
         };
         let cuts = cutter.cut(target);
-        let costs: Vec<u64> = cuts.iter().map(|c| c.cost_ms).collect();
-        let shares = tail::parts(&costs, slots);
+        let shares = tail::parts(&cuts, slots);
         let rung_ns: Vec<u64> = settings().map(|s| cost::encode_frame_ns(std::iter::once(s))).collect();
         let family = renditions.first().map(|r| r.settings.family);
         let mut chunks = Vec::new();

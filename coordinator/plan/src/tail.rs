@@ -6,16 +6,34 @@
 //! same bytes. So encoders have one thread, and rungs are what is shared out. Settled here, from predicted costs and
 //! the slots hint alone.
 
+use crate::chunks::{Cut, are_unlike};
 use std::cmp::Reverse;
 
 /// A part is no smaller than this in predicted slot-milliseconds: starting one costs, and so does decoding twice.
 const LEAST_MS: u64 = 1_000;
+/// Nor than this where no slot idles: every part decodes again.
+const LEAST_SHARED_MS: u64 = 4_000;
 
 /// Into how many parts each of the chunks with these predicted costs is to be split, in their order.
 ///
 /// The chunks are dealt to the slots as the scheduler deals them: the longest first, in plan order among equals, each
 /// to the slot that is free first. A chunk gets an equal share of the slots at the middle of its run.
-pub(crate) fn parts(costs: &[u64], slots: u64) -> Vec<u64> {
+///
+/// On slots of unlike speed that is not enough: a chunk cannot be cut below a segment, and where a segment is more than
+/// a slot's share of what is left the slow slots would hold up the end with one, or have none. Those are split into
+/// parts of about that share.
+pub(crate) fn parts(cuts: &[Cut], slots: u64) -> Vec<u64> {
+    let costs: Vec<u64> = cuts.iter().map(|c| c.cost_ms).collect();
+    let shares = cuts.iter().map(|c| match c.share_ms {
+        Some(share) if are_unlike(slots) => {
+            (c.cost_ms.div_ceil(share.max(1))).min(c.cost_ms / LEAST_SHARED_MS).max(1)
+        }
+        _ => 1,
+    });
+    beside_idle_slots(&costs, slots).into_iter().zip(shares).map(|(idle, shared)| idle.max(shared)).collect()
+}
+
+fn beside_idle_slots(costs: &[u64], slots: u64) -> Vec<u64> {
     let runs = dealt(costs, slots);
     let share = |(&(start, end), cost): (&(u64, u64), &u64)| {
         let middle = start + (end - start) / 2;
@@ -69,23 +87,27 @@ mod tests {
 
     #[test]
     fn the_one_that_runs_alone_is_split() {
-        assert_eq!(parts(&[4 * S, 4 * S, 4 * S], 2), [1, 1, 2]);
-        assert_eq!(parts(&[4 * S, 4 * S, 2 * S], 2), [1, 1, 2]);
-        assert_eq!(parts(&[2 * S, 4 * S, 4 * S], 2), [2, 1, 1], "the shortest comes last, wherever it lies");
-        assert_eq!(parts(&[8 * S, 2 * S], 2), [2, 1], "most of the long one's run is alone");
+        assert_eq!(beside_idle_slots(&[4 * S, 4 * S, 4 * S], 2), [1, 1, 2]);
+        assert_eq!(beside_idle_slots(&[4 * S, 4 * S, 2 * S], 2), [1, 1, 2]);
+        assert_eq!(
+            beside_idle_slots(&[2 * S, 4 * S, 4 * S], 2),
+            [2, 1, 1],
+            "the shortest comes last, wherever it lies"
+        );
+        assert_eq!(beside_idle_slots(&[8 * S, 2 * S], 2), [2, 1], "most of the long one's run is alone");
     }
 
     #[test]
     fn few_chunks_share_all_slots_down_to_a_second_each() {
-        assert_eq!(parts(&[50 * S], 6), [6]);
-        assert_eq!(parts(&[5 * S, 5 * S], 16), [5, 5]);
-        assert_eq!(parts(&[S / 2], 16), [1]);
-        assert_eq!(parts(&[], 4), [0u64; 0]);
+        assert_eq!(beside_idle_slots(&[50 * S], 6), [6]);
+        assert_eq!(beside_idle_slots(&[5 * S, 5 * S], 16), [5, 5]);
+        assert_eq!(beside_idle_slots(&[S / 2], 16), [1]);
+        assert_eq!(beside_idle_slots(&[], 4), [0u64; 0]);
     }
 
     #[test]
     fn many_chunks_stay_whole() {
-        assert!(parts(&[7 * S; 64], 4).iter().all(|p| *p == 1));
+        assert!(beside_idle_slots(&[7 * S; 64], 4).iter().all(|p| *p == 1));
     }
 
     #[test]
@@ -102,7 +124,7 @@ mod tests {
             costs in prop::collection::vec(0u64..100_000, 1..60),
             slots in 1u64..64,
         ) {
-            let (given, runs) = (parts(&costs, slots), dealt(&costs, slots));
+            let (given, runs) = (beside_idle_slots(&costs, slots), dealt(&costs, slots));
             prop_assert_eq!(given.len(), costs.len());
             for ((start, end), parts) in runs.iter().zip(&given) {
                 let middle = start + (end - start) / 2;

@@ -17,7 +17,7 @@ use reelmill_plan::{PlanError, analyse_spec, ladder};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Slots so many that some chunks are split by rung.
-const SLOTS: u32 = 24;
+const SLOTS: u32 = 4;
 
 fn plan() -> Plan {
     planned::plan(&films::cinema_24(), &JobOptions::default(), SLOTS).unwrap()

@@ -131,7 +131,7 @@ impl World {
                     self.clients[n].retried.insert(job.clone(), retried + 1);
                     self.wish(n, Wish::Retry(job));
                 }
-                s if s.is_terminal() && self.rng.chance(fickle) => {
+                s if s.is_terminal() && self.rng.chance(fickle * 2) => {
                     self.clients[n].deleted.push(job.clone());
                     self.wish(n, Wish::Delete(job));
                 }

@@ -14,7 +14,7 @@ mod labour;
 mod laws;
 mod net;
 mod plans;
-mod rng;
+pub(crate) mod rng;
 mod scenario;
 mod sessions;
 mod store;

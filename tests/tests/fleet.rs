@@ -1,0 +1,61 @@
+//! What becomes of a fleet's speed: the figures of [`reelmill_tests::fleet`], and floors that they must not fall below.
+//!
+//! The goals are 950 permille at 16 and 64 workers, 900 at 256 and 750 at 1,000; `tests/SOAK.md` tells what is reached.
+//! Virtual time: the figures do not depend on the machine.
+
+use reelmill_tests::fleet::{Film, Fleet, run};
+
+/// The least and the mean efficiency of so many seeds, permille.
+fn efficiency(size: usize, seeds: u64) -> (u64, u64) {
+    let film = Film::planned(size as u32).expect("a plan");
+    let (mut least, mut sum) = (u64::MAX, 0);
+    for seed in 0..seeds {
+        let run = run(&film, &Fleet::spread(size, seed), seed).expect("the film ends");
+        least = least.min(run.efficiency_permille());
+        sum += run.efficiency_permille();
+    }
+    let more = film.cost_ms.iter().sum::<u64>() * 1_000 / film.work_ms;
+    println!(
+        "{size} workers: {} chunks, {more} permille of the film's work; least {least}, mean {}",
+        film.specs.len(),
+        sum / seeds
+    );
+    (least, sum / seeds)
+}
+
+/// More seeds on demand: 20 in `make soak`.
+fn seeds(few: u64) -> u64 {
+    std::env::var("REELMILL_FLEET_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(few)
+}
+
+#[test]
+fn sixteen_workers_of_unlike_speed() {
+    assert!(efficiency(16, seeds(20)).0 >= 950);
+}
+
+#[test]
+fn sixty_four_workers_of_unlike_speed() {
+    assert!(efficiency(64, seeds(20)).0 >= 940);
+}
+
+#[test]
+fn two_hundred_and_fifty_six_workers_of_unlike_speed() {
+    assert!(efficiency(256, seeds(20)).0 >= 780);
+}
+
+#[test]
+fn a_thousand_workers_of_unlike_speed() {
+    assert!(efficiency(1_000, seeds(2)).0 >= 530);
+}
+
+#[test]
+fn one_worker_of_sixteen_five_times_slower_than_it_says() {
+    let film = Film::planned(16).expect("a plan");
+    let equal = run(&film, &Fleet::equal(16), 1).expect("the film ends");
+    let mut fleet = Fleet::equal(16);
+    fleet.speed[5] = 200;
+    let slowed = run(&film, &fleet, 1).expect("the film ends");
+    let longer = slowed.makespan_ms * 1_000 / equal.makespan_ms;
+    println!("one of 16 five times slower: {longer} permille of the time of equal ones");
+    assert!(longer <= 1_100, "{longer}");
+}
