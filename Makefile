@@ -39,9 +39,10 @@ bench: ## compare with one ffmpeg command, alternating pairs (SRC=film.mp4)
 	$(MAKE) --no-print-directory release
 	bench/run $(if $(SRC),--source "$(SRC)")
 
-soak: ## at length: the simulation with 100,000 seeds, kills at every effect, a cluster under 200 faults
+soak: ## at length: the simulation with 100,000 seeds, the shells with 1,000, kills at every effect, a cluster under 200 faults
 	REELMILL_SIM_SEEDS=$(or $(SEEDS),100000) cargo nextest run --release -p reelmill-tests --test sim --no-capture
 	REELMILL_FLEET_SEEDS=20 cargo nextest run --release -p reelmill-tests --test fleet --no-capture
+	REELMILL_TURMOIL_SEEDS=$(or $(TURMOIL_SEEDS),1000) cargo test -p reelmill-tests --test network -- --nocapture
 	cargo build -p reelmill
 	REELMILL_SOAK=1 cargo test -p reelmill-tests --test kills -- --test-threads 1 --nocapture
 	REELMILL_SOAK=1 cargo test -p reelmill-tests --test soak -- --nocapture

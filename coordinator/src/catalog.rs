@@ -305,7 +305,7 @@ pub(crate) fn index_spec(record: &JobRecord) -> IndexSpec {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
 ) -> Result<T, TaskError> {
-    match tokio::task::spawn_blocking(work).await {
+    match reelmill_blob::blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(internal(format!("a planning step ended unexpectedly: {error}"))),
     }

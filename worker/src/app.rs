@@ -121,6 +121,14 @@ impl Worker {
 }
 
 impl App {
+    /// The same worker with a bug.
+    #[cfg(feature = "sabotage")]
+    #[must_use]
+    pub fn sabotaged(mut self, bug: Option<crate::session::Sabotage>) -> Self {
+        self.driver.sabotage = bug;
+        self
+    }
+
     /// What it will advertise.
     pub fn capability(&self) -> &Capability {
         &self.capability

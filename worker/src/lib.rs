@@ -28,4 +28,6 @@ pub mod work;
 
 pub use app::{App, Components, Worker, boot_id, run};
 pub use config::{WorkerConfig, WorkerError};
+#[cfg(feature = "sabotage")]
+pub use session::Sabotage;
 pub use session::{Dial, Stop};

@@ -12,7 +12,7 @@ use crate::work::Made;
 use crate::{fault, metrics};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use reelmill_blob::{Blobs, Existing, PutOptions, PutOutcome, SignedRequests, Stores};
+use reelmill_blob::{Blobs, Existing, PutOptions, PutOutcome, SignedRequests, Stores, blocking};
 use reelmill_common::keys::IMMUTABLE;
 use reelmill_common::outcome::{Fault, FaultKind, FileReport, Report};
 use reelmill_common::session::WriteGrant;
@@ -75,7 +75,9 @@ async fn put(
     i: usize,
 ) -> Result<Option<FileReport>, Fault> {
     let (file, path) = &made.files[i];
-    let content = tokio::fs::read(path).await.map_err(|e| {
+    let scratch = path.clone();
+    let content = blocking(move || std::fs::read(scratch)).await.map_err(std::io::Error::other).flatten();
+    let content = content.map_err(|e| {
         fault::fault(FaultKind::Storage, format!("scratch file {} cannot be read back: {e}", path.display()))
     })?;
     if content.len() as u64 != file.bytes {

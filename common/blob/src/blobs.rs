@@ -1,5 +1,6 @@
 //! Objects under one root, by relative name: every operation checked, limited in time and retried here.
 
+use crate::blocking::blocking;
 use crate::error::{BlobError, BlobErrorKind};
 use crate::local;
 use crate::location::Client;
@@ -324,7 +325,7 @@ impl Blobs {
         let Some(directory) = self.directory.clone() else {
             return Ok(0);
         };
-        match tokio::task::spawn_blocking(move || sweep(&directory)).await {
+        match blocking(move || sweep(&directory)).await {
             Ok(swept) => swept,
             Err(error) => {
                 Err(BlobError::new(BlobErrorKind::Unavailable, format!("the sweep was stopped: {error}")))

@@ -10,6 +10,7 @@
 //! error leaves here, the attempts are used up. Bytes come from and go to object stores only.
 
 pub mod blobs;
+mod blocking;
 pub mod chaos;
 pub mod conformance;
 mod copy;
@@ -25,6 +26,7 @@ pub mod source;
 mod transfer;
 
 pub use blobs::{Blobs, Entry, Existing, Head, PutOptions, PutOutcome, Served};
+pub use blocking::blocking;
 pub use error::{BlobError, BlobErrorKind};
 pub use location::Stores;
 pub use policy::Policy;

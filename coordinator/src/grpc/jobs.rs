@@ -118,7 +118,7 @@ impl JobsService {
             is_confined: principal.is_confined(),
             stores: self.shared.guard.stores_of(&principal.tenant),
         };
-        let admitted = tokio::task::spawn_blocking(move || admission.admit(request, &bounds)).await;
+        let admitted = reelmill_blob::blocking(move || admission.admit(request, &bounds)).await;
         let request = match admitted {
             Ok(admitted) => admitted.map_err(|e| status::of_blob(&e))?,
             Err(error) => {

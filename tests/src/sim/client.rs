@@ -159,7 +159,7 @@ impl World {
         let Wish::Submit { film, key, other, priority } = wish else {
             unreachable!("asked for submits only")
         };
-        let tries = self.rng.next() % 1_000_000;
+        let tries = self.rng.number() % 1_000_000;
         let id = JobId::parse(&format!("{:08}-{n}-{call}-{tries}", self.now_ms)).expect("a name");
         let source = format!("model:///{}", self.scenario.films[*film].name);
         self.laws.job_made_up(&id, *film, &source);

@@ -14,7 +14,7 @@ mod labour;
 mod laws;
 mod net;
 mod plans;
-pub(crate) mod rng;
+pub mod rng;
 mod scenario;
 mod sessions;
 mod store;

@@ -2,16 +2,16 @@
 
 /// A stream of numbers.
 #[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
+pub struct Rng(u64);
 
 impl Rng {
     /// The stream of a seed.
-    pub(crate) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self(seed ^ 0x6a09_e667_f3bc_c908)
     }
 
     /// The next number.
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,17 +20,17 @@ impl Rng {
     }
 
     /// One of `low..=high`.
-    pub(crate) fn range(&mut self, low: u64, high: u64) -> u64 {
-        low + self.next() % (high - low + 1)
+    pub fn range(&mut self, low: u64, high: u64) -> u64 {
+        low + self.number() % (high - low + 1)
     }
 
     /// True in `permille` of a thousand cases.
-    pub(crate) fn chance(&mut self, permille: u64) -> bool {
-        self.next() % 1_000 < permille
+    pub fn chance(&mut self, permille: u64) -> bool {
+        self.number() % 1_000 < permille
     }
 
     /// One of several.
-    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[(self.next() % of.len() as u64) as usize]
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[(self.number() % of.len() as u64) as usize]
     }
 }

@@ -5,6 +5,8 @@
 //! a connection or for work; each has a task of its own that reports by an event.
 
 mod dial;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod signed;
 
 use crate::abort::AbortSwitch;
@@ -25,6 +27,8 @@ use reelmill_common::spec::{ChunkMedia, WorkItem};
 use reelmill_common::{AttemptId, BootId, WorkerId};
 use reelmill_proto::worker::v1 as pb;
 use reelmill_worker_core::agent::{Agent, AgentConfig, AgentEffect, AgentEvent};
+#[cfg(feature = "sabotage")]
+pub use sabotage::Sabotage;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -32,6 +36,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tracing::Instrument as _;
+
+/// True when the driver runs with the named bug; always false in builds without the feature `sabotage`.
+macro_rules! sabotaged {
+    ($driver:expr, $bug:ident) => {{
+        #[cfg(feature = "sabotage")]
+        let on = $driver.sabotage == Some(Sabotage::$bug);
+        #[cfg(not(feature = "sabotage"))]
+        let on = false;
+        on
+    }};
+}
 
 /// Events waiting for the driver.
 const EVENTS: usize = 1024;
@@ -131,6 +146,8 @@ pub(crate) struct Driver {
     events: mpsc::Sender<Event>,
     inbox: mpsc::Receiver<Event>,
     leaving: bool,
+    #[cfg(feature = "sabotage")]
+    pub(crate) sabotage: Option<Sabotage>,
 }
 
 impl Driver {
@@ -153,6 +170,8 @@ impl Driver {
             events,
             inbox,
             leaving: false,
+            #[cfg(feature = "sabotage")]
+            sabotage: None,
         })
     }
 
@@ -204,8 +223,11 @@ impl Driver {
                 }
                 self.tell(AgentEvent::Received(message)).await;
             }
-            Event::Ended { generation, end } if generation == current => {
+            Event::Ended { generation, end } if generation == current && !sabotaged!(self, EndNotHeard) => {
                 tracing::warn!(why = end.message(), code = ?end.code(), "no connection to a coordinator");
+                if sabotaged!(self, AttemptsForgotten) {
+                    self.attempts.clear();
+                }
                 self.dialer.ended(&end);
                 self.connection = None;
                 self.tell(AgentEvent::Disconnected).await;
@@ -351,8 +373,12 @@ impl Driver {
         let Some(held) = self.attempts.get_mut(&attempt) else { return };
         let Some(made) = held.made.clone() else { return };
         let (stores, switch, events) = (self.stores.clone(), Arc::clone(&self.switch), self.events.clone());
+        let early = sabotaged!(self, UploadedAtOnce).then(|| made.report.clone());
         let (output, signed, span) = (held.output.clone(), held.writes.clone(), held.span.clone());
         let put = async move {
+            if let Some(report) = early {
+                let _ = events.send(Event::Uploaded(attempt, Ok(Box::new(report)))).await;
+            }
             let result = upload::upload(&stores, &output, signed.as_ref(), &made, &switch).await;
             let _ = events.send(Event::Uploaded(attempt, result.map(Box::new))).await;
         };

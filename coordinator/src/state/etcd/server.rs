@@ -87,12 +87,18 @@ impl EtcdServer {
         assert!(members.iter().all(|n| self.is_up(*n)), "etcd did not come back");
     }
 
-    /// Stops the first member where it stands, as a machine that hangs; `false` lets it go on.
+    /// Stops the first member where it stands, as a machine that hangs, and waits until it stands still; `false` lets it
+    /// go on.
     pub(crate) fn freeze(&self, frozen: bool) {
         let signal = if frozen { "-STOP" } else { "-CONT" };
         let process = self.members[0].process.as_ref().expect("it runs");
         let status = Command::new("kill").args([signal, &process.id().to_string()]).status();
         assert!(status.expect("kill runs").success());
+        let begun = Instant::now();
+        while frozen && !is_stopped(process.id()) {
+            assert!(begun.elapsed() < PATIENCE, "etcd was stopped and goes on");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
     }
 
     fn scheme(&self) -> &'static str {
@@ -182,6 +188,15 @@ pub(crate) fn certificates(directory: &Path) {
     run(&format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=test-ca"));
     run(&format!("req {key} -keyout etcd.key -out etcd.csr -subj /CN=etcd"));
     run("x509 -req -in etcd.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out etcd.pem");
+}
+
+/// A signal takes a moment to arrive, and etcd answers meanwhile: every thread of it has to stand still.
+fn is_stopped(process: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_none_or(|(_, state)| state.trim_start().starts_with('T'))
+    })
 }
 
 fn is_healthy(address: &str) -> std::io::Result<bool> {
