@@ -74,7 +74,9 @@ struct Until {
 impl Horizon {
     /// When the chunk would be done by the slot that would be done with it first, milliseconds from now.
     pub(crate) fn soonest_ms(&self, spec: SpecRef) -> Option<u64> {
-        self.slots.iter().map(|s| s.free_in_ms + spec.cost_ms * s.pace_permille / 1_000).min()
+        let done_in =
+            |s: &Slot| s.free_in_ms.saturating_add(spec.cost_ms.saturating_mul(s.pace_permille) / 1_000);
+        self.slots.iter().map(done_in).min()
     }
 }
 
@@ -100,7 +102,8 @@ impl Leader {
         }
     }
 
-    /// Would the chunk be done on this worker by the time that everything else could be?
+    /// Would the chunk be done on this worker by the time that everything else could be? With half as much again to
+    /// spare, because predictions are off by content; but the slot that would be first done with the longest may take it.
     pub(crate) fn is_timely(&self, horizon: &Horizon, worker: &Worker, spec: SpecRef) -> bool {
         let Some(until) = horizon.until.filter(|u| u.family == spec.needs.family) else { return true };
         let takes_ms = self.takes_ms(horizon, worker, spec);
@@ -183,8 +186,9 @@ const ANY: Needs = Needs { family: None, memory_mib: 0 };
 /// chunks come last and fill what is left), to within a hundredth.
 fn all_done_in(slots: &[Slot], cost_ms: u64, quantum_ms: u64) -> u64 {
     let done_by = |t: u64| -> u64 {
-        let quanta =
-            |s: &Slot| t.saturating_sub(s.free_in_ms) / (quantum_ms * s.pace_permille / 1_000).max(1);
+        let quanta = |s: &Slot| {
+            t.saturating_sub(s.free_in_ms) / (quantum_ms.saturating_mul(s.pace_permille) / 1_000).max(1)
+        };
         slots.iter().map(|s| quanta(s).saturating_mul(quantum_ms)).fold(0, u64::saturating_add)
     };
     let mut enough = 1_000;

@@ -23,9 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Ready chunks looked at for each slot of the fleet in one pass.
 pub(crate) const WINDOW_PER_SLOT: usize = 4;
-/// A second attempt is worth its while when it would take so much less than what is left of the first: by this
-/// fraction, and by a second.
-const OVERTAKES: (u64, u64) = (1, 1);
+/// A second attempt is worth its while when it would be done so much sooner than the first, milliseconds.
 const LEAST_GAIN_MS: u64 = 250;
 
 /// How well a worker with a free slot suits a chunk: the least is taken. The order of the fields is the policy.
@@ -303,13 +301,12 @@ impl Leader {
             let Some(job) = self.jobs.get(&slow.job) else { continue };
             let except = std::slice::from_ref(&slow.worker);
             let Some(fit) = self.best_worker(turn, job, slow.spec, except, pass) else { continue };
-            let (num, den) = OVERTAKES;
             let soonest = pass.horizon.soonest_ms(slow.spec).unwrap_or(u64::MAX);
             if fit.takes_ms > soonest.saturating_add(soonest / 50) {
                 // a slot that is busy now would be done with it before
                 continue;
             }
-            if fit.takes_ms.saturating_mul(num) / den + LEAST_GAIN_MS >= left_ms {
+            if fit.takes_ms.saturating_add(LEAST_GAIN_MS) >= left_ms {
                 continue;
             }
             let worker = fit.worker;

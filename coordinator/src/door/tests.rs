@@ -1,3 +1,5 @@
+//! Who is let in, who is hung up on, and when.
+
 use super::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
