@@ -8,6 +8,7 @@ mod etcd;
 mod exit;
 mod jobs;
 mod logging;
+mod place;
 mod request;
 mod roles;
 mod secured;

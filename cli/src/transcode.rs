@@ -7,6 +7,7 @@
 use crate::args::{Encoding, Transcode};
 use crate::client::Client;
 use crate::exit::{CommandResult, Exit, Failure};
+use crate::place::Place;
 use crate::roles::Bench;
 use crate::show::Live;
 use crate::signals::Signals;
@@ -17,12 +18,9 @@ use reelmill_common::ids::{IdempotencyKey, JobId};
 use reelmill_common::job::{JobRequest, JobState, JobView};
 use reelmill_coordinator::CoordinatorConfig;
 use reelmill_worker::security::Security;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 
-/// Name of the state directory within the package's directory.
-const STATE: &str = ".reelmill";
 /// How long what earlier commands left may take to be removed; a store that is away is not waited for longer.
 const REMOVAL: Duration = Duration::from_secs(150);
 /// How often it is looked whether it is.
@@ -33,7 +31,7 @@ pub(crate) async fn run(args: Transcode) -> CommandResult {
     let started = Instant::now();
     let mut job = request::build(&args.input, &args.encoding)?;
     let identity = identify(&job.source)?;
-    let place = Place::prepare(&args.out)?;
+    let place = Place::prepare(&args.out).await?;
     job.options.output = Some(place.out.clone());
     job.idempotency_key = Some(key(&job, &args.encoding, &identity)?);
 
@@ -44,12 +42,12 @@ pub(crate) async fn run(args: Transcode) -> CommandResult {
     let Followed { end, leftovers } = match result {
         Ok(followed) => followed,
         Err(failure) => {
-            place.leave(failure.exit, !place.is_new);
+            place.leave(failure.exit, !place.is_new).await;
             return Err(failure);
         }
     };
     let exit = end.state.exit_code().map_or(Exit::Encoder, Exit::of_job);
-    place.leave(exit, leftovers);
+    place.leave(exit, leftovers).await;
     if end.state == JobState::Published {
         summary::print(&end, &place.out, started.elapsed(), args.json).await?;
     }
@@ -92,7 +90,8 @@ async fn with_cluster(
 /// comes late into a directory; a store may still perform what it was sent.
 fn config(place: &Place, slots: u32) -> CoordinatorConfig {
     let local = CoordinatorConfig::local(&place.state);
-    let mut config = CoordinatorConfig { http_addr: None, slots_hint: Some(slots), ..local };
+    let mut config =
+        CoordinatorConfig { http_addr: None, slots_hint: Some(slots), work: place.work_url(), ..local };
     // a worker is suspended so that others get its work: here is no other, and the user waits for the reason
     config.machine.suspend_after = u32::MAX;
     // the one worker there is will not become another
@@ -206,72 +205,4 @@ fn identify(source: &str) -> Result<String, Failure> {
 fn key(job: &JobRequest, encoding: &Encoding, identity: &str) -> Result<IdempotencyKey, Failure> {
     let text = format!("{}\n{:?}\n{:?}\n{encoding:?}\n{identity}", job.source, job.ladder, job.options);
     request::idempotency_key(&format!("transcode-{}", Sha256::of(text.as_bytes()).short(32)))
-}
-
-/// Where the package and the command's own state go.
-struct Place {
-    /// The package's directory or URL, as the coordinator is told.
-    out: String,
-    /// State and work files.
-    state: PathBuf,
-    /// The package goes into a directory of this machine.
-    is_directory: bool,
-    /// The state's directory was not there before this command.
-    is_new: bool,
-    /// The package's directory, if this command made it: removed again when the input is at fault.
-    made: Option<PathBuf>,
-}
-
-impl Place {
-    /// A directory is made with its state inside; for a URL the state lies in the user's temporary directory, under a
-    /// name made of the URL, so that the same command finds it again.
-    fn prepare(out: &str) -> Result<Self, Failure> {
-        let refused = |path: &Path, e: std::io::Error| {
-            Failure::new(Exit::Unreachable, format!("cannot write to {}: {e}", path.display()))
-        };
-        if out.contains("://") && !out.starts_with("file://") {
-            let name = format!("reelmill-{}", Sha256::of(out.as_bytes()).short(16));
-            let state = std::env::temp_dir().join(name);
-            let is_new = !state.exists();
-            std::fs::create_dir_all(&state).map_err(|e| refused(&state, e))?;
-            return Ok(Self { out: out.to_owned(), state, is_directory: false, is_new, made: None });
-        }
-        let out = request::absolute(out.strip_prefix("file://").unwrap_or(out))?;
-        let directory = PathBuf::from(&out);
-        let made = (!directory.exists()).then(|| directory.clone());
-        let state = directory.join(STATE);
-        let is_new = !state.exists();
-        std::fs::create_dir_all(&state).map_err(|e| refused(&directory, e))?;
-        Ok(Self { out, state, is_directory: true, is_new, made })
-    }
-
-    /// Tidies up after the command: nothing of its own stays after success or when the input is at fault; what a
-    /// later run can go on from stays otherwise. State that was there before is not touched after a usage error: the
-    /// store's lock may have been refused, because another command is at work in it. `leftovers` of earlier commands are
-    /// known to the state alone.
-    fn leave(&self, exit: Exit, leftovers: bool) {
-        let keep = matches!(exit, Exit::Encoder | Exit::Unreachable | Exit::Interrupted);
-        let foreign = exit == Exit::Usage && !self.is_new;
-        if foreign || leftovers || (keep && self.has_work()) {
-            return;
-        }
-        remove(&self.state);
-        if exit != Exit::Done
-            && let Some(made) = &self.made
-        {
-            // everything in it is this command's, and no root names it
-            remove(made);
-        }
-    }
-
-    /// Is there a job in the state directory that could go on?
-    fn has_work(&self) -> bool {
-        self.state.join("work").read_dir().is_ok_and(|mut d| d.next().is_some())
-    }
-}
-
-fn remove(directory: &Path) {
-    if let Err(e) = std::fs::remove_dir_all(directory) {
-        eprintln!("reelmill: cannot remove {}: {e}", directory.display());
-    }
 }

@@ -187,4 +187,9 @@ async fn a_film_goes_from_bucket_to_bucket_as_it_does_between_files() {
             .collect()
     };
     assert!(media(&found) == media(&local), "the same film gives other bytes in a bucket");
+
+    // where a second writer could overwrite, work files lie beside the package while it is made, and nothing of them after
+    let mut promoted = command(&server, &["transcode", "s3://films/in/a%20film.mp4", "--out", "s3://vod/b"]);
+    run(promoted.args(more).env("AWS_CONDITIONAL_PUT", "disabled")).success().expect("transcoded");
+    assert!(files(&open(&server, "s3://vod/b")).await == found, "another package in a store that overwrites");
 }
