@@ -40,6 +40,11 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
+    /// Is it open, and does nobody work on it?
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.committed && self.live.is_empty()
+    }
+
     fn rank(&self) -> Rank {
         Rank { cost_ms: Reverse(self.spec.cost_ms), number: self.number, spec: self.spec.id }
     }
@@ -103,7 +108,7 @@ impl Chunks {
 
     /// Open specs nobody works on, in the order in which they should be offered.
     pub(crate) fn ready(&self) -> impl Iterator<Item = &Chunk> {
-        self.ready_of(|_| true)
+        self.ready_of(|_| Some(u64::MAX))
     }
 
     /// What open specs that nobody works on demand, each once.
@@ -116,14 +121,15 @@ impl Chunks {
         self.chunks.values().filter(|c| !c.committed).map(|c| c.spec.demand())
     }
 
-    /// As [`Chunks::ready`], of those demands only.
-    pub(crate) fn ready_of<'a, F: Fn(Demand) -> bool>(
+    /// As [`Chunks::ready`], of some demands only, and of these what costs at most so much.
+    pub(crate) fn ready_of<'a, F: Fn(Demand) -> Option<u64>>(
         &'a self,
-        is_wanted: F,
+        most_ms: F,
     ) -> impl Iterator<Item = &'a Chunk> + use<'a, F> {
-        let kinds = self.ready.iter().filter(|(demand, _)| is_wanted(**demand));
-        let mut kinds: Vec<_> = kinds.map(|(_, ranks)| ranks.iter()).collect();
-        let first = |ranks: &std::collections::btree_set::Iter<'a, Rank>| {
+        let from = |cost_ms| Rank { cost_ms: Reverse(cost_ms), number: 0, spec: SpecId(Sha256([0; 32])) };
+        let kinds = self.ready.iter().filter_map(|(demand, ranks)| Some((most_ms(*demand)?, ranks)));
+        let mut kinds: Vec<_> = kinds.map(|(most_ms, ranks)| ranks.range(from(most_ms)..)).collect();
+        let first = |ranks: &std::collections::btree_set::Range<'a, Rank>| {
             ranks.clone().next().copied().unwrap_or(Rank::LAST)
         };
         std::iter::from_fn(move || kinds.iter_mut().min_by_key(|ranks| first(ranks))?.next())
@@ -223,6 +229,9 @@ mod tests {
         let order: Vec<u32> = c.ready().map(|c| c.number).collect();
         assert_eq!(order, [1, 0, 2]);
         assert_eq!((c.open(), c.cost_ms), (3, 18));
+        let cheap: Vec<u32> = c.ready_of(|_| Some(7)).map(|c| c.number).collect();
+        assert_eq!(cheap, [0, 2], "what costs more is passed over");
+        assert_eq!(c.ready_of(|_| None).count(), 0);
     }
 
     #[test]

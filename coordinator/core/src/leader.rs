@@ -10,6 +10,7 @@ use crate::batch::Outbox;
 use crate::effect::{Count, Effect};
 use crate::event::{SessionId, TermBegun};
 use crate::fair::Fair;
+use crate::horizon::Horizon;
 use crate::job::Job;
 use crate::outside::Outside;
 use crate::pace::Paces;
@@ -37,6 +38,8 @@ pub(crate) struct Leader {
     /// Live ones only.
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    /// Of those, all that want work, and perhaps some that no longer do.
+    pub(crate) asking: BTreeSet<WorkerId>,
     pub(crate) sessions: BTreeMap<SessionId, WorkerId>,
     /// Jobs with ready chunks, in the order in which a tenant's are served: priority, then age.
     pub(crate) ready: BTreeMap<TenantId, BTreeSet<(Reverse<i32>, JobId)>>,
@@ -53,6 +56,8 @@ pub(crate) struct Leader {
     /// A time and the wall clock at it.
     wall: (Millis, u64),
     pub(crate) paces: Paces,
+    /// As the last pass left it.
+    pub(crate) horizon: Horizon,
 }
 
 impl Leader {
@@ -66,6 +71,7 @@ impl Leader {
             enrolled: BTreeMap::new(),
             attempts: BTreeMap::new(),
             workers: BTreeMap::new(),
+            asking: BTreeSet::new(),
             sessions: BTreeMap::new(),
             ready: BTreeMap::new(),
             fair: Fair::default(),
@@ -77,6 +83,7 @@ impl Leader {
             next_task: 0,
             wall: (turn.now, begun.unix_ms),
             paces: Paces::default(),
+            horizon: Horizon::default(),
         };
         let mut parts = vec![];
         for record in begun.records {

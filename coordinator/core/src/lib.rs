@@ -16,6 +16,8 @@ mod enrol;
 mod event;
 mod explain;
 mod fair;
+mod free;
+mod horizon;
 mod job;
 mod leader;
 mod machine;

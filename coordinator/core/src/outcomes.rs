@@ -7,6 +7,7 @@ use crate::attempt::{Attempt, Why};
 use crate::effect::{Count, Effect};
 use crate::event::SessionId;
 use crate::leader::Leader;
+use crate::pace::Pacing;
 use crate::record::{Op, Record};
 use crate::turn::{Turn, sabotaged};
 use crate::work::WorkKind;
@@ -146,7 +147,7 @@ impl Leader {
             w.succeeded();
             if attempt.spec.needs.family.is_some() && attempt.kind == WorkKind::Encode {
                 let pace = took_ms.saturating_mul(1_000) / attempt.spec.cost_ms.max(1);
-                w.measured(pace, self.paces.of(w, attempt.spec.needs));
+                w.measured(pace, self.paces.of(w, attempt.spec.needs, Pacing::default()));
                 self.paces.measured(pace, w.speed(attempt.spec.needs));
             }
         }

@@ -2,16 +2,17 @@
 //!
 //! A pass gives every free slot the next chunk by policy, until slots or fitting chunks run out:
 //! the tenant by fair queueing, its job by priority and age, the chunk by length, the worker by [`Fit`]. At most
-//! [`WINDOW_PER_SLOT`] candidates a slot are looked at, so a pass costs as much as the fleet, not the backlog; work
-//! of a kind that no free worker can do is set aside as one, however much of it there is.
+//! [`WINDOW_PER_SLOT`] candidates a slot are looked at; work of a kind that no free worker can do, or should begin with,
+//! is set aside as one, however much of it there is. So a pass costs as much as the slots that ask, not the backlog.
 //! What a pass leaves is explained by the views, from the same rules.
 
 use crate::attempt::{Attempt, Phase};
 use crate::chunks::{Chunks, LIVE_MAX};
 use crate::effect::{Count, Effect, LeaseOrder};
+use crate::free::{Fit, Free, Kind};
+use crate::horizon::Horizon;
 use crate::job::Job;
 use crate::leader::Leader;
-use crate::pace::Horizon;
 use crate::turn::{Turn, sabotaged};
 use crate::work::{Demand, SpecRef, WorkKind};
 use crate::worker::Worker;
@@ -26,23 +27,6 @@ pub(crate) const WINDOW_PER_SLOT: usize = 4;
 /// A second attempt is worth its while when it would be done so much sooner than the first, milliseconds.
 const LEAST_GAIN_MS: u64 = 250;
 
-/// How well a worker with a free slot suits a chunk: the least is taken. The order of the fields is the policy.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Fit {
-    /// It has failed on this very spec (nobody else is eligible).
-    failed_here: bool,
-    /// It would not make the bytes that the job's other chunks are made of.
-    other_fingerprint: bool,
-    /// Everything else could be done before it: the chunk is left to a faster one.
-    late: bool,
-    /// Busy slots, in thousandths of its slots.
-    busy_permille: u32,
-    /// The fastest first.
-    takes_ms: u64,
-    /// For determinism.
-    worker: WorkerId,
-}
-
 /// A chunk that could be offered.
 struct Candidate {
     job: JobId,
@@ -51,8 +35,15 @@ struct Candidate {
     ready_since: Millis,
 }
 
-/// Workers with free slots.
-type Free = BTreeMap<WorkerId, u32>;
+/// Who could begin with a chunk.
+enum Best {
+    /// This one, and so long will it take.
+    Is { worker: WorkerId, takes_ms: u64 },
+    /// Everybody who is free and able leaves it to a faster one.
+    Late,
+    /// Nobody who is free is able.
+    Nobody,
+}
 
 /// What is left in a pass; all of it only shrinks, but what is given up, which only grows.
 struct Pass {
@@ -63,6 +54,8 @@ struct Pass {
     hopeless: BTreeSet<Needs>,
     /// Demands of jobs with their own idea of who can do what, that none of the free workers meets.
     given_up: BTreeSet<(JobId, Demand)>,
+    /// How often it was found that nobody who is free may begin with what costs more than something.
+    left: usize,
     horizon: Horizon,
 }
 
@@ -81,51 +74,68 @@ impl Pass {
         }
     }
 
-    fn given_up(&self) -> usize {
-        self.hopeless.len() + self.given_up.len()
+    /// Grows whenever it is found that something is not worth looking at.
+    fn learned(&self) -> usize {
+        self.hopeless.len() + self.given_up.len() + self.left
+    }
+
+    /// What a chunk may cost at most to be worth looking at; `None`: none is.
+    fn most_ms(&self, job: &Job, demand: Demand) -> Option<u64> {
+        if self.is_hopeless(job, demand) {
+            return None;
+        }
+        // who is able to do what is the job's own affair: somebody faster may not be
+        let picky = !job.record.unable.is_empty();
+        Some(if picky { u64::MAX } else { self.free.most_ms(job.kind_of(demand.needs)) })
     }
 }
 
 impl Leader {
     /// One pass.
     pub(crate) fn schedule(&mut self, turn: &mut Turn<'_>) {
-        let free = self.workers.iter().map(|(id, w)| (id.clone(), w.free_slots(turn.now, turn.config)));
-        let mut pass = Pass {
-            free: free.filter(|(_, slots)| *slots > 0).collect(),
-            window: WINDOW_PER_SLOT * self.slots() as usize,
-            hopeless: BTreeSet::new(),
-            given_up: BTreeSet::new(),
-            horizon: Horizon::default(),
-        };
-        if pass.free.is_empty() {
+        let workers = &self.workers;
+        self.asking.retain(|id| workers.get(id).is_some_and(|w| w.wanted > 0));
+        let slots = |id: &WorkerId| workers.get(id).map_or(0, |w| w.free_slots(turn.now, turn.config));
+        let free = self.asking.iter().map(|id| (id.clone(), slots(id))).filter(|(_, slots)| *slots > 0);
+        let free = Free::new(free.collect());
+        // nothing waits, and nothing that runs is looked at: most turns of a fleet that has little to do
+        if free.is_empty() || (self.ready.is_empty() && !turn.speculate) {
             return;
         }
-        pass.horizon = self.horizon(turn.now, turn.config);
+        let horizon = self.look(turn.now, turn.config);
+        let window = WINDOW_PER_SLOT * horizon.slots as usize;
+        let (hopeless, given_up) = (BTreeSet::new(), BTreeSet::new());
+        let mut pass = Pass { free, window, hopeless, given_up, left: 0, horizon };
+        self.hand_out(turn, &mut pass);
+        if turn.speculate && pass.window > 0 && !pass.free.is_empty() {
+            self.speculate(turn, &mut pass);
+        }
+        self.horizon = pass.horizon;
+    }
+
+    /// What is ready goes to who is free.
+    fn hand_out(&mut self, turn: &mut Turn<'_>, pass: &mut Pass) {
         let mut passed_over = BTreeSet::new();
         while !pass.free.is_empty() && pass.window > 0 {
             let Some(tenant) = self.next_tenant(turn, &passed_over) else { break };
-            match self.first_fit(turn, &tenant, &mut pass) {
+            match self.first_fit(turn, &tenant, pass) {
                 Some((candidate, worker)) => {
                     let weight = turn.config.weights.get(&tenant).copied().unwrap_or(1);
                     self.fair.charge(&tenant, candidate.spec.cost_ms, weight);
                     self.offer(turn, candidate, &worker, false);
-                    self.refresh(turn, &mut pass.free, &worker);
+                    self.refresh(turn, pass, &worker);
                 }
                 None => {
                     passed_over.insert(tenant);
                 }
             }
         }
-        if turn.speculate && pass.window > 0 && !pass.free.is_empty() {
-            self.speculate(turn, &mut pass);
-        }
     }
 
-    fn refresh(&self, turn: &Turn<'_>, free: &mut Free, worker: &WorkerId) {
-        match self.workers.get(worker).map_or(0, |w| w.free_slots(turn.now, turn.config)) {
-            0 => free.remove(worker),
-            slots => free.insert(worker.clone(), slots),
-        };
+    /// A worker was offered something.
+    fn refresh(&self, turn: &Turn<'_>, pass: &mut Pass, worker: &WorkerId) {
+        let left = self.workers.get(worker).map_or(0, |w| w.free_slots(turn.now, turn.config));
+        pass.free.taken(worker, left, |kind| self.fit(&pass.horizon, kind, worker));
     }
 
     /// The tenant with the least start tag of those that have something ready and were not passed over.
@@ -147,13 +157,13 @@ impl Leader {
         for (_, id) in self.ready.get(tenant)? {
             let job = self.jobs.get(id).filter(|j| j.hold_until <= turn.now);
             let Some((job, work)) = job.and_then(|j| Some((j, j.work.as_ref()?))) else { continue };
-            // a kind of work that turns out hopeless is left out of a fresh look at the job
+            // what turns out not to be worth looking at is left out of a fresh look at the job
             loop {
-                let given_up = pass.given_up();
+                let learned = pass.learned();
                 if let Some(fit) = self.first_fit_of(turn, job, work, pass) {
                     return Some(fit);
                 }
-                if pass.given_up() == given_up {
+                if pass.learned() == learned {
                     break;
                 }
             }
@@ -161,8 +171,8 @@ impl Leader {
         None
     }
 
-    /// As [`Leader::first_fit`], within a job; stops early when it learns that a kind of work is hopeless. A chunk
-    /// that must run alone and finds no idle worker keeps one from new work until it is idle.
+    /// As [`Leader::first_fit`], within a job; stops early when it learns that much of it is not worth looking at. A
+    /// chunk that must run alone and finds no idle worker keeps one from new work until it is idle.
     fn first_fit_of(
         &self,
         turn: &Turn<'_>,
@@ -170,26 +180,29 @@ impl Leader {
         work: &Chunks,
         pass: &mut Pass,
     ) -> Option<(Candidate, WorkerId)> {
-        let hopeless: BTreeSet<Demand> = work.demands().filter(|d| pass.is_hopeless(job, *d)).collect();
-        for chunk in work.ready_of(|demand| !hopeless.contains(&demand)) {
+        let most: BTreeMap<Demand, u64> =
+            work.demands().filter_map(|d| Some((d, pass.most_ms(job, d)?))).collect();
+        let most_ms = |demand: Demand| most.get(&demand).copied();
+        // what has failed is not left to somebody faster on whom it did
+        let failed = job.faults.keys().filter_map(|spec| work.get(*spec)).filter(|c| c.is_ready());
+        let failed = failed.filter(|c| most_ms(c.spec.demand()).is_some_and(|most| c.spec.cost_ms > most));
+        for chunk in work.ready_of(most_ms).chain(failed) {
             if pass.window == 0 {
                 return None;
             }
             pass.window -= 1;
-            let Some(fit) = self.best_worker(turn, job, chunk.spec, &[], pass) else {
-                if job.failed_on(chunk.spec.id).is_empty() {
+            let worker = match self.best_worker(turn, job, chunk.spec, None, pass) {
+                Best::Is { worker, .. } => worker,
+                Best::Nobody if job.failed_on(chunk.spec.id).is_empty() => {
                     pass.give_up(job, chunk.spec.demand());
                     return None;
                 }
-                continue;
+                Best::Late if self.leave_dearer(turn, job, chunk.spec, pass) => return None,
+                Best::Nobody | Best::Late => continue,
             };
-            if fit.late {
-                continue;
-            }
-            let worker = fit.worker;
             let idle = self.workers.get(&worker).is_some_and(|w| w.held.is_empty());
             if job.runs_alone(chunk.spec.id) && !idle {
-                pass.free.remove(&worker);
+                pass.free.taken(&worker, 0, |_| None);
                 continue;
             }
             let (spec, kind, ready_since) = (chunk.spec, work.kind, chunk.ready_since);
@@ -198,45 +211,78 @@ impl Leader {
         None
     }
 
-    /// The best of the free workers for a chunk, `except` some.
+    /// Nobody begins with this chunk: is that so for all of its kind that cost as much? It was not known, then.
+    fn leave_dearer(&self, turn: &Turn<'_>, job: &Job, spec: SpecRef, pass: &mut Pass) -> bool {
+        let kind = job.kind_of(spec.needs);
+        let known = pass.free.most_ms(kind);
+        let horizon = &pass.horizon;
+        let all = pass.free.in_order(kind, |id| self.fit(horizon, kind, id));
+        let most_ms = all.map(|f| horizon.most_ms(turn.now, kind.family, f.pace_permille)).max().unwrap_or(0);
+        if spec.cost_ms <= most_ms || known <= most_ms {
+            return false;
+        }
+        pass.free.leave_dearer(kind, most_ms);
+        pass.left += 1;
+        true
+    }
+
+    /// How well a worker suits a kind of work.
+    fn fit(&self, horizon: &Horizon, kind: Kind, id: &WorkerId) -> Option<Fit> {
+        let worker = self.workers.get(id)?;
+        let needs = Needs { family: kind.family, memory_mib: 0 };
+        Some(Fit {
+            other_fingerprint: kind.fingerprint.is_some_and(|mine| {
+                let mut encoders = worker.capability.encoders.iter();
+                !encoders.any(|e| Some(e.family) == kind.family && e.fingerprint == mine)
+            }),
+            busy_permille: worker.held.len() as u32 * 1_000 / worker.capability.slots.max(1),
+            pace_permille: self.paces.of(worker, needs, horizon.pacing),
+            worker: id.clone(),
+        })
+    }
+
+    /// The best of the free workers for a chunk, `except` one.
     fn best_worker(
         &self,
         turn: &Turn<'_>,
         job: &Job,
         spec: SpecRef,
-        except: &[WorkerId],
-        pass: &Pass,
-    ) -> Option<Fit> {
+        except: Option<&WorkerId>,
+        pass: &mut Pass,
+    ) -> Best {
         let any = sabotaged!(turn.config, NeedsIgnored);
         let failed_on = job.failed_on(spec.id);
         let others = !failed_on.is_empty()
             && self.workers.iter().any(|(id, w)| self.is_able(turn, job, w, spec) && !failed_on.contains(id));
         let horizon = &pass.horizon;
+        let may_begin = |pace| spec.cost_ms <= horizon.most_ms(turn.now, spec.needs.family, pace);
         // what some cannot have, or have failed on, is left only to somebody who can
         let picky = !failed_on.is_empty() || !job.record.unable.is_empty();
         let hold = !picky
             || self.workers.iter().any(|(id, w)| {
                 self.is_able(turn, job, w, spec)
                     && !failed_on.contains(id)
-                    && self.is_timely(horizon, w, spec)
+                    && may_begin(self.paces.of(w, spec.needs, horizon.pacing))
             });
-        pass.free
-            .keys()
-            .filter(|id| !except.contains(id))
-            .filter(|id| !others || !failed_on.contains(id))
-            .filter_map(|id| self.workers.get(id).map(|w| (id, w)))
-            .filter(|(_, w)| {
-                any || (self.is_able(turn, job, w, spec) && spec.needs.memory_mib <= w.free_memory_mib())
-            })
-            .map(|(id, w)| Fit {
-                failed_here: failed_on.contains(id),
-                other_fingerprint: job.prefers_other(w, spec.needs),
-                late: hold && !self.is_timely(horizon, w, spec),
-                busy_permille: w.held.len() as u32 * 1_000 / w.capability.slots.max(1),
-                takes_ms: self.takes_ms(horizon, w, spec),
-                worker: id.clone(),
-            })
-            .min()
+        let kind = job.kind_of(spec.needs);
+        let mut best = Best::Nobody;
+        for fit in pass.free.in_order(kind, |id| self.fit(horizon, kind, id)) {
+            let id = &fit.worker;
+            if except == Some(id) || (others && failed_on.contains(id)) {
+                continue;
+            }
+            let Some(w) = self.workers.get(id) else { continue };
+            let able = self.is_able(turn, job, w, spec) && spec.needs.memory_mib <= w.free_memory_mib();
+            if !able && !any {
+                continue;
+            }
+            if !hold || may_begin(fit.pace_permille) {
+                let takes_ms = self.takes_ms(horizon, w, spec);
+                return Best::Is { worker: id.clone(), takes_ms };
+            }
+            best = Best::Late;
+        }
+        best
     }
 
     /// Could this worker do this work of the job when it has a slot?
@@ -299,17 +345,22 @@ impl Leader {
         for (Reverse(left_ms), id) in stragglers {
             let Some(slow) = self.attempts.get(&id) else { continue };
             let Some(job) = self.jobs.get(&slow.job) else { continue };
-            let except = std::slice::from_ref(&slow.worker);
-            let Some(fit) = self.best_worker(turn, job, slow.spec, except, pass) else { continue };
-            let soonest = pass.horizon.soonest_ms(slow.spec).unwrap_or(u64::MAX);
-            if fit.takes_ms > soonest.saturating_add(soonest / 50) {
+            if pass.most_ms(job, slow.spec.demand()).is_none_or(|most| slow.spec.cost_ms > most) {
+                continue;
+            }
+            let best = self.best_worker(turn, job, slow.spec, Some(&slow.worker), pass);
+            let Best::Is { worker, takes_ms } = best else {
+                self.leave_dearer(turn, job, slow.spec, pass);
+                continue;
+            };
+            let soonest = pass.horizon.soonest_ms(turn.now, slow.spec).unwrap_or(u64::MAX);
+            if takes_ms > soonest.saturating_add(soonest / 50) {
                 // a slot that is busy now would be done with it before
                 continue;
             }
-            if fit.takes_ms.saturating_add(LEAST_GAIN_MS) >= left_ms {
+            if takes_ms.saturating_add(LEAST_GAIN_MS) >= left_ms {
                 continue;
             }
-            let worker = fit.worker;
             let candidate = Candidate {
                 job: slow.job.clone(),
                 spec: slow.spec,
@@ -317,7 +368,7 @@ impl Leader {
                 ready_since: slow.offered_at,
             };
             self.offer(turn, candidate, &worker, true);
-            self.refresh(turn, &mut pass.free, &worker);
+            self.refresh(turn, pass, &worker);
             if pass.free.is_empty() {
                 break;
             }
@@ -338,14 +389,9 @@ impl Leader {
 }
 
 impl Job {
-    /// Would this worker make other bytes than those the job has so far? A preference only: nothing waits for it.
-    fn prefers_other(&self, worker: &Worker, needs: Needs) -> bool {
-        self.fingerprint.is_some_and(|mine| {
-            !worker
-                .capability
-                .encoders
-                .iter()
-                .any(|e| Some(e.family) == needs.family && e.fingerprint == mine)
-        })
+    /// The kind of such work of this job. Bytes made by another fingerprint are only not preferred: nothing waits for
+    /// the one that it has.
+    fn kind_of(&self, needs: Needs) -> Kind {
+        Kind { family: needs.family, fingerprint: self.fingerprint }
     }
 }

@@ -187,6 +187,7 @@ impl Leader {
             FromWorker::Hello(hello) => self.greet(turn, session, hello),
             FromWorker::Lease { slots } => {
                 worker.wanted = slots;
+                self.asking.insert(id);
                 turn.reschedule = true;
             }
             FromWorker::Heartbeat { sequence, running } => self.heartbeat(turn, session, sequence, running),

@@ -7,7 +7,7 @@ use reelmill_common::capability::Needs;
 use reelmill_common::ladder::EncoderFamily;
 use reelmill_common::plan::RungSet;
 use reelmill_common::session::FromWorker;
-use reelmill_common::{AttemptId, JobId, Sha256, SpecId};
+use reelmill_common::{AttemptId, Fingerprint, JobId, Sha256, SpecId};
 use std::collections::BTreeMap;
 
 fn order(rig: &mut Rig) -> Vec<(String, u8)> {
@@ -74,6 +74,27 @@ fn work_that_nobody_can_do_does_not_stand_in_the_way() {
     rig.planned(&[("a", "t", 9, &hopeless), ("b", "t", 5, &mixed), ("c", "t", 0, &[spec(1, 50)])]);
     rig.worker("w", 2);
     assert_eq!(order(&mut rig), named(&[("b", 2), ("c", 1)]));
+}
+
+#[test]
+fn nothing_waits_for_the_fingerprint_that_it_would_rather_have() {
+    let mut rig = Rig::new();
+    rig.planned(&[("a", "t", 0, &[spec(1, 1_000), spec(2, 1_000), spec(3, 1_000)])]);
+    let join = |rig: &mut Rig, name: &str, kilopixels_per_second, fingerprint| {
+        let mut hello = rig.hello(name, "b", 2);
+        hello.capability.encoders[0].kilopixels_per_second = kilopixels_per_second;
+        hello.capability.encoders[0].fingerprint = Fingerprint(Sha256([fingerprint; 32]));
+        let session = rig.connect(hello);
+        rig.ask(session, 1);
+        session
+    };
+    let slow = join(&mut rig, "slow", 1_000, 1);
+    let fast = join(&mut rig, "fast", 10_000, 2);
+    assert_eq!(rig.leases().iter().map(|l| l.session).collect::<Vec<_>>(), [slow, fast]);
+    rig.ask(slow, 1);
+    assert_eq!(rig.leases(), [], "the fast one will be done with both before");
+    rig.ask(fast, 1);
+    assert_eq!(rig.leases().iter().map(|l| l.session).collect::<Vec<_>>(), [fast]);
 }
 
 #[test]
