@@ -49,6 +49,8 @@ pub(super) struct Control {
     pub(super) sessions_by_conn: BTreeMap<ConnId, SessionId>,
     /// Sessions made.
     pub(super) last_session: u64,
+    /// What the worker of each session said of itself.
+    pub(super) told: BTreeMap<SessionId, Capability>,
     /// Tasks that run.
     pub(super) tasks: BTreeMap<TaskId, Order>,
     /// When each worker was last heard of.
@@ -74,6 +76,7 @@ impl Control {
             conns: BTreeMap::new(),
             sessions_by_conn: BTreeMap::new(),
             last_session: 0,
+            told: BTreeMap::new(),
             tasks: BTreeMap::new(),
             heard_ms: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -316,6 +319,7 @@ impl World {
                 if let Some(conn) = self.controls[c].conns.remove(&session) {
                     self.controls[c].sessions_by_conn.remove(&conn);
                     self.controls[c].leases.remove(&session);
+                    self.controls[c].told.remove(&session);
                     self.close(conn);
                 }
             }
@@ -357,6 +361,7 @@ impl World {
         control.then = None;
         control.tasks.clear();
         control.leases.clear();
+        control.told.clear();
         control.fair_since.clear();
         control.sessions_by_conn.clear();
         let conns = std::mem::take(&mut control.conns);

@@ -85,7 +85,7 @@ impl Laws {
         self.broken.get_or_insert(what);
     }
 
-    fn hold(&mut self, holds: bool, what: impl FnOnce() -> String) {
+    pub(super) fn hold(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             self.breach(what());
         }
@@ -150,7 +150,7 @@ impl Laws {
             }
             match op {
                 Op::Put(Record::Job(new)) => self.job_changes(store, new, tally),
-                Op::Put(Record::Commit(new)) => self.commits(store, batch.term, new, tally),
+                Op::Put(Record::Commit(new)) => self.commits(store, batch, new, tally),
                 Op::Put(Record::Fault(new)) => self.budget_used(store, batch, new, tally),
                 Op::Put(Record::Idempotency(_)) => tally.count("record: idempotency"),
                 Op::Put(Record::Worker(_)) | Op::Delete(StateKey::Worker(_)) => tally.count("record: worker"),
@@ -233,67 +233,7 @@ impl Laws {
         self.hold(!job.manifests.is_empty(), || format!("job {} is being published without hashes", job.id));
     }
 
-    /// One decoder configuration over each rung: each part of it is made once, by a build that gives what it is bound to.
-    fn one_binding(&mut self, store: &Store, job: &JobRecord, plan: &Plan) {
-        let film = self.film(&job.id).cloned();
-        for (part, whole) in film.iter().flat_map(|f| &f.chunks).enumerate() {
-            for (place, bound) in plan.bindings.iter().filter(|(p, _)| whole.rungs.has(**p)) {
-                let of_part = plan.chunks.iter().filter(|c| c.part == part);
-                let makers: Vec<_> = of_part
-                    .filter(|c| c.rungs.get(place) == Some(bound))
-                    .filter_map(|c| store.commit(&job.id, c.spec.id))
-                    .collect();
-                let once = makers.len() == 1;
-                let count = makers.len();
-                self.hold(once, || {
-                    format!("rung {place} of part {part} of {} is made {count} times", job.id)
-                });
-                let given =
-                    makers.first().and_then(|c| self.builds.get(&c.attempt)).map(|b| self.gives(*b, *place));
-                self.hold(given == Some(*bound), || {
-                    format!(
-                        "rung {place} of part {part} of {} is bound to {bound} and was made as {given:?}",
-                        job.id
-                    )
-                });
-            }
-        }
-    }
-
-    /// What a record says of revisions.
-    fn revisions(&mut self, old: &JobRecord, new: &JobRecord, tally: &mut Tally) {
-        let revision = |r: &JobRecord| r.plan.as_ref().map_or(0, |p| p.revision);
-        match (&old.rebind, &new.rebind) {
-            (None, Some(rebind)) => {
-                tally.count("job: to be bound anew");
-                let next = rebind.revision == revision(new) + 1 && !rebind.rungs.is_empty();
-                self.hold(next, || format!("{} is to have {rebind:?} after {}", new.id, revision(new)));
-            }
-            (Some(before), Some(now)) => {
-                let same = (before.revision, before.rungs) == (now.revision, now.rungs);
-                self.hold(same, || format!("{}: {before:?} became {now:?}", new.id));
-            }
-            _ => {}
-        }
-        if new.unable.len() > old.unable.len() {
-            tally.count("job: a build is unable");
-        }
-        if revision(new) > revision(old).max(1) {
-            tally.count("job: bound anew");
-            let right = old.rebind.as_ref().is_some_and(|r| r.revision == revision(new));
-            // its way there may have fallen into one batch
-            let right = right || (old.rebind.is_none() && revision(new) == revision(old) + 1);
-            self.hold(right, || {
-                format!("{} went to revision {} from {:?}", new.id, revision(new), old.rebind)
-            });
-        }
-        if let JobState::Failed(reason) = &new.state {
-            let odd = reason.message.contains("another decoder configuration for a chunk");
-            self.hold(!odd, || format!("{}: {}", new.id, reason.message));
-        }
-    }
-
-    fn commits(&mut self, store: &Store, term: FencingTerm, new: &CommitRecord, tally: &mut Tally) {
+    fn commits(&mut self, store: &Store, batch: &Batch, new: &CommitRecord, tally: &mut Tally) {
         let key = (new.job.clone(), new.spec);
         if store.commit(&new.job, new.spec) == Some(new) {
             return; // the same batch once more
@@ -303,12 +243,13 @@ impl Laws {
         self.hold(before.is_none_or(|b| b == new.attempt), || {
             format!("{:?} of {} was committed by {before:?} and again by {}", new.spec, new.job, new.attempt)
         });
-        let over = self.was_told_over(term, new.attempt);
+        let over = self.was_told_over(batch.term, new.attempt);
         self.hold(!over, || format!("{} is committed after it was told that it is over", new.attempt));
         let made = self.made.contains(&new.attempt);
         self.hold(made, || format!("{} is committed and never made its output", new.attempt));
-        let active = store.job(&new.job).is_none_or(|j| !j.state.is_terminal());
-        self.hold(active, || format!("{:?} is committed to job {}, which has ended", new.spec, new.job));
+        self.hold(lives_in(store, batch, &new.job), || {
+            format!("{:?} is committed to job {}, which has ended", new.spec, new.job)
+        });
         self.winners.insert(new.attempt);
         self.commits.insert(key, new.clone());
     }
@@ -318,11 +259,7 @@ impl Laws {
             return; // the same batch once more
         }
         tally.count("record: fault");
-        let in_batch = batch.ops.iter().find_map(|op| match op {
-            Op::Put(Record::Job(j)) if j.id == new.job => Some(j.run),
-            _ => None,
-        });
-        let run = in_batch.or(store.job(&new.job).map(|j| j.run)).unwrap_or_default();
+        let run = job_in(batch, &new.job).or(store.job(&new.job)).map(|j| j.run).unwrap_or_default();
         let key = (new.job.clone(), new.spec);
         let (faults, losses) = match self.budgets.get(&key) {
             Some((r, old)) if *r == run => (old.faults, old.losses),
@@ -428,6 +365,27 @@ impl Laws {
             }
         }
     }
+}
+
+/// A job's record as a batch leaves it.
+fn job_in<'a>(batch: &'a Batch, job: &JobId) -> Option<&'a JobRecord> {
+    batch.ops.iter().find_map(|op| match op {
+        Op::Put(Record::Job(j)) if j.id == *job => Some(&**j),
+        _ => None,
+    })
+}
+
+/// Was there a moment between what is stored and what a batch leaves in which workers could work for the job? A batch
+/// takes effect whole, and a Retry and what it brought to life fall together while an earlier write is on its way: a
+/// worker that comes then with an outcome that nobody has settled has it committed in the Retry's own batch.
+fn lives_in(store: &Store, batch: &Batch, job: &JobId) -> bool {
+    let (before, after) = (store.job(job), job_in(batch, job));
+    let lived = |r: &JobRecord| {
+        use JobState::{Accepted, Indexing, Planned, Running};
+        matches!(r.state, Accepted | Indexing | Planned | Running)
+    };
+    let ran_again = || before.zip(after).is_some_and(|(before, after)| after.run > before.run);
+    before.is_some_and(lived) || after.is_some_and(lived) || ran_again()
 }
 
 /// May a job's record follow another? States may be skipped: changes of one batch fall together.

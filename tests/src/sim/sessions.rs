@@ -100,6 +100,7 @@ impl World {
             control.sessions_by_conn.insert(id, session);
             session
         });
+        self.controls[c].told.insert(session, hello.capability.clone());
         if !hello.running.is_empty() {
             self.tally.count("heard: hello with running attempts");
         }
@@ -134,6 +135,7 @@ impl World {
         let Some(session) = self.controls[c].sessions_by_conn.remove(&id) else { return };
         self.controls[c].conns.remove(&session);
         self.controls[c].leases.remove(&session);
+        self.controls[c].told.remove(&session);
         self.note("control: session gone", c, session.0);
         self.feed(c, Event::WorkerDisconnected { session });
     }

@@ -35,10 +35,8 @@ impl World {
         let Some((_, spec)) = self.laws.spec(&order.job, order.spec) else {
             return self.laws.breach(format!("a lease of an unknown spec of {}", order.job));
         };
-        let Some(conn) = self.controls[c].conns.get(&order.session).and_then(|id| self.conns.get(id)) else {
-            return;
-        };
-        let capability = self.capability(conn.worker).clone();
+        // a lease goes to who said Hello on its session; the machine that it ran on may be up with another build since
+        let Some(capability) = self.controls[c].told.get(&order.session).cloned() else { return };
         if !capability.meets(spec.needs) {
             let worker = &capability.worker;
             self.laws.breach(format!("{worker} was leased what it cannot do: {:?}", spec.needs));

@@ -290,3 +290,53 @@ fn what_is_found_to_hold_is_asked_for_anew_when_it_is_lost_again() {
     rig.tick(250);
     assert_eq!((rig.record("j").rebind.is_some(), rig.record("j").rebinds), (true, 2));
 }
+
+#[test]
+fn rungs_that_are_lost_one_after_the_other_are_bound_anew_one_after_the_other() {
+    let mut rig = Rig::with(CoordinatorConfig { rebind_after_ms: 0, ..Default::default() });
+    let old = build(&mut rig, "old", "b1", 1, 1);
+    rig.submit("j");
+    rig.plan("j", old, &[bound(1, 900, &[0]), bound(2, 500, &[1])]);
+    rig.feed(Event::WorkerDisconnected { session: old });
+    let new = build(&mut rig, "new", "b1", 2, 2);
+    let leases = rig.leases();
+    rig.ends(&leases[0], fault(FaultKind::Binding));
+    rig.tick(250);
+    rig.task_ends(TaskKind::PrepareAnalyse, Ok(TaskOutput::AnalyseReady(Some(spec(9, 50)))));
+    rig.ask(new, 1);
+    let analyse = rig.leases().remove(0);
+    rig.ends(&leases[1], fault(FaultKind::Binding));
+    rig.wins(&analyse);
+    let first = rig.record("j").rebind.clone().expect("of the rung that was lost first");
+    assert_eq!((first.revision, first.rungs, first.found.is_some()), (2, RungSet::of([0]), true));
+    // the store is slow: the end of this one and the beginning of the next come to one write
+    rig.answers = false;
+    rig.submit_as("k", "t", None, 1, 0);
+    rig.task_ends(TaskKind::MakePlan, revised(2, &[bound(11, 900, &[0]), bound(2, 500, &[1])], &[0]));
+    rig.tick(250);
+    rig.answer();
+    assert!(rig.task().is_none(), "nothing is asked for before it is durable that it will be");
+    rig.answer();
+    let record = rig.record("j");
+    let next = record.rebind.clone().expect("of the other one");
+    assert_eq!((record.plan.as_ref().map(|p| p.revision), record.rebinds), (Some(2), 2));
+    assert_eq!((next.revision, next.rungs, next.found), (3, RungSet::of([1]), None));
+    assert_eq!(rig.task().map(|t| t.kind), Some(TaskKind::PrepareAnalyse));
+}
+
+#[test]
+fn a_worker_is_what_it_says_on_its_session_whatever_it_said_on_the_one_before() {
+    let (mut rig, _, _) = stranded(CoordinatorConfig::default());
+    let bound_chunk = |leases: Vec<LeaseOrder>| leases.into_iter().find(|l| l.spec.0.0[0] == 2);
+    let same = build(&mut rig, "new", "b2", 2, 2);
+    assert_eq!(bound_chunk(rig.leases()), None, "the same build, started again");
+    let upgraded = build(&mut rig, "new", "b3", 3, 2);
+    let lease = bound_chunk(rig.leases()).expect("another build is tried");
+    assert_eq!(lease.session, upgraded);
+    // what was said on the session before is not heard any more
+    rig.ask(same, 2);
+    rig.ends_on(same, &lease, fault(FaultKind::Binding));
+    assert_eq!(rig.record("j").unable.len(), 1);
+    assert_eq!(rig.ends(&lease, fault(FaultKind::Binding)), Some(Verdict::Lost));
+    assert_eq!(rig.record("j").unable.len(), 2);
+}

@@ -240,3 +240,31 @@ fn a_job_whose_plan_cannot_be_read_fails_and_can_be_run_again() {
     rig.call(Call::Retry { tenant: tenant("t"), job: job("j") });
     assert_eq!(rig.task().map(|t| t.kind), Some(TaskKind::LoadPlan));
 }
+
+#[test]
+fn a_retry_and_what_it_brings_to_life_are_one_write_and_told_after_it() {
+    let mut rig = Rig::new();
+    let w = rig.worker("w", 1);
+    rig.submit("j");
+    let index = rig.leases().remove(0);
+    rig.term(2);
+    rig.call(Call::Cancel { tenant: tenant("t"), job: job("j") });
+    // the store is slow: while it writes, the job is to run again, and the worker comes with what it made before
+    rig.answers = false;
+    rig.submit_as("k", "t", None, 1, 0);
+    rig.call(Call::Retry { tenant: tenant("t"), job: job("j") });
+    let mut hello = rig.hello("w", "b1", 1);
+    hello.unsettled = vec![(index.attempt, job("j"), index.spec, rig.report(&index))];
+    rig.done.clear();
+    let again = rig.connect(hello);
+    assert_ne!(w, again);
+    rig.answer();
+    assert_eq!((rig.state("j"), rig.verdict(index.attempt)), (JobState::Cancelled, None));
+    let batch = &rig.waiting.as_ref().expect("the next one").writes.ops;
+    let holds = |what: fn(&Record) -> bool| batch.iter().any(|op| matches!(op, Op::Put(r) if what(r)));
+    assert!(holds(|r| matches!(r, Record::Job(j) if j.id == job("j") && j.run.0 == 2)));
+    assert!(holds(|r| matches!(r, Record::Commit(c) if c.job == job("j"))));
+    rig.answer();
+    assert_eq!((rig.state("j"), rig.verdict(index.attempt)), (JobState::Indexing, Some(Verdict::Won)));
+    assert!(rig.record("j").index.is_some(), "it is not indexed once more");
+}
