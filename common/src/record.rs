@@ -64,6 +64,9 @@ pub struct JobRecord {
     pub rebind: Option<Rebind>,
     /// How often that was begun.
     pub rebinds: u32,
+    /// For how long nobody who was there has given what its rungs are bound to, milliseconds; counted in whole parts of the
+    /// time after which they are bound anew, so that a new leader need not begin at nothing. 0 while somebody does.
+    pub unbound_ms: u64,
     /// Encoder builds that do not give what the current revision is bound to, the last found last.
     pub unable: Vec<Unable>,
     /// Manifests and their hashes, from Publishing on.

@@ -72,6 +72,7 @@ impl Leader {
             plan: None,
             rebind: None,
             rebinds: 0,
+            unbound_ms: 0,
             unable: vec![],
             manifests: vec![],
             began_unix_ms: None,
@@ -157,6 +158,7 @@ impl Leader {
         job.notes.clear();
         // builds get another chance, as workers do
         job.record.unable.clear();
+        job.record.unbound_ms = 0;
         if sabotaged!(turn.config, RetryForgetsCommits) {
             job.commits.clear();
         }

@@ -79,7 +79,7 @@ impl Leader {
         let last = job.last_maker.as_ref().map_or(String::new(), |(worker, at)| {
             format!("; {worker} was the last to commit a chunk, {} s ago", now.since(*at) / 1_000)
         });
-        let since = job.unbound_since.map_or(0, |since| now.since(since));
+        let since = self.unbound.get(job.id()).map_or(0, |u| u.for_ms(now));
         why.push(format!(
             "nobody here gives the decoder configuration that {} is bound to, for {} s now: {} have another encoder \
              build{last}; in {} s it will be bound anew, unless a worker comes that may give it",

@@ -73,8 +73,6 @@ pub(crate) struct Job {
     pub(crate) notes: VecDeque<String>,
     /// Fingerprint of the first worker that was offered one of its chunks: the job stays on it while it can.
     pub(crate) fingerprint: Option<Fingerprint>,
-    /// Since when there are chunks that nobody who is here can make as they are bound.
-    pub(crate) unbound_since: Option<Millis>,
     /// Who committed a bound chunk last, and when.
     pub(crate) last_maker: Option<(WorkerId, Millis)>,
 }
@@ -100,7 +98,6 @@ impl Job {
             stage_began: (now, 0),
             notes: VecDeque::new(),
             fingerprint: None,
-            unbound_since: None,
             last_maker: None,
         }
     }

@@ -14,6 +14,7 @@ use crate::horizon::Horizon;
 use crate::job::Job;
 use crate::outside::Outside;
 use crate::pace::Paces;
+use crate::rebind::Unbound;
 use crate::record::{Op, Record};
 use crate::turn::{Turn, sabotaged};
 use crate::work::{TaskId, WorkKind};
@@ -49,6 +50,8 @@ pub(crate) struct Leader {
     /// bring them back to be counted again. No more than the workers held when the term began.
     pub(crate) old_faults: BTreeSet<AttemptId>,
     pub(crate) outside: Outside,
+    /// Jobs with chunks that nobody who is here can make as they are bound, and since when.
+    pub(crate) unbound: BTreeMap<JobId, Unbound>,
     /// Bytes that the state store has used, and may; `None` until it was told.
     pub(crate) state_room: Option<(u64, u64)>,
     next_attempt: u64,
@@ -78,6 +81,7 @@ impl Leader {
             tasks: BTreeMap::new(),
             old_faults: BTreeSet::new(),
             outside: Outside::begin(turn.now, has_led),
+            unbound: BTreeMap::new(),
             state_room: None,
             next_attempt: 0,
             next_task: 0,

@@ -10,6 +10,8 @@
 //!      ^                                     |                                                            |
 //!      `------one that may be able comes-----+---------------- next revision written <-----MakePlan-------'
 //! ```
+//! How long nobody could is written down in parts as it passes, and forgotten in a write when somebody comes: a change of
+//! leader neither begins the waiting anew nor needs a clock that two processes share.
 //! From the first write on the revision is made, whoever comes meanwhile: every leader then goes the same way. Work that
 //! runs goes on; what it commits stands if the next revision still contains it.
 //!
@@ -22,15 +24,44 @@ use crate::record::{Op, Record};
 use crate::turn::{Turn, sabotaged};
 use crate::work::{Demand, SpecRef, WorkKind};
 use crate::worker::Worker;
-use reelmill_common::JobId;
 use reelmill_common::capability::Needs;
 use reelmill_common::job::FailReason;
 use reelmill_common::outcome::{Fault, FaultKind};
 use reelmill_common::plan::RungSet;
 use reelmill_common::record::{PlanRef, Rebind, Unable};
+use reelmill_common::{JobId, Millis};
+use std::collections::BTreeSet;
 
 /// Builds that are remembered not to give what a job is bound to; the oldest are forgotten first.
 const UNABLE_MAX: usize = 64;
+
+/// The waiting for somebody who gives what a job is bound to is written down in so many parts.
+const UNBOUND_PARTS: u64 = 10;
+
+/// How long there have been chunks that nobody who is here can make as they are bound.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unbound {
+    since: Millis,
+    /// What earlier leaders have written down, milliseconds.
+    before_ms: u64,
+}
+
+impl Unbound {
+    fn new(now: Millis) -> Self {
+        Self { since: now, before_ms: 0 }
+    }
+
+    /// What a new leader goes on with, once it knows who is here.
+    pub(crate) fn resumed(job: &Job) -> Option<Self> {
+        let before_ms = job.record.unbound_ms;
+        (before_ms > 0 && job.is_active()).then_some(Self { since: job.hold_until, before_ms })
+    }
+
+    /// For how long, milliseconds.
+    pub(crate) fn for_ms(self, now: Millis) -> u64 {
+        self.before_ms.saturating_add(now.since(self.since))
+    }
+}
 
 impl Job {
     /// As far as is known: does the worker's build give what such work of this job is bound to?
@@ -81,28 +112,56 @@ impl Leader {
     pub(crate) fn look_at_bindings(&mut self, turn: &mut Turn<'_>) {
         let ready = self.ready.values().flatten().map(|(_, id)| id);
         let odd = ready.filter(|id| self.jobs.get(id).is_some_and(|j| !j.record.unable.is_empty()));
-        for id in odd.cloned().collect::<Vec<_>>() {
-            let Some(job) = self.jobs.get(&id) else { continue };
-            let lost = self.given_by_nobody(turn, job);
-            let since = job.unbound_since.unwrap_or(turn.now);
-            let is_long = turn.now.since(since) >= turn.config.rebind_after_ms;
+        for id in odd.chain(self.unbound.keys()).cloned().collect::<BTreeSet<_>>() {
+            let Some(job) = self.jobs.get(&id).filter(|j| j.is_active()) else {
+                self.unbound.remove(&id);
+                continue;
+            };
+            if job.hold_until > turn.now {
+                continue;
+            }
+            let lost = self.given_by_nobody(job);
+            if lost.is_empty() {
+                self.is_given_again(turn, &id);
+                continue;
+            }
             // who is not there for such work cannot say what it is to be bound to, either
             let there = lost.iter().filter(|d| self.workers.values().any(|w| w.is_there_for(d.needs)));
             let rungs = there.fold(RungSet::NONE, |all, d| all.and(d.rungs));
-            let Some(job) = self.jobs.get_mut(&id) else { continue };
-            job.unbound_since = (!lost.is_empty()).then_some(since);
-            if is_long && !rungs.is_empty() {
+            let for_ms = self.unbound.entry(id.clone()).or_insert(Unbound::new(turn.now)).for_ms(turn.now);
+            if for_ms >= turn.config.rebind_after_ms && !rungs.is_empty() {
                 self.begin_rebind(turn, &id, rungs);
+            } else {
+                self.write_down_unbound(turn, &id, for_ms);
             }
         }
     }
 
-    /// Demands of chunks that nobody works on, of those that no worker who is here gives as they are bound.
-    fn given_by_nobody(&self, turn: &Turn<'_>, job: &Job) -> Vec<Demand> {
-        let Some(work) = job.work.as_ref().filter(|w| w.kind == WorkKind::Encode) else { return vec![] };
-        if job.hold_until > turn.now || job.record.rebind.is_some() {
-            return vec![];
+    /// The waiting outlives its leader: parts of it are written down as they pass, but for the last, in which a new leader
+    /// sees for itself who is here. So a change of leader costs at most one part.
+    fn write_down_unbound(&mut self, turn: &mut Turn<'_>, id: &JobId, for_ms: u64) {
+        let part_ms = turn.config.rebind_after_ms / UNBOUND_PARTS;
+        let Some(job) = self.jobs.get_mut(id).filter(|_| part_ms > 0) else { return };
+        let passed_ms = (for_ms / part_ms).min(UNBOUND_PARTS - 1) * part_ms;
+        if passed_ms > job.record.unbound_ms {
+            job.record.unbound_ms = passed_ms;
+            write(turn, job);
         }
+    }
+
+    /// Somebody may give what a job is bound to, or nothing waits for that.
+    fn is_given_again(&mut self, turn: &mut Turn<'_>, id: &JobId) {
+        self.unbound.remove(id);
+        if let Some(job) = self.jobs.get_mut(id).filter(|j| j.record.unbound_ms > 0) {
+            job.record.unbound_ms = 0;
+            write(turn, job);
+        }
+    }
+
+    /// Demands of chunks that nobody works on, of those that no worker who is here gives as they are bound.
+    fn given_by_nobody(&self, job: &Job) -> Vec<Demand> {
+        let work = job.work.as_ref().filter(|w| w.kind == WorkKind::Encode && job.record.rebind.is_none());
+        let Some(work) = work else { return vec![] };
         work.demands().filter(|d| !d.rungs.is_empty() && !self.is_given(job, *d)).collect()
     }
 
@@ -127,6 +186,8 @@ impl Leader {
         let Some(revision) = job.record.plan.as_ref().map(|p| p.revision + 1) else { return };
         job.record.rebind = Some(Rebind { revision, rungs, found: None });
         job.record.rebinds += 1;
+        job.record.unbound_ms = 0;
+        self.unbound.remove(id);
         write(turn, job);
         self.advance(turn, id);
     }
@@ -142,7 +203,6 @@ impl Leader {
     ) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         let Some(rebind) = job.record.rebind.take() else { return };
-        job.unbound_since = None;
         if rebound.is_empty() {
             if let Some(reason) = contradicts_itself(job, &rebind) {
                 return self.fail_job(turn, id, reason, vec![]);

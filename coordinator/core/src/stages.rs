@@ -6,6 +6,7 @@
 use crate::effect::Effect;
 use crate::job::Running;
 use crate::leader::Leader;
+use crate::rebind::Unbound;
 use crate::record::Op;
 use crate::turn::{Turn, sabotaged};
 use crate::work::{SpecRef, Task, TaskError, TaskId, TaskKind, TaskOutput, WorkKind};
@@ -32,6 +33,9 @@ impl Leader {
         job.hold_until = turn.now.plus(turn.config.takeover(may_be_claimed));
         job.quiet_at = turn.now.plus(turn.config.uploads_outlive(may_be_claimed));
         job.told_until = turn.now.plus(turn.config.tell_collected_ms);
+        if let Some(unbound) = Unbound::resumed(job) {
+            self.unbound.insert(id.clone(), unbound);
+        }
         match job.state() {
             JobState::Planned | JobState::Running => {
                 match plan.unwrap_or_else(|| Err(Self::plan_missing())) {

@@ -246,6 +246,7 @@ prop_compose! {
         spent in cost(),
         placement in prop_oneof![Just(Placement::Direct), Just(Placement::Promoted)],
         (plan, rebind, rebinds, unable) in (of(plan_ref()), of(rebind()), any::<u32>(), vec(unable(), 0..3)),
+        unbound_ms in any::<u64>(),
         manifests in vec(
             (text(), any::<u64>(), sha()).prop_map(|(name, bytes, sha256)| ManifestRef { name, bytes, sha256 }),
             0..3,
@@ -253,7 +254,7 @@ prop_compose! {
     ) -> JobRecord {
         JobRecord {
             id, request, slots_hint, placement, submitted_unix_ms, state, run: RunNo(run), version, index, analysis, plan,
-            rebind, rebinds, unable, manifests, began_unix_ms, ended_unix_ms, spent,
+            rebind, rebinds, unbound_ms, unable, manifests, began_unix_ms, ended_unix_ms, spent,
         }
     }
 }

@@ -340,3 +340,44 @@ fn a_worker_is_what_it_says_on_its_session_whatever_it_said_on_the_one_before() 
     assert_eq!(rig.ends(&lease, fault(FaultKind::Binding)), Some(Verdict::Lost));
     assert_eq!(rig.record("j").unable.len(), 2);
 }
+
+#[test]
+fn the_waiting_outlives_its_leader_but_for_a_tenth() {
+    let (mut rig, new, sound) = stranded(CoordinatorConfig::default());
+    rig.wins(&sound);
+    let writes = rig.writes;
+    pass(&mut rig, 8, &[new]);
+    assert_eq!((rig.writes - writes, rig.record("j").unbound_ms), (7, 7 * MINUTE), "one a minute");
+    let first = [bound(1, 900, &[0, 1]), bound(2, 500, &[0, 1]), spec(3, 100)];
+    rig.begin(2, BTreeMap::from([(job("j"), Ok(first.to_vec()))]));
+    let new = build(&mut rig, "new", "b1", 2, 2);
+    rig.tick(5_000);
+    let why = explained(&rig);
+    assert!(why.contains("for 420 s now") && why.contains("in 180 s it will be bound anew"), "{why}");
+    pass(&mut rig, 2, &[new]);
+    assert_eq!((rig.record("j").rebind.clone(), rig.record("j").unbound_ms), (None, 9 * MINUTE));
+    pass(&mut rig, 1, &[new]);
+    assert_eq!((rig.record("j").rebind.is_some(), rig.record("j").unbound_ms), (true, 0));
+}
+
+#[test]
+fn a_new_leader_waits_a_tenth_at_least_and_forgets_when_somebody_comes() {
+    let (mut rig, new, sound) = stranded(CoordinatorConfig::default());
+    rig.wins(&sound);
+    pass(&mut rig, 9, &[new]);
+    rig.tick(50_000);
+    let first = [bound(1, 900, &[0, 1]), bound(2, 500, &[0, 1]), spec(3, 100)];
+    rig.begin(2, BTreeMap::from([(job("j"), Ok(first.to_vec()))]));
+    let new = build(&mut rig, "new", "b1", 2, 2);
+    pass(&mut rig, 1, &[new]);
+    assert_eq!((rig.record("j").rebind.clone(), rig.record("j").unbound_ms), (None, 9 * MINUTE));
+    let other = build(&mut rig, "other", "b1", 3, 1);
+    let lease = rig.leases().remove(0);
+    rig.tick(250);
+    assert_eq!(rig.record("j").unbound_ms, 0, "it is being tried, and nothing else waits");
+    assert_eq!(rig.ends(&lease, fault(FaultKind::Binding)), Some(Verdict::Lost));
+    pass(&mut rig, 9, &[new, other]);
+    assert_eq!(rig.record("j").rebind, None, "it has begun again");
+    pass(&mut rig, 2, &[new, other]);
+    assert!(rig.record("j").rebind.is_some());
+}
