@@ -162,6 +162,8 @@ fn every_seed_keeps_the_laws() {
     }
     let hours = outcomes.iter().map(|(_, o)| o.took_ms).sum::<u64>() / 3_600_000;
     println!("{seeds} seeds, {hours} virtual hours");
+    let longest = outcomes.iter().map(|(seed, o)| (o.longest_wait_ms, seed)).max();
+    println!("longest wait for a step after the faults had stopped (milliseconds, seed): {longest:?}");
     assert!(broken.is_empty(), "{} of {seeds} seeds broke a law:\n{}", broken.len(), broken.join("\n"));
     for what in EVERYTHING {
         let n = tally.of(what);

@@ -62,7 +62,7 @@ pub(super) struct Labour {
     greeted: Millis,
     ticks_at: Option<Millis>,
     dials: u64,
-    slow_permille: u64,
+    pub(super) slow_permille: u64,
 }
 
 impl Labour {

@@ -38,6 +38,8 @@ struct Trials {
 pub(super) struct Laws {
     /// The first breach.
     pub(super) broken: Option<String>,
+    /// Durable changes that bring some job on, or use up what it has only so much of.
+    pub(super) steps: u64,
     /// Films by name.
     pub(super) films: Vec<Film>,
     /// Jobs that were ever submitted.
@@ -198,6 +200,7 @@ impl Laws {
             JobState::Collecting => "job: collecting",
             JobState::Collected => "job: collected",
         });
+        self.steps += u64::from(old.is_none_or(|old| place(old) != place(new)));
         let Some(old) = old else { return };
         if new.run > old.run {
             tally.count("job: run again");
@@ -214,6 +217,7 @@ impl Laws {
     fn job_goes(&mut self, store: &Store, job: &JobId, tally: &mut Tally) {
         let Some(record) = store.job(job) else { return }; // the same batch once more
         tally.count("record: job forgotten");
+        self.steps += 1;
         let state = record.state.clone();
         // Collected and gone may fall together in one batch
         let right = matches!(state, JobState::Published | JobState::Collecting | JobState::Collected);
@@ -239,6 +243,7 @@ impl Laws {
             return; // the same batch once more
         }
         tally.count("record: commit");
+        self.steps += 1;
         let before = self.commits.get(&key).map(|c| c.attempt);
         self.hold(before.is_none_or(|b| b == new.attempt), || {
             format!("{:?} of {} was committed by {before:?} and again by {}", new.spec, new.job, new.attempt)
@@ -259,6 +264,7 @@ impl Laws {
             return; // the same batch once more
         }
         tally.count("record: fault");
+        self.steps += 1;
         let run = job_in(batch, &new.job).or(store.job(&new.job)).map(|j| j.run).unwrap_or_default();
         let key = (new.job.clone(), new.spec);
         let (faults, losses) = match self.budgets.get(&key) {
@@ -386,6 +392,12 @@ fn lives_in(store: &Store, batch: &Batch, job: &JobId) -> bool {
     };
     let ran_again = || before.zip(after).is_some_and(|(before, after)| after.run > before.run);
     before.is_some_and(lived) || after.is_some_and(lived) || ran_again()
+}
+
+/// All of a record that says how far its job is; what is used up, shown or waited for is left out.
+fn place(job: &JobRecord) -> impl PartialEq + '_ {
+    let made = (&job.index, &job.analysis, &job.plan, &job.manifests);
+    (&job.state, job.run, made, &job.rebind, job.rebinds, &job.unable)
 }
 
 /// May a job's record follow another? States may be skipped: changes of one batch fall together.

@@ -3,8 +3,8 @@
 //! Coordinators ([`control`], [`sessions`], [`tasks`]), workers ([`labour`]), clients ([`client`]), the network ([`net`]), the state store and
 //! object storage ([`store`]) live in one [`world`] of virtual time and one stream of chance, so a seed is a whole
 //! history that can be run again. At every step the [`laws`] are checked (what coordinators let go, by [`watch`]): what must be true whatever goes wrong. A
-//! seed says what goes wrong ([`scenario`]); faults stop at a time, and within half an hour after it every job must
-//! have ended.
+//! seed says what goes wrong ([`scenario`]); faults stop at a time, and from then on every job must come to its end, soon
+//! ([`rest`]).
 //!
 //! It proves itself by finding bugs that are put in on purpose: [`Bug`].
 
@@ -15,6 +15,7 @@ mod labour;
 mod laws;
 mod net;
 mod plans;
+mod rest;
 pub mod rng;
 mod scenario;
 mod sessions;
@@ -74,6 +75,8 @@ pub struct Outcome {
     pub hash: u64,
     /// Virtual milliseconds it took.
     pub took_ms: u64,
+    /// The longest that was waited, after the faults had stopped, until something came of some open job, milliseconds.
+    pub longest_wait_ms: u64,
     /// How often what happened.
     pub tally: Tally,
 }
@@ -86,6 +89,7 @@ pub fn run(seed: u64, bug: Bug, print: bool) -> Outcome {
         broken: world.laws.broken.take(),
         hash: world.trace.hash(),
         took_ms: world.now_ms,
+        longest_wait_ms: world.rest.longest_ms,
         tally: world.tally,
     }
 }
