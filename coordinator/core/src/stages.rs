@@ -215,15 +215,13 @@ impl Leader {
         self.advance(turn, id);
     }
 
-    /// The keys of a job's commits and faults go: at Published they are folded into an object, at Collected gone.
+    /// The keys of a job's commits and faults go: at Published they are folded into an object, at Collected gone. A large
+    /// job has ten thousand, and nobody waits for it.
     pub(crate) fn forget_parts(&mut self, turn: &mut Turn<'_>, id: &JobId) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         let commits = std::mem::take(&mut job.commits).into_keys().map(|s| StateKey::Commit(id.clone(), s));
         let faults = std::mem::take(&mut job.faults).into_keys().map(|s| StateKey::Fault(id.clone(), s));
-        let ops: Vec<Op> = commits.chain(faults).map(Op::Delete).collect();
-        for some in ops.chunks(DELETES_PER_TRANSACTION) {
-            turn.write(some.to_vec(), vec![]);
-        }
+        turn.delete_aside(commits.chain(faults).collect());
     }
 
     /// Deletes the budgets of a job: a Retry begins with new ones. Before the record that says so, in order.

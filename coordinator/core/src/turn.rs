@@ -5,6 +5,7 @@ use crate::config::Rules;
 use crate::effect::Effect;
 use crate::record::Op;
 use reelmill_common::Millis;
+use reelmill_common::record::StateKey;
 
 /// True when the machine runs with the named bug; always false in builds without the feature `sabotage`.
 macro_rules! sabotaged {
@@ -41,14 +42,19 @@ impl<'a> Turn<'a> {
 
     /// These changes belong together; the effects follow when they are durable.
     pub(crate) fn write(&mut self, ops: Vec<Op>, then: Vec<Effect>) {
-        self.done.push(Transaction { ops, then });
+        self.done.push(Transaction { ops, then, aside: vec![] });
+    }
+
+    /// These keys are deleted some time after what was decided so far; nothing may wait for it.
+    pub(crate) fn delete_aside(&mut self, keys: Vec<StateKey>) {
+        self.done.push(Transaction { aside: keys, ..Transaction::default() });
     }
 
     /// An effect that follows what was decided so far.
     pub(crate) fn then(&mut self, effect: Effect) {
         match self.done.last_mut() {
             Some(t) => t.then.push(effect),
-            None => self.done.push(Transaction { ops: vec![], then: vec![effect] }),
+            None => self.done.push(Transaction { then: vec![effect], ..Transaction::default() }),
         }
     }
 }
