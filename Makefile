@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PROFILE_DIR := $(or $(CARGO_TARGET_DIR),target)
 GROUPS := unit sim corpus ffmpeg players services
 
-.PHONY: help setup build release web demo test $(addprefix test-,$(GROUPS)) bench soak lint fmt doctor
+.PHONY: help setup build release web demo test $(addprefix test-,$(GROUPS)) bench bench-control soak lint fmt doctor
 
 help: ## this list
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,10 @@ bench: ## compare with one ffmpeg command, alternating pairs (SRC=film.mp4)
 	scripts/setup
 	$(MAKE) --no-print-directory release
 	bench/run $(if $(SRC),--source "$(SRC)")
+
+bench-control: ## commits a second, lease times and memory of a coordinator with 2,000 workers (ARGS="--seconds 1800")
+	cargo build --release -p reelmill -p reelmill-bench-control
+	$(PROFILE_DIR)/release/reelmill-bench-control --rate 2400 $(ARGS)
 
 soak: ## at length: the simulation with 100,000 seeds, the shells with 1,000, kills at every effect, a cluster under 200 faults
 	REELMILL_SIM_SEEDS=$(or $(SEEDS),100000) cargo nextest run --release -p reelmill-tests --test sim --no-capture

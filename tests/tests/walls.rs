@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// The whole graph of our own crates: an edge that is not here is forbidden, an edge that is here is in use or allowed.
-const INSIDE: [(&str, &[&str]); 11] = [
+const INSIDE: [(&str, &[&str]); 12] = [
     ("reelmill-common", &[]),
     ("reelmill-proto", &["reelmill-common"]),
     ("reelmill-media", &["reelmill-common"]),
@@ -29,6 +29,10 @@ const INSIDE: [(&str, &[&str]); 11] = [
     (
         "reelmill-tests",
         &["reelmill-common", "reelmill-coordinator-core", "reelmill-worker-core", "reelmill-plan"],
+    ),
+    (
+        "reelmill-bench-control",
+        &["reelmill-common", "reelmill-proto", "reelmill-blob", "reelmill-worker-core"],
     ),
 ];
 
@@ -99,9 +103,10 @@ fn our_crates_depend_on_each_other_only_as_drawn() {
 }
 
 #[test]
-fn nothing_depends_on_the_tests() {
+fn nothing_depends_on_tests_and_measurements() {
     for (name, needs) in dependencies() {
         assert!(!needs.contains("reelmill-tests"), "{name} depends on the tests");
+        assert!(!needs.contains("reelmill-bench-control"), "{name} depends on a measurement");
     }
 }
 
