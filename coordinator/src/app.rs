@@ -161,14 +161,11 @@ where
         None => None,
     };
     let catalog = Arc::new(Catalog::new(places));
-    let mut machine = config.machine.clone();
-    if let Some(access) = &access {
-        machine.weights = access.follow().borrow().weights();
-    }
     let enrolled = Enrolled::new();
     let (has_tls, grpc_addr) = (tls.is_some(), grpc.door.address);
     let (driver, handle) = driver::driver(Parts {
-        machine,
+        machine: config.machine.clone(),
+        access: access.as_ref().map(Watched::follow),
         enrolled: enrolled.clone(),
         store,
         leadership,

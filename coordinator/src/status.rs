@@ -19,7 +19,7 @@ pub(crate) fn of_refusal(refusal: &Refusal, role: &Role) -> Status {
         Refusal::AlreadyExists { .. } | Refusal::WorkerExists(_) => Status::already_exists(says),
         // a source that is not there is NOT_FOUND at submit
         Refusal::Deleted { .. } | Refusal::WrongState { .. } => Status::failed_precondition(says),
-        Refusal::Exhausted { .. } | Refusal::StateFull { .. } => {
+        Refusal::Exhausted { .. } | Refusal::Quota { .. } | Refusal::StateFull { .. } => {
             status::retry_later(Code::ResourceExhausted, says, COME_BACK)
         }
         Refusal::NotLeader => of_role(role),

@@ -3,7 +3,7 @@
 //! The goals are 950 permille at 16 and 64 workers, 900 at 256 and 750 at 1,000; `tests/SOAK.md` tells what is reached.
 //! Virtual time: the figures do not depend on the machine.
 
-use reelmill_tests::fleet::{Film, Fleet, run};
+use reelmill_tests::fleet::{Film, Fleet, at_random, run, visit};
 
 /// The least and the mean efficiency of so many seeds, permille.
 fn efficiency(size: usize, seeds: u64) -> (u64, u64) {
@@ -58,4 +58,46 @@ fn one_worker_of_sixteen_five_times_slower_than_it_says() {
     let longer = slowed.makespan_ms * 1_000 / equal.makespan_ms;
     println!("one of 16 five times slower: {longer} permille of the time of equal ones");
     assert!(longer <= 1_100, "{longer}");
+}
+
+/// The time within which 95 of 100 are done.
+fn p95(mut all: Vec<u64>) -> u64 {
+    all.sort_unstable();
+    all[(all.len() * 95).div_ceil(100) - 1]
+}
+
+/// Short jobs that come at random while a ten-hour film is made: 95 of 100 take no longer than on an idle fleet and one
+/// of the film's chunks. Whose they are decides who goes first: by priority within a tenant, by share between two.
+fn urgent(fleet: &Fleet, tenant: &'static str, priority: i32) {
+    let slots = fleet.speed.len() as u32;
+    let long = Film::lasting(36_000, slots).expect("a plan");
+    let short = Film::lasting(60, slots).expect("a plan");
+    let slowest = fleet.speed.iter().min().copied().unwrap_or(1_000);
+    // of pictures: one encode of ten hours of sound takes longer than any
+    let pictures = long.specs.iter().zip(&long.cost_ms).filter(|(s, _)| s.needs.family.is_some());
+    let chunk_ms = pictures.map(|(_, ms)| *ms).max().unwrap_or(0) * 1_000 / slowest;
+    let (mut idle, mut busy) = (vec![], vec![]);
+    for seed in 0..seeds(5) {
+        let guests = at_random(20, 150_000, tenant, priority, seed);
+        idle.extend(visit(None, fleet, &short, &guests, seed).expect("they end"));
+        busy.extend(visit(Some(&long), fleet, &short, &guests, seed).expect("they end"));
+    }
+    let (most, idle, busy) = (busy.iter().max().copied().unwrap_or(0), p95(idle), p95(busy));
+    println!(
+        "{slots} workers, tenant {tenant}, priority {priority}: p95 {busy} ms (most {most}) behind a film with chunks of up \
+         to {chunk_ms} ms; {idle} ms on an idle fleet"
+    );
+    assert!(busy <= idle + chunk_ms, "{busy} > {idle} + {chunk_ms}");
+}
+
+#[test]
+fn urgent_jobs_of_the_same_tenant() {
+    urgent(&Fleet::equal(16), "t", 10);
+    urgent(&Fleet::spread(16, 3), "t", 10);
+}
+
+#[test]
+fn urgent_jobs_of_another_tenant() {
+    urgent(&Fleet::equal(16), "u", 0);
+    urgent(&Fleet::spread(16, 3), "u", 0);
 }

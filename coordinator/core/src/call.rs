@@ -134,6 +134,23 @@ pub enum Refusal {
         /// Its value.
         limit: usize,
     },
+    /// The tenant has as much as it may have.
+    #[error(
+        "tenant {tenant} has {used} {what} and may have {limit} ({quota}): try again when some have ended, or ask an operator, \
+         who sets {quota} in the access file"
+    )]
+    Quota {
+        /// Whose.
+        tenant: TenantId,
+        /// The bound, as the access file calls it.
+        quota: &'static str,
+        /// Of what.
+        what: &'static str,
+        /// Its value.
+        limit: usize,
+        /// What there is now.
+        used: usize,
+    },
     /// The state store is nearly full. Jobs that run still need room in it.
     #[error(
         "the state store has used {used} of {most} bytes: new jobs are refused until there is room, jobs that run go on; \

@@ -109,15 +109,25 @@ impl Leader {
         if open().count() >= limit {
             return Err(Refusal::Exhausted { what: "open jobs", limit });
         }
-        let limit = turn.config.jobs_open_per_tenant_max;
-        if open().filter(|j| j.record.request.tenant == *tenant).count() >= limit {
-            return Err(Refusal::Exhausted { what: "open jobs of this tenant", limit });
-        }
         let limit = turn.config.queued_ops_max;
         if self.outbox.waiting_ops() >= limit {
             return Err(Refusal::Exhausted { what: "writes waiting for the state store", limit });
         }
-        Ok(())
+        self.may_open(turn, tenant)
+    }
+
+    /// May this tenant have one more open job?
+    fn may_open(&self, turn: &Turn<'_>, tenant: &TenantId) -> Result<(), Refusal> {
+        let own = turn.config.tenants.of(tenant).max_open_jobs;
+        let limit = own.unwrap_or(turn.config.jobs_open_per_tenant_max);
+        let open = |j: &&Job| j.record.request.tenant == *tenant && !j.state().is_terminal();
+        match self.jobs.values().filter(open).count() {
+            used if used >= limit => {
+                let (tenant, quota, what) = (tenant.clone(), "max_open_jobs", "open jobs");
+                Err(Refusal::Quota { tenant, quota, what, limit, used })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Slots of the workers connected now.
@@ -152,6 +162,9 @@ impl Leader {
                 state: state.name(),
                 advice: "only a failed or cancelled job can be run again",
             });
+        }
+        if let Some(job) = self.jobs.get(&id) {
+            self.may_open(turn, &job.record.request.tenant)?;
         }
         let Some(job) = self.jobs.get_mut(&id) else { return Err(Refusal::NotFound(id)) };
         job.record.run = RunNo(job.record.run.0 + 1);

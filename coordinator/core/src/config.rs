@@ -1,8 +1,7 @@
 //! Settings of the machine. Read once; valid by construction where it matters.
 
-use std::collections::BTreeMap;
-
-use reelmill_common::{BootId, TenantId};
+use crate::tenants::Tenants;
+use reelmill_common::BootId;
 
 /// 30 days, in milliseconds: how long ended jobs and idempotency keys are kept.
 pub(crate) const RETAIN_MS: u64 = 30 * 24 * 3_600 * 1_000;
@@ -39,12 +38,12 @@ pub struct CoordinatorConfig {
     pub suspend_ms: u64,
     /// Jobs that have not ended, over all tenants. A submit beyond it is refused.
     pub jobs_open_max: usize,
-    /// Jobs that have not ended, of one tenant. A submit beyond it is refused.
+    /// Jobs that have not ended, of one tenant for which nothing else is said. A submit beyond it is refused.
     pub jobs_open_per_tenant_max: usize,
     /// Operations that may wait for the state store before calls are refused.
     pub queued_ops_max: usize,
-    /// Weights of tenants in the fair queue; 1 for those not named.
-    pub weights: BTreeMap<TenantId, u32>,
+    /// What each tenant may have; told anew by [`Event::Tenants`](crate::Event::Tenants).
+    pub tenants: Tenants,
 }
 
 impl Default for CoordinatorConfig {
@@ -65,7 +64,7 @@ impl Default for CoordinatorConfig {
             jobs_open_max: 10_000,
             jobs_open_per_tenant_max: 2_000,
             queued_ops_max: 20_000,
-            weights: BTreeMap::new(),
+            tenants: Tenants::default(),
         }
     }
 }
@@ -99,6 +98,13 @@ impl Rules {
             #[cfg(feature = "sabotage")]
             sabotage: None,
         }
+    }
+}
+
+impl Rules {
+    /// Tenants may have something else from now on.
+    pub(crate) fn tenants_are(&mut self, tenants: Tenants) {
+        self.config.tenants = tenants;
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::call::{Call, Token, WorkerCall};
 use crate::record::{BatchId, Record};
+use crate::tenants::Tenants;
 use crate::work::{SpecRef, TaskError, TaskId, TaskOutput};
 use reelmill_common::outcome::Outcome;
 use reelmill_common::session::{FromWorker, Hello};
@@ -95,6 +96,8 @@ pub enum Event {
         /// May be used.
         most: u64,
     },
+    /// What tenants may have is something else from now on, and from the next term on if this process does not lead.
+    Tenants(Tenants),
     /// The process is going: tell the workers to reconnect elsewhere, then end the term.
     StepDown,
 }

@@ -1,14 +1,17 @@
 //! Why a job stands where it stands: one sentence each, the most important first, from the rules that the schedule goes
 //! by. Nothing is decided here.
 
+use crate::attempt::{Attempt, Phase};
 use crate::config::Rules;
 use crate::job::Job;
 use crate::leader::Leader;
-use crate::work::{Demand, WorkKind};
+use crate::work::{Demand, SpecRef, WorkKind};
 use crate::worker::{Trust, Worker};
+use reelmill_common::capability::Needs;
 use reelmill_common::job::JobState;
+use reelmill_common::ladder::EncoderFamily;
 use reelmill_common::plan::RungSet;
-use reelmill_common::{Millis, WorkerId};
+use reelmill_common::{Millis, TenantId, WorkerId};
 
 /// Workers that are named one by one.
 const NAMED: usize = 3;
@@ -34,8 +37,8 @@ impl Leader {
             why.push(format!("the coordinator does {} for it", task.kind.name()));
         }
         if job.hold_until > now && job.is_active() {
-            let ms = job.hold_until.since(now);
-            why.push(format!("a new leader waits {ms} ms for workers to claim what they already run"));
+            let s = job.hold_until.since(now).div_ceil(1_000);
+            why.push(format!("a new leader waits {s} s for workers to claim what they already run"));
         }
         if let Some(work) = job.work.as_ref().filter(|_| job.is_active()) {
             if work.taken_len() > 0 {
@@ -44,7 +47,7 @@ impl Leader {
             if let Some(next) = work.ready().next() {
                 why.push(format!("{} {} work items wait", work.ready_len(), work.kind.name()));
                 self.explain_binding(now, config, job, &mut why);
-                self.explain_wait(now, job, next.spec.demand(), &mut why);
+                self.explain_wait(now, config, job, next.spec, &mut why);
             }
         }
         let revised = job.record.plan.as_ref().and_then(|p| Some((p.revision, p.why.as_ref()?)));
@@ -91,73 +94,149 @@ impl Leader {
     }
 
     /// Why the next chunk of a job is not leased.
-    fn explain_wait(&self, now: Millis, job: &Job, demand: Demand, why: &mut Vec<String>) {
-        let needs = demand.needs;
+    fn explain_wait(&self, now: Millis, config: &Rules, job: &Job, next: SpecRef, why: &mut Vec<String>) {
+        let demand = next.demand();
+        if let Some(nobody) = self.nobody_could(demand.needs) {
+            return why.push(nobody);
+        }
+        self.explain_workers(now, why);
+        let is_able = |w: &Worker| w.is_eligible(demand.needs) && job.is_given_by(w, demand);
+        let able: Vec<(&WorkerId, &Worker)> = self.workers.iter().filter(|(_, w)| is_able(w)).collect();
+        if able.is_empty() {
+            return why.push("no worker that could do it takes work now".to_owned());
+        }
+        let tenant = &job.record.request.tenant;
+        if !self.slots_left(config).has(tenant) {
+            let most = config.tenants.of(tenant).max_slots.unwrap_or_default();
+            return why.push(format!(
+                "tenant {tenant} has the {most} slots that it may have at a time (max_slots): an operator sets that in \
+                 the access file"
+            ));
+        }
+        why.extend(self.before(job));
+        why.extend(self.shared(config, tenant));
+        if able.iter().all(|(_, w)| w.free_memory_mib() < demand.needs.memory_mib) {
+            return why.push(format!(
+                "the memory of the {} that could do it is taken: it needs {} MiB",
+                count(able.len(), "worker"),
+                demand.needs.memory_mib
+            ));
+        }
+        if job.runs_alone(next.id) {
+            return why.push(
+                "workers vanished while they ran its next chunk, which therefore runs alone: it waits for a worker that \
+                 runs nothing else"
+                    .to_owned(),
+            );
+        }
+        why.push(self.busy(now, config, next, &able));
+    }
+
+    /// No worker here could ever do such work.
+    fn nobody_could(&self, needs: Needs) -> Option<String> {
         let connected: Vec<_> = self.workers.values().filter(|w| w.session.is_some()).collect();
         if connected.is_empty() {
-            why.push("no worker is connected: start one".to_owned());
-            return;
+            return Some("no worker is connected: start one".to_owned());
         }
+        let family = needs.family.map_or("no encoder", EncoderFamily::name);
         let has =
-            |w: &&Worker| needs.family.is_none_or(|f| w.capability.encoders.iter().any(|e| e.family == f));
-        let family = needs.family.map_or("no encoder".to_owned(), |f| f.name().to_owned());
-        let with_encoder: Vec<&Worker> = connected.iter().copied().filter(has).collect();
-        if with_encoder.is_empty() {
+            |w: &&&Worker| needs.family.is_none_or(|f| w.capability.encoders.iter().any(|e| e.family == f));
+        let with_encoder: Vec<_> = connected.iter().filter(has).collect();
+        let Some(most) = with_encoder.iter().map(|w| w.capability.memory_mib).max() else {
             let workers = connected.len();
-            why.push(format!("none of {workers} workers has the encoder it needs: {family}"));
-            return;
-        }
-        let most = with_encoder.iter().map(|w| w.capability.memory_mib).max().unwrap_or(0);
-        if most < needs.memory_mib {
-            let wanted = needs.memory_mib;
-            why.push(format!(
-                "none of {} workers with what it needs ({family}) may use {wanted} MiB of memory: the largest has \
-                 {most} MiB",
-                with_encoder.len()
+            return Some(format!(
+                "it needs the encoder {family}: no worker here has it ({workers} connected)"
             ));
-            return;
-        }
-        if connected.iter().any(|w| w.draining) {
-            why.push("some workers are draining and take nothing new".to_owned());
+        };
+        let wanted = needs.memory_mib;
+        (most < wanted).then(|| {
+            format!(
+                "it needs {wanted} MiB of memory: no worker here with what it needs ({family}) has that, the largest \
+                 has {most} MiB"
+            )
+        })
+    }
+
+    /// Workers that get nothing now.
+    fn explain_workers(&self, now: Millis, why: &mut Vec<String>) {
+        let draining = self.workers.values().filter(|w| w.session.is_some() && w.draining).count();
+        if draining > 0 {
+            let are = if draining == 1 { "is draining and gets" } else { "are draining and get" };
+            why.push(format!("{} {are} nothing new", count(draining, "worker")));
         }
         for (id, w) in &self.workers {
             if let Trust::Suspended { until, .. } = w.trust {
-                let ms = until.since(now);
-                why.push(format!("worker {id} failed too often in a row and gets no work for {ms} ms"));
+                let s = until.since(now).div_ceil(1_000);
+                why.push(format!("worker {id} failed too often in a row and gets no work for {s} s"));
             }
         }
-        let able: Vec<&Worker> =
-            with_encoder.into_iter().filter(|w| w.is_eligible(needs) && job.is_given_by(w, demand)).collect();
-        if able.is_empty() {
-            why.push("no worker that could do it takes work now".to_owned());
-            return;
-        }
-        let before = self.ahead_of(job);
-        if before > 0 {
-            why.push(format!("{before} jobs of this tenant go before it by priority and age"));
-        }
-        let tenants = self.ready.len();
-        if tenants > 1 {
-            why.push(format!("{tenants} tenants share the workers"));
-        }
-        if able.iter().all(|w| w.free_memory_mib() < needs.memory_mib) {
-            why.push(format!(
-                "the memory of the {} workers that could do it is taken: it needs {} MiB",
-                able.len(),
-                needs.memory_mib
-            ));
-            return;
-        }
-        why.push(format!(
-            "all slots of the {} workers that could do it are taken, or so slow that a faster one will be done before",
-            able.len()
-        ));
     }
 
-    fn ahead_of(&self, job: &Job) -> usize {
+    /// Jobs of the same tenant that are served first.
+    fn before(&self, job: &Job) -> Option<String> {
         let place = (std::cmp::Reverse(job.record.request.priority), job.id().clone());
-        self.ready.get(&job.record.request.tenant).map_or(0, |jobs| jobs.range(..place).count())
+        let tenant = &job.record.request.tenant;
+        let mut before = self.ready.get(tenant)?.range(..place);
+        let (priority, first) = before.next()?;
+        let jobs = 1 + before.count();
+        Some(format!(
+            "{} of tenant {tenant} {} before it, by priority, then age; first {first}, of priority {}",
+            count(jobs, "job"),
+            if jobs == 1 { "goes" } else { "go" },
+            priority.0
+        ))
     }
+
+    /// What a tenant has of what it shares with others.
+    fn shared(&self, config: &Rules, tenant: &TenantId) -> Option<String> {
+        let weights = self.ready.keys().map(|t| u64::from(config.tenants.of(t).weight));
+        let (tenants, all) = weights.fold((0, 0), |(n, sum), w| (n + 1, sum + w));
+        let in_slots = self.attempts.values().filter(|a| a.phase != Phase::Uploading);
+        let of = |a: &&Attempt| self.jobs.get(&a.job).is_some_and(|j| j.record.request.tenant == *tenant);
+        (tenants > 1).then(|| {
+            format!(
+                "{tenants} tenants share the slots by weight: tenant {tenant} has {} of {all}, and {} of {} slots now",
+                config.tenants.of(tenant).weight,
+                in_slots.filter(of).count(),
+                self.slots(),
+            )
+        })
+    }
+
+    /// Whoever could do it is busy, or too slow.
+    fn busy(&self, now: Millis, config: &Rules, next: SpecRef, able: &[(&WorkerId, &Worker)]) -> String {
+        let is_shared = self.is_shared(&self.slots_left(config));
+        let horizon = self.horizon(now, config, is_shared);
+        let family = next.needs.family;
+        let most_ms = |w| horizon.most_ms(now, family, self.paces.of(w, next.needs, horizon.pacing));
+        let slow = able.iter().filter(|(_, w)| {
+            w.free_slots(now, config) > 0
+                && w.free_memory_mib() >= next.needs.memory_mib
+                && next.cost_ms > most_ms(w)
+        });
+        let names: Vec<String> = slow.map(|(id, _)| id.to_string()).take(NAMED).collect();
+        if !names.is_empty() {
+            return format!(
+                "slots are free, but so slow ({}) that faster ones will be done with it before",
+                names.join(", ")
+            );
+        }
+        let left = able.iter().flat_map(|(_, w)| w.held.iter().map(move |a| (w, a)));
+        let left = left.filter_map(|(w, a)| Some(self.left_ms(now, &horizon, w, self.attempts.get(a)?)));
+        let workers = count(able.len(), "worker");
+        match left.min() {
+            Some(ms) => format!(
+                "all slots of the {workers} that could do it are taken: the next is free in about {} s",
+                ms.div_ceil(1_000)
+            ),
+            None => format!("the {workers} that could do it did not ask for work yet"),
+        }
+    }
+}
+
+/// So many, as one says it.
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// Some workers by name, each with its build.

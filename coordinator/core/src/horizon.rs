@@ -36,6 +36,9 @@ pub(crate) struct Horizon {
     looks: u32,
     /// Slots of workers that are connected.
     pub(crate) slots: u32,
+    /// Chunks of several tenants wait: a slot that one left would be the other's, and it would lose its share by having
+    /// little left. So nothing is left to faster ones.
+    is_shared: bool,
     /// How paces are told.
     pub(crate) pacing: Pacing,
     /// `None`: the end is far, or nothing runs that could be waited for.
@@ -86,7 +89,9 @@ impl Horizon {
     /// the time that everything else could be. With half as much again to spare, because predictions are off by content;
     /// but the slot that would be first done with the longest may take it.
     pub(crate) fn most_ms(&self, now: Millis, family: Option<EncoderFamily>, pace_permille: u64) -> u64 {
-        let Some(until) = self.until.filter(|u| u.family == family) else { return u64::MAX };
+        let Some(until) = self.until.filter(|u| u.family == family && !self.is_shared) else {
+            return u64::MAX;
+        };
         let may_take_ms = until.longest.since(now).max(until.all.since(now).saturating_mul(2) / 3);
         (may_take_ms.saturating_add(1).saturating_mul(1_000) - 1) / pace_permille.max(1)
     }
@@ -94,22 +99,23 @@ impl Horizon {
 
 impl Leader {
     /// The horizon that a pass goes by. It is given back to the leader after the pass.
-    pub(crate) fn look(&mut self, now: Millis, rules: &Rules) -> Horizon {
+    pub(crate) fn look(&mut self, now: Millis, rules: &Rules, is_shared: bool) -> Horizon {
         let mut horizon = std::mem::take(&mut self.horizon);
         if !horizon.holds(now) {
-            horizon = self.horizon(now, rules);
+            horizon = self.horizon(now, rules, is_shared);
             horizon.looks = (horizon.slots / SLOTS_A_LOOK).max(1);
         }
         horizon.looks -= 1;
+        horizon.is_shared = is_shared;
         horizon
     }
 
     /// Looks at all that is ready and at every slot.
-    fn horizon(&self, now: Millis, rules: &Rules) -> Horizon {
+    pub(crate) fn horizon(&self, now: Millis, rules: &Rules, is_shared: bool) -> Horizon {
         let connected = || self.workers.values().filter(|w| w.session.is_some());
         let speeds = connected().map(|w| w.speed(ANY)).sum::<u64>() / (connected().count() as u64).max(1);
         let pacing = Pacing { mean_speed: speeds };
-        let mut horizon = Horizon { at: now, slots: self.slots(), pacing, ..Horizon::default() };
+        let mut horizon = Horizon { at: now, slots: self.slots(), is_shared, pacing, ..Horizon::default() };
         let (mut count, mut cost_ms) = (0usize, 0u64);
         let (mut longest, mut least_ms) = (None::<SpecRef>, u64::MAX);
         for id in self.ready.values().flatten().map(|(_, id)| id) {

@@ -32,6 +32,7 @@ pub mod sabotage;
 mod schedule;
 mod sessions;
 mod stages;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -45,5 +46,6 @@ pub use effect::{Count, Effect, GrantOrder, LeaseOrder, Step};
 pub use event::{Event, SessionId, TermBegun};
 pub use machine::Coordinator;
 pub use record::{BATCH_OPS_MAX, Batch, BatchId, Op, Record};
+pub use tenants::{TenantRules, Tenants};
 pub use view::{Backlog, LIST_MAX, TenantView, WorkerView};
 pub use work::{SpecRef, Task, TaskError, TaskId, TaskKind, TaskOutput, WorkKind};

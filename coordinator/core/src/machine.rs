@@ -59,6 +59,9 @@ impl Coordinator {
             }
             event => event,
         };
+        if let Event::Tenants(tenants) = &event {
+            self.config.tenants_are(tenants.clone());
+        }
         match event {
             Event::TermBegun(begun) => self.begin(now, *begun),
             event => match self.leader.take() {
@@ -162,6 +165,7 @@ fn carry(turn: &mut Turn<'_>, leader: &mut Leader, event: Event) {
         Event::WorkerDisconnected { session } => leader.disconnected(turn.now, session),
         Event::TaskEnded { task, result } => leader.task_ended(turn, task, result),
         Event::StateRoom { used, most } => leader.state_room = Some((used, most)),
+        Event::Tenants(_) => turn.reschedule = true,
         // answers about batches that are not in flight; the rest is handled before it comes here
         Event::BatchDone(_)
         | Event::BatchFenced(_)

@@ -4,15 +4,18 @@
 //! the tenant by fair queueing, its job by priority and age, the chunk by length, the worker by [`Fit`]. At most
 //! [`WINDOW_PER_SLOT`] candidates a slot are looked at; work of a kind that no free worker can do, or should begin with,
 //! is set aside as one, however much of it there is. So a pass costs as much as the slots that ask, not the backlog.
+//! A tenant that has all the slots it may have is as if nothing of it waited: others have what it leaves.
 //! What a pass leaves is explained by the views, from the same rules.
 
 use crate::attempt::{Attempt, Phase};
 use crate::chunks::{Chunks, LIVE_MAX};
+use crate::config::Rules;
 use crate::effect::{Count, Effect, LeaseOrder};
 use crate::free::{Fit, Free, Kind};
 use crate::horizon::Horizon;
 use crate::job::Job;
 use crate::leader::Leader;
+use crate::tenants::SlotsLeft;
 use crate::turn::{Turn, sabotaged};
 use crate::work::{Demand, SpecRef, WorkKind};
 use crate::worker::Worker;
@@ -48,6 +51,8 @@ enum Best {
 /// What is left in a pass; all of it only shrinks, but what is given up, which only grows.
 struct Pass {
     free: Free,
+    /// What tenants with a bound on their slots may still have.
+    bounds: SlotsLeft,
     /// Candidates that may still be looked at.
     window: usize,
     /// Needs that none of the free workers meets.
@@ -102,10 +107,11 @@ impl Leader {
         if free.is_empty() || (self.ready.is_empty() && !turn.speculate) {
             return;
         }
-        let horizon = self.look(turn.now, turn.config);
+        let bounds = self.slots_left(turn.config);
+        let horizon = self.look(turn.now, turn.config, self.is_shared(&bounds));
         let window = WINDOW_PER_SLOT * horizon.slots as usize;
         let (hopeless, given_up) = (BTreeSet::new(), BTreeSet::new());
-        let mut pass = Pass { free, window, hopeless, given_up, left: 0, horizon };
+        let mut pass = Pass { free, bounds, window, hopeless, given_up, left: 0, horizon };
         self.hand_out(turn, &mut pass);
         if turn.speculate && pass.window > 0 && !pass.free.is_empty() {
             self.speculate(turn, &mut pass);
@@ -117,11 +123,12 @@ impl Leader {
     fn hand_out(&mut self, turn: &mut Turn<'_>, pass: &mut Pass) {
         let mut passed_over = BTreeSet::new();
         while !pass.free.is_empty() && pass.window > 0 {
-            let Some(tenant) = self.next_tenant(turn, &passed_over) else { break };
+            let Some(tenant) = self.next_tenant(turn, &passed_over, &pass.bounds) else { break };
             match self.first_fit(turn, &tenant, pass) {
                 Some((candidate, worker)) => {
-                    let weight = turn.config.weights.get(&tenant).copied().unwrap_or(1);
+                    let weight = turn.config.tenants.of(&tenant).weight;
                     self.fair.charge(&tenant, candidate.spec.cost_ms, weight);
+                    pass.bounds.take(&tenant);
                     self.offer(turn, candidate, &worker, false);
                     self.refresh(turn, pass, &worker);
                 }
@@ -138,9 +145,30 @@ impl Leader {
         pass.free.taken(worker, left, |kind| self.fit(&pass.horizon, kind, worker));
     }
 
-    /// The tenant with the least start tag of those that have something ready and were not passed over.
-    fn next_tenant(&self, turn: &Turn<'_>, passed_over: &BTreeSet<TenantId>) -> Option<TenantId> {
-        let waiting = self.ready.keys().filter(|t| !passed_over.contains(*t));
+    /// What tenants with a bound on their slots may have beside what they have.
+    pub(crate) fn slots_left(&self, rules: &Rules) -> SlotsLeft {
+        let mut left = SlotsLeft::of(&rules.tenants);
+        if left.is_unbounded() {
+            return left;
+        }
+        let in_slots = self.attempts.values().filter(|a| a.phase != Phase::Uploading);
+        in_slots.filter_map(|a| self.jobs.get(&a.job)).for_each(|job| left.take(&job.record.request.tenant));
+        left
+    }
+
+    /// Do chunks of several tenants wait that may have a slot?
+    pub(crate) fn is_shared(&self, bounds: &SlotsLeft) -> bool {
+        self.ready.keys().filter(|t| bounds.has(t)).count() > 1
+    }
+
+    /// The tenant with the least start tag of those that have something ready, may have a slot and were not passed over.
+    fn next_tenant(
+        &self,
+        turn: &Turn<'_>,
+        passed_over: &BTreeSet<TenantId>,
+        bounds: &SlotsLeft,
+    ) -> Option<TenantId> {
+        let waiting = self.ready.keys().filter(|t| !passed_over.contains(*t) && bounds.has(t));
         if sabotaged!(turn.config, FairnessOff) {
             return waiting.min().cloned();
         }
@@ -345,7 +373,9 @@ impl Leader {
         for (Reverse(left_ms), id) in stragglers {
             let Some(slow) = self.attempts.get(&id) else { continue };
             let Some(job) = self.jobs.get(&slow.job) else { continue };
-            if pass.most_ms(job, slow.spec.demand()).is_none_or(|most| slow.spec.cost_ms > most) {
+            let tenant = job.record.request.tenant.clone();
+            let dear = pass.most_ms(job, slow.spec.demand()).is_none_or(|most| slow.spec.cost_ms > most);
+            if dear || !pass.bounds.has(&tenant) {
                 continue;
             }
             let best = self.best_worker(turn, job, slow.spec, Some(&slow.worker), pass);
@@ -368,6 +398,7 @@ impl Leader {
                 ready_since: slow.offered_at,
             };
             self.offer(turn, candidate, &worker, true);
+            pass.bounds.take(&tenant);
             self.refresh(turn, pass, &worker);
             if pass.free.is_empty() {
                 break;

@@ -10,10 +10,10 @@ use crate::rebind::Unbound;
 use crate::record::Op;
 use crate::turn::{Turn, sabotaged};
 use crate::work::{SpecRef, Task, TaskError, TaskId, TaskKind, TaskOutput, WorkKind};
-use reelmill_common::JobId;
 use reelmill_common::job::{FailReason, JobState};
 use reelmill_common::outcome::FaultKind;
 use reelmill_common::record::{ManifestRef, PlanRef, Rebind, StateKey};
+use reelmill_common::{JobId, TenantId};
 
 /// Waits before a task that failed for a passing reason is started again: doubling, milliseconds.
 const TASK_RETRY_MS: (u64, u64) = (250, 10_000);
@@ -201,6 +201,11 @@ impl Leader {
             };
             return self.fail_job(turn, id, reason, vec![]);
         }
+        let tenant = &job.record.request.tenant;
+        if let Some(most) = turn.config.tenants.of(tenant).max_film_ms.filter(|most| plan.media_ms > *most) {
+            let reason = too_long(tenant, plan.media_ms, most);
+            return self.fail_job(turn, id, reason, vec![]);
+        }
         job.record.plan = Some(plan);
         job.begin_work(WorkKind::Encode, specs, turn.now);
         self.move_job(turn, id, JobState::Planned, vec![], vec![]);
@@ -232,5 +237,19 @@ impl Leader {
         for some in ops.chunks(DELETES_PER_TRANSACTION) {
             turn.write(some.to_vec(), vec![]);
         }
+    }
+}
+
+/// The film is longer than its tenant's may be.
+fn too_long(tenant: &TenantId, media_ms: u64, most_ms: u64) -> FailReason {
+    let lasts = format!("{}:{:02} min", media_ms / 60_000, media_ms / 1_000 % 60);
+    let most = most_ms / 60_000;
+    FailReason {
+        kind: FaultKind::Source,
+        message: format!(
+            "the film lasts {lasts} and those of tenant {tenant} may last {most} min (max_film_minutes): ask an operator, \
+             who sets max_film_minutes in the access file, then run the job again"
+        ),
+        detail: String::new(),
     }
 }

@@ -11,6 +11,9 @@
 //! [[tenant]]
 //! name = "studio"
 //! weight = 2                        # share of the fleet against others; 1 when left out
+//! max_slots = 40                    # quotas, none when left out: encodes at a time, 0 to let its work rest;
+//! max_open_jobs = 200               # jobs that have not ended;
+//! max_film_minutes = 240            # length of a film
 //! stores = ["s3://studio/"]         # object sources and outputs lie below one of these
 //! ```
 
@@ -18,6 +21,7 @@ use super::role::Role;
 use super::token;
 use reelmill_common::ids::Label;
 use reelmill_common::{Sha256, TenantId};
+use reelmill_coordinator_core::{TenantRules, Tenants};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,7 +55,7 @@ pub(crate) struct Entry {
 /// What a tenant may do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Tenant {
-    pub(crate) weight: u32,
+    pub(crate) rules: TenantRules,
     pub(crate) stores: Vec<String>,
 }
 
@@ -98,9 +102,11 @@ impl Table {
         self.tenants.get(tenant).map_or(&[], |t| &t.stores)
     }
 
-    /// Shares of the fleet.
-    pub(crate) fn weights(&self) -> BTreeMap<TenantId, u32> {
-        self.tenants.iter().map(|(name, tenant)| (name.clone(), tenant.weight)).collect()
+    /// What each tenant of the file may have; those that only tokens name, as by default.
+    pub(crate) fn tenants(&self) -> Tenants {
+        let named = self.tokens.iter().filter_map(|t| t.tenant.clone());
+        let own = self.tenants.iter().map(|(name, tenant)| (name.clone(), tenant.rules));
+        named.map(|name| (name, TenantRules::default())).chain(own).collect()
     }
 }
 
@@ -141,6 +147,9 @@ enum Expiry {
 struct TenantEntry {
     name: String,
     weight: Option<u32>,
+    max_slots: Option<u32>,
+    max_open_jobs: Option<u32>,
+    max_film_minutes: Option<u32>,
     #[serde(default)]
     stores: Vec<String>,
 }
@@ -200,7 +209,13 @@ impl TenantEntry {
                 return Err(wrong(&format!("store {store:?} is no object URL such as s3://bucket/prefix/")));
             }
         }
-        Ok((name, Tenant { weight, stores: self.stores }))
+        let rules = TenantRules {
+            weight,
+            max_slots: self.max_slots,
+            max_open_jobs: self.max_open_jobs.map(|jobs| jobs as usize),
+            max_film_ms: self.max_film_minutes.map(|minutes| u64::from(minutes) * 60_000),
+        };
+        Ok((name, Tenant { rules, stores: self.stores }))
     }
 }
 
@@ -226,7 +241,8 @@ mod tests {
     fn a_file_is_read_whole() {
         let text = format!(
             "[[token]]\nname = \"a\"\nsha256 = \"{HASH}\"\nrole = \"submit\"\ntenant = \"studio\"\n\
-             expires = 1970-01-01T00:00:01Z\n[[tenant]]\nname = \"studio\"\nweight = 3\nstores = [\"s3://s/in/\"]\n"
+             expires = 1970-01-01T00:00:01Z\n[[tenant]]\nname = \"studio\"\nweight = 3\nmax_slots = 0\n\
+             max_open_jobs = 7\nmax_film_minutes = 90\nstores = [\"s3://s/in/\"]\n"
         );
         let table = Table::parse(text.as_bytes()).unwrap();
         let studio = TenantId::parse("studio").unwrap();
@@ -237,7 +253,16 @@ mod tests {
         );
         assert_eq!(entry.expires_unix_ms, Some(1_000));
         assert_eq!(table.find(&Sha256::of(b"another")), None);
-        assert_eq!((table.stores_of(&studio), table.weights()[&studio]), (&["s3://s/in/".to_owned()][..], 3));
+        let rules = TenantRules {
+            weight: 3,
+            max_slots: Some(0),
+            max_open_jobs: Some(7),
+            max_film_ms: Some(5_400_000),
+        };
+        assert_eq!(
+            (table.stores_of(&studio), table.tenants().of(&studio)),
+            (&["s3://s/in/".to_owned()][..], rules)
+        );
         assert_eq!(Table::parse(b"").unwrap(), Table::default());
     }
 
@@ -256,6 +281,8 @@ mod tests {
             (twice, "the name \"a\""),
             (leaked.to_owned(), "64 hexadecimal digits"),
             ("[[tenant]]\nname = \"t\"\nweight = 0\n".to_owned(), "between 1 and 1000"),
+            ("[[tenant]]\nname = \"t\"\nmax_slots = -1\n".to_owned(), "line 3"),
+            ("[[tenant]]\nname = \"t\"\nmax_jobs = 1\n".to_owned(), "line 3"),
             ("[[tenant]]\nname = \"t\"\nstores = [\"/films\"]\n".to_owned(), "store"),
             ("[[tenant]]\nname = \"t\"\nstores = [\"s3://b/a/../c\"]\n".to_owned(), "s3://bucket/prefix/"),
             ("[[tenant]]\nname = \"t\"\n[[tenant]]\nname = \"t\"\n".to_owned(), "twice"),

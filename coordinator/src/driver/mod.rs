@@ -18,7 +18,7 @@ mod write;
 pub(crate) use handle::{DriverHandle, Input, Outbound, Role};
 
 use crate::abort::AbortSwitch;
-use crate::access::Enrolled;
+use crate::access::{Enrolled, Table};
 use crate::catalog::Catalog;
 use crate::clock::{Clock, unix_ms};
 use crate::error::CoordinatorError;
@@ -60,6 +60,8 @@ pub(crate) struct Parts {
     pub(crate) switch: Arc<AbortSwitch>,
     /// Where clients and workers reach this process.
     pub(crate) address: String,
+    /// The access file, where there is one: what tenants may have.
+    pub(crate) access: Option<watch::Receiver<Arc<Table>>>,
     /// Threads a worker's decoder may use.
     pub(crate) decoder_threads: u8,
     /// Workers are given signed requests, valid for so long; `None`: they have a credential themselves.
@@ -155,6 +157,7 @@ impl Driver {
                 Record::Worker(r) => Some(r.as_ref().clone()),
                 _ => None,
             }));
+            self.tenants().await?;
             self.feed(Event::TermBegun(Box::new(begun))).await?;
             let waits_ms = self.machine.takeover_ms();
             tracing::info!(term = term.0, waits_ms, "the term has begun");
@@ -244,6 +247,7 @@ impl Driver {
                     self.feed(Event::Tick { unix_ms: unix_ms() }).await?;
                     self.observe();
                 }
+                () = changed(&mut self.parts.access) => self.tenants().await?,
                 room = rooms.next() => self.roomed(room).await?,
                 why = &mut lost => {
                     tracing::warn!(term = term.0, %why, "the term ended");
@@ -265,6 +269,15 @@ impl Driver {
                 &self.machine.workers(now),
                 &self.parts.catalog.states(),
             );
+        }
+    }
+
+    /// What tenants may have, as the access file has it now.
+    async fn tenants(&mut self) -> Result<(), CoordinatorError> {
+        let tenants = self.parts.access.as_mut().map(|table| table.borrow_and_update().tenants());
+        match tenants {
+            Some(tenants) => self.feed(Event::Tenants(tenants)).await,
+            None => Ok(()),
         }
     }
 
@@ -375,5 +388,16 @@ impl Driver {
         for (_, caller) in std::mem::take(&mut self.callers) {
             caller.refuse();
         }
+    }
+}
+
+/// Until the file has changed; one that is not there, or is not followed any more, never does.
+async fn changed(access: &mut Option<watch::Receiver<Arc<Table>>>) {
+    let gone = match access {
+        Some(table) => table.changed().await.is_err(),
+        None => true,
+    };
+    if gone {
+        std::future::pending::<()>().await;
     }
 }

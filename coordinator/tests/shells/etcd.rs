@@ -44,7 +44,7 @@ async fn keys(etcd: &mut Client, prefix: &str) -> Vec<(String, Vec<u8>)> {
     answer.kvs().iter().map(|entry| (text(entry.key()), entry.value().to_vec())).collect()
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let mut look = tokio::time::interval(Duration::from_millis(50));
     let wait = async {
         while !holds().await {

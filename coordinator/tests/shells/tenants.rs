@@ -3,6 +3,7 @@
 
 use crate::access::{AccessFile, channel, get_as, guarded};
 use crate::cluster::{Cluster, World};
+use crate::etcd::until;
 use crate::fake_worker::{Manner, signed};
 use reelmill_common::Secret;
 use reelmill_coordinator::access::Role;
@@ -140,4 +141,36 @@ async fn keys_and_films_are_each_tenants_own() {
     let elsewhere = wire::JobRequest { source: "s3://films/a.mp4".to_owned(), ..Default::default() };
     assert_eq!(submits(&mut jobs, &two.mine, elsewhere).await.unwrap_err().code(), Code::PermissionDenied);
     two.cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_are_read_again_as_the_file_changes_and_what_is_wrong_changes_none() {
+    let (world, mut file) = (World::new(), AccessFile::new());
+    let (mine, ops) = (file.submitter("mine"), file.add("ops", Role::Operate, ""));
+    let quota = |n: u32| format!("[[tenant]]\nname = \"mine\"\nmax_open_jobs = {n}\n");
+    file.tenants(&quota(1));
+    std::fs::create_dir(world.films().join("mine")).expect("a directory");
+    let film = world.films().join("mine").join("film.mp4");
+    std::fs::write(&film, b"x").expect("a film");
+    let cluster = guarded(&world, &file).await;
+    let mut jobs = JobsClient::new(channel(&cluster).await);
+    let job = wire::JobRequest { source: film.display().to_string(), ..Default::default() };
+    submits(&mut jobs, &mine, job.clone()).await.expect("the first");
+    let says = "tenant mine has 1 open jobs and may have 1 (max_open_jobs): try again when some have ended, or ask an \
+                operator, who sets max_open_jobs in the access file";
+    let refused = submits(&mut jobs, &mine, job.clone()).await.expect_err("one too many");
+    assert_eq!((refused.code(), refused.message()), (Code::ResourceExhausted, says));
+
+    file.tenants("[[tenant]]\nname = \"mine\"\nmax_open_jobs = \"many\"\n");
+    until("the file was refused", async || {
+        let failed = "reelmill_file_reloads_total{files=\"access\",outcome=\"failed\"} 1";
+        get_as(&cluster, Some(&ops), "/metrics").await.text().contains(failed)
+    })
+    .await;
+    let refused = submits(&mut jobs, &mine, job.clone()).await.expect_err("as before");
+    assert_eq!(refused.message(), says);
+
+    file.tenants(&quota(2));
+    until("another is taken", async || submits(&mut jobs.clone(), &mine, job.clone()).await.is_ok()).await;
+    cluster.stop().await.unwrap();
 }

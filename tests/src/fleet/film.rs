@@ -47,7 +47,12 @@ pub struct Film {
 impl Film {
     /// Planned for a fleet of so many slots.
     pub fn planned(slots_hint: u32) -> Result<Self> {
-        let index = index()?;
+        Self::lasting(SECONDS, slots_hint)
+    }
+
+    /// One of so many seconds.
+    pub fn lasting(seconds: u32, slots_hint: u32) -> Result<Self> {
+        let index = index(seconds)?;
         let options = JobOptions::default();
         let ladder = ladder::fit(&index, &LadderChoice::Default, &options)?;
         let spec = analyse_spec(&index, &ladder, &options, slots_hint)?;
@@ -132,11 +137,11 @@ fn measured() -> Result<Vec<u64>> {
 const STEP: i64 = 512;
 
 /// A closed GOP of 1 to 5 s, as scene cuts make them.
-fn index() -> Result<SourceIndex> {
-    let frames = TickSeq::Regular { first: 0, step: STEP, count: SECONDS * FPS };
+fn index(seconds: u32) -> Result<SourceIndex> {
+    let frames = TickSeq::Regular { first: 0, step: STEP, count: seconds * FPS };
     let mut keys = Vec::new();
     let (mut at, mut turn) = (0u32, 0u32);
-    while at < SECONDS * FPS {
+    while at < seconds * FPS {
         keys.push(KeyFrame { frame: at, pts: Ticks(i64::from(at) * STEP), kind: KeyKind::Idr, offset: None });
         turn = (turn * 73 + 41) % 97;
         at += FPS + turn;
@@ -155,7 +160,7 @@ fn index() -> Result<SourceIndex> {
         light: Light::default(),
         field_order: FieldOrder::Progressive,
         language: None,
-        end: Some(Ticks(i64::from(SECONDS * FPS) * STEP)),
+        end: Some(Ticks(i64::from(seconds * FPS) * STEP)),
         frames,
         keys,
     };
@@ -170,12 +175,12 @@ fn index() -> Result<SourceIndex> {
         title: None,
         is_default: false,
         first: Ticks(0),
-        end: Ticks(i64::from(SECONDS) * 48_000),
+        end: Ticks(i64::from(seconds) * 48_000),
         gaps: Vec::new(),
         grid: Some(SampleGrid { origin: 0, step: 1 }),
     };
     Ok(SourceIndex {
-        source: SourceId(Sha256::of(b"two hours")),
+        source: SourceId(Sha256::of(&seconds.to_be_bytes())),
         bytes: 4 << 30,
         demuxer: Demuxer::Mov,
         method: IndexMethod::Mp4Tables,

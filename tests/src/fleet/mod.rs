@@ -6,7 +6,9 @@
 //! happens when they do is [`crate::sim`]'s.
 
 pub mod film;
+pub mod guests;
 pub mod world;
 
 pub use film::Film;
+pub use guests::{Guest, at_random, visit};
 pub use world::{Fleet, Run, run};

@@ -1,6 +1,7 @@
 //! The world: virtual time, a coordinator, and workers that are as fast as they are.
 
 use super::film::Film;
+use super::guests::Guests;
 use crate::sim::rng::Rng;
 use reelmill_common::capability::{Capability, EncoderProof};
 use reelmill_common::job::{JobOptions, JobRequest, JobState};
@@ -14,7 +15,7 @@ use reelmill_common::{
 };
 use reelmill_coordinator_core::{
     BatchId, Call, Coordinator, CoordinatorConfig, Effect, Event, LeaseOrder, Op, Record, SessionId, Step,
-    Submission, TaskKind, TermBegun, Token,
+    Submission, TaskId, TaskKind, TermBegun, Token, WorkKind,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -30,7 +31,7 @@ const REBOOT_MS: u64 = 5_000;
 const TICK_MS: u64 = 250;
 const BEAT_MS: u64 = 5_000;
 /// A run that lasts this long has failed.
-const GIVE_UP_MS: u64 = 6 * 3_600_000;
+pub(super) const GIVE_UP_MS: u64 = 6 * 3_600_000;
 
 /// Workers of one slot, as a run begins with them.
 #[derive(Clone, Debug)]
@@ -102,7 +103,7 @@ pub fn run(film: &Film, fleet: &Fleet, seed: u64) -> Option<Run> {
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum What {
+pub(super) enum What {
     Durable(BatchId),
     Tick,
     Beat(usize, u64),
@@ -111,6 +112,8 @@ enum What {
     Made(usize, u64, AttemptId),
     Breaks(usize, u64, AttemptId, bool),
     Stored(usize, u64, AttemptId),
+    Arrives(usize),
+    Answers(TaskId, bool),
 }
 
 /// An attempt on a worker.
@@ -118,6 +121,7 @@ enum What {
 struct Doing {
     job: JobId,
     spec: SpecId,
+    kind: WorkKind,
     since: Millis,
     takes_ms: u64,
     stored: bool,
@@ -129,13 +133,14 @@ struct Labourer {
     doing: BTreeMap<AttemptId, Doing>,
 }
 
-struct World<'a> {
+pub(super) struct World<'a> {
     fleet: &'a Fleet,
     specs: Vec<reelmill_coordinator_core::SpecRef>,
-    cost_ms: BTreeMap<SpecId, u64>,
+    pub(super) cost_ms: BTreeMap<SpecId, u64>,
+    pub(super) guests: Option<Guests>,
     rng: Rng,
-    now: Millis,
-    heap: BinaryHeap<Reverse<(u64, u64, What)>>,
+    pub(super) now: Millis,
+    pub(super) heap: BinaryHeap<Reverse<(u64, u64, What)>>,
     made: u64,
     machine: Coordinator,
     waiting: Option<Step>,
@@ -149,13 +154,14 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(film: &Film, fleet: &'a Fleet, seed: u64) -> Self {
+    pub(super) fn new(film: &Film, fleet: &'a Fleet, seed: u64) -> Self {
         let cost_ms = film.specs.iter().zip(&film.cost_ms).map(|(s, c)| (s.id, *c)).collect();
         let labourer = |n| Labourer { session: SessionId(n as u64 + 1), life: 0, doing: BTreeMap::new() };
         Self {
             fleet,
             specs: film.specs.clone(),
             cost_ms,
+            guests: None,
             rng: Rng::new(seed ^ 0xf1ee7),
             now: Millis(1),
             heap: BinaryHeap::new(),
@@ -172,14 +178,25 @@ impl<'a> World<'a> {
         }
     }
 
-    fn after(&mut self, ms: u64, what: What) {
+    pub(super) fn after(&mut self, ms: u64, what: What) {
         self.made += 1;
         self.heap.push(Reverse((self.now.0 + ms, self.made, what)));
     }
 
     /// A leader that finds the job planned, and all workers.
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.term(1, BTreeMap::new());
+        if !self.specs.is_empty() {
+            self.begin_film();
+        }
+        self.began = self.now;
+        for w in 0..self.labourers.len() {
+            self.connects(w);
+        }
+        self.after(TICK_MS, What::Tick);
+    }
+
+    fn begin_film(&mut self) {
         let (id, tenant) = names();
         let request = JobRequest {
             tenant,
@@ -217,11 +234,6 @@ impl<'a> World<'a> {
         let specs = self.specs.clone();
         self.term(2, [(id, Ok(specs))].into());
         self.settle_writes();
-        self.began = self.now;
-        for w in 0..self.labourers.len() {
-            self.connects(w);
-        }
-        self.after(TICK_MS, What::Tick);
     }
 
     fn term(
@@ -277,7 +289,7 @@ impl<'a> World<'a> {
         self.after(LAG_MS, What::Asks(w, life));
     }
 
-    fn feed(&mut self, event: Event) {
+    pub(super) fn feed(&mut self, event: Event) {
         let step = self.machine.handle(self.now, event);
         if step.writes.is_empty() {
             return self.perform(step.then);
@@ -305,7 +317,10 @@ impl<'a> World<'a> {
                 Effect::Lease(order) => self.leased(&order),
                 Effect::Grant(order) => self.granted(order.session, order.attempt),
                 Effect::Send { session, message, .. } => self.told(session, message),
-                Effect::Start(task) if task.kind == TaskKind::BuildManifests => self.ended = Some(self.now),
+                Effect::Start(task) if task.kind == TaskKind::BuildManifests && task.job == names().0 => {
+                    self.ended = Some(self.now);
+                }
+                Effect::Start(task) => self.guest_task(&task),
                 _ => {}
             }
         }
@@ -319,9 +334,16 @@ impl<'a> World<'a> {
     fn leased(&mut self, order: &LeaseOrder) {
         let Some(w) = self.of(order.session) else { return };
         self.attempts += 1;
-        let takes_ms = self.cost_ms.get(&order.spec).copied().unwrap_or(1) * 1_000 / self.fleet.speed[w];
-        let doing =
-            Doing { job: order.job.clone(), spec: order.spec, since: self.now, takes_ms, stored: false };
+        let whole = self.early_ms(order.kind).or_else(|| self.cost_ms.get(&order.spec).copied());
+        let takes_ms = whole.unwrap_or(1) * 1_000 / self.fleet.speed[w];
+        let doing = Doing {
+            job: order.job.clone(),
+            spec: order.spec,
+            kind: order.kind,
+            since: self.now,
+            takes_ms,
+            stored: false,
+        };
         let life = self.labourers[w].life;
         self.labourers[w].doing.insert(order.attempt, doing);
         if self.rng.chance(self.fleet.fails_permille) {
@@ -352,9 +374,11 @@ impl<'a> World<'a> {
         }
     }
 
-    fn happens(&mut self, what: What) {
+    pub(super) fn happens(&mut self, what: What) {
         match what {
             What::Durable(id) => self.durable(id),
+            What::Arrives(n) => self.arrives(n),
+            What::Answers(task, planned) => self.answers(task, planned),
             What::Tick => {
                 self.feed(Event::Tick { unix_ms: self.now.0 });
                 self.after(TICK_MS, What::Tick);
@@ -377,7 +401,7 @@ impl<'a> World<'a> {
             }
             What::Stored(w, life, attempt) if self.labourers[w].life == life => {
                 if let Some(doing) = self.labourers[w].doing.remove(&attempt) {
-                    self.concludes(w, attempt, doing.clone(), Outcome::Done(report(doing.spec, attempt)));
+                    self.concludes(w, attempt, doing.clone(), Outcome::Done(report(&doing, attempt)));
                 }
             }
             _ => {}
@@ -433,7 +457,7 @@ impl<'a> World<'a> {
     }
 }
 
-fn report(spec: SpecId, attempt: AttemptId) -> Report {
+fn report(doing: &Doing, attempt: AttemptId) -> Report {
     let chunk = ChunkReport {
         files: vec![],
         units: vec![],
@@ -445,10 +469,14 @@ fn report(spec: SpecId, attempt: AttemptId) -> Report {
         notes: vec![],
     };
     Report {
-        key: report_key(spec, attempt),
+        key: report_key(doing.spec, attempt),
         sha256: Sha256([3; 32]),
         bytes: 3,
-        body: ReportBody::Encode(chunk),
+        body: match doing.kind {
+            WorkKind::Index => ReportBody::Index(AttemptCost::default()),
+            WorkKind::Analyse => ReportBody::Analyse(Default::default(), AttemptCost::default()),
+            _ => ReportBody::Encode(chunk),
+        },
     }
 }
 
@@ -462,6 +490,6 @@ fn worker(w: usize) -> WorkerId {
     WorkerId::parse(&format!("w{w:04}")).unwrap_or_else(|_| unreachable!("a valid name"))
 }
 
-fn key(name: &str) -> ObjectKey {
+pub(super) fn key(name: &str) -> ObjectKey {
     ObjectKey::parse(name).unwrap_or_else(|_| unreachable!("a valid name"))
 }

@@ -57,8 +57,8 @@ pub(super) struct Control {
     pub(super) heard_ms: BTreeMap<usize, u64>,
     /// Leases given on each session and not over.
     pub(super) leases: BTreeMap<SessionId, BTreeSet<AttemptId>>,
-    /// For the fairness law: what each pair of backlogged tenants had been given when the interval began.
-    pub(super) fair_since: BTreeMap<TenantId, u64>,
+    /// For the fairness law: how far apart each pair of tenants came since both have work that waits, least and most.
+    pub(super) fair_apart: BTreeMap<(TenantId, TenantId), (i128, i128)>,
 }
 
 impl Control {
@@ -80,7 +80,7 @@ impl Control {
             tasks: BTreeMap::new(),
             heard_ms: BTreeMap::new(),
             leases: BTreeMap::new(),
-            fair_since: BTreeMap::new(),
+            fair_apart: BTreeMap::new(),
         }
     }
 }
@@ -362,7 +362,7 @@ impl World {
         control.tasks.clear();
         control.leases.clear();
         control.told.clear();
-        control.fair_since.clear();
+        control.fair_apart.clear();
         control.sessions_by_conn.clear();
         let conns = std::mem::take(&mut control.conns);
         conns.into_values().for_each(|conn| self.close(conn));

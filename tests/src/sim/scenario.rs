@@ -5,7 +5,7 @@ use reelmill_common::capability::{Capability, EncoderProof, Needs};
 use reelmill_common::ladder::EncoderFamily;
 use reelmill_common::plan::RungSet;
 use reelmill_common::{Fingerprint, Sha256, SpecId, WorkerId};
-use reelmill_coordinator_core::{CoordinatorConfig, SpecRef};
+use reelmill_coordinator_core::{CoordinatorConfig, SpecRef, TenantRules};
 
 /// Coordinator processes.
 pub(super) const CONTROLS: usize = 2;
@@ -127,6 +127,7 @@ impl Scenario {
     /// The settings of every coordinator.
     pub(super) fn config(&self) -> CoordinatorConfig {
         let weights = self.tenants.iter().enumerate();
+        let rules = |weight| TenantRules { weight, ..TenantRules::default() };
         CoordinatorConfig {
             lease_ttl_ms: 6_000,
             heartbeat_ms: 2_000,
@@ -137,7 +138,7 @@ impl Scenario {
             suspend_ms: 3_000,
             // some forget soon
             retain_ms: if self.seed % 4 == 2 { 15_000 } else { CoordinatorConfig::default().retain_ms },
-            weights: weights.map(|(n, w)| (tenant(n), *w)).collect(),
+            tenants: weights.map(|(n, w)| (tenant(n), rules(*w))).collect(),
             ..CoordinatorConfig::default()
         }
     }

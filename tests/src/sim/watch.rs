@@ -6,7 +6,7 @@ use reelmill_common::job::JobState;
 use reelmill_common::outcome::Verdict;
 use reelmill_common::session::ToWorker;
 use reelmill_common::{FencingTerm, TenantId};
-use reelmill_coordinator_core::{LeaseOrder, Task, TaskKind, TenantView, WorkKind};
+use reelmill_coordinator_core::{LeaseOrder, Task, TaskKind, WorkKind};
 use std::collections::BTreeSet;
 
 impl World {
@@ -129,7 +129,8 @@ impl World {
         }
     }
 
-    /// Start-time fair queueing's bound, over every interval in which two tenants have work that waits.
+    /// Start-time fair queueing's bound on what is given, over every interval in which two tenants have work that waits.
+    /// (On what is done it is wider by what can be in the slots; `coordinator/core` holds both.)
     pub(super) fn check_fairness(&mut self, c: usize) {
         if !self.scenario.fair {
             return;
@@ -138,27 +139,23 @@ impl World {
         let Some(machine) = &self.controls[c].machine else { return };
         let waiting: Vec<_> = machine.tenants(now).into_iter().filter(|t| t.ready > 0).collect();
         let config = self.scenario.config();
-        let slots: u64 = self.scenario.workers.iter().map(|w| u64::from(w.slots)).sum();
         let largest =
             self.scenario.films.iter().flat_map(|f| &f.chunks).map(|s| s.cost_ms).max().unwrap_or(0);
         let largest = largest.max(2_000); // the Index item
-        let since = &mut self.controls[c].fair_since;
-        since.retain(|t, _| waiting.iter().any(|w| w.tenant == *t));
-        let fresh = waiting.iter().any(|w| !since.contains_key(&w.tenant));
-        if fresh {
-            // a tenant joins: one interval over all of them begins
-            *since = waiting.iter().map(|w| (w.tenant.clone(), w.served_ms)).collect();
-        }
-        for a in &waiting {
-            for b in &waiting {
-                let weight = |t: &TenantId| u64::from(config.weights.get(t).copied().unwrap_or(1));
+        let apart = &mut self.controls[c].fair_apart;
+        apart.retain(|(a, b), _| [a, b].iter().all(|t| waiting.iter().any(|w| w.tenant == **t)));
+        for (n, a) in waiting.iter().enumerate() {
+            for b in &waiting[n + 1..] {
+                let weight = |t: &TenantId| u64::from(config.tenants.of(t).weight);
                 let (wa, wb) = (weight(&a.tenant), weight(&b.tenant));
-                let served = |t: &TenantView| t.served_ms - since[&t.tenant];
-                // both sides times wa * wb
-                let apart = (served(a) * wb).abs_diff(served(b) * wa);
-                if apart > (slots + 1) * largest * (wa + wb) {
-                    let what = format!("{} got {}, {} got {}", a.tenant, served(a), b.tenant, served(b));
-                    return self.laws.breach(format!("unfair: {what}, with weights {wa} and {wb}"));
+                // both sides times wa * wb; the least and the most since both wait bound every interval between
+                let now = i128::from(a.served_ms * wb) - i128::from(b.served_ms * wa);
+                let seen = apart.entry((a.tenant.clone(), b.tenant.clone())).or_insert((now, now));
+                *seen = (seen.0.min(now), seen.1.max(now));
+                let (least, most) = *seen;
+                if most - least > i128::from(largest * (wa + wb)) {
+                    let what = format!("{} and {}, with weights {wa} and {wb}", a.tenant, b.tenant);
+                    return self.laws.breach(format!("unfair: {what}, came {} apart", most - least));
                 }
             }
         }

@@ -261,7 +261,7 @@ fn submits_over_a_bound_are_refused() {
     rig.submit("a");
     rig.submit("b");
     let refused = rig.submit_as("c", "t", None, 1, 0);
-    assert!(matches!(refused, Some(Err(Refusal::Exhausted { limit: 2, .. }))));
+    assert!(matches!(refused, Some(Err(Refusal::Quota { limit: 2, used: 2, .. }))));
     assert!(matches!(rig.submit_as("d", "u", None, 1, 0), Some(Ok(_))));
     assert!(matches!(rig.submit_as("e", "v", None, 1, 0), Some(Err(Refusal::Exhausted { limit: 3, .. }))));
     rig.call(Call::Cancel { tenant: tenant("t"), job: job("a") });

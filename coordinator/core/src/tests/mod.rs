@@ -2,8 +2,11 @@
 
 mod attempts;
 mod enrol;
+mod explain;
+mod fairness;
 mod jobs;
 mod outside;
+mod quotas;
 mod rebind;
 mod retention;
 mod rig;

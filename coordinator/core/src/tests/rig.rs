@@ -43,6 +43,12 @@ pub(super) fn tenant(name: &str) -> TenantId {
     TenantId::parse(name).expect("tenant")
 }
 
+/// Tenants by weight.
+pub(super) fn shares(of: &[(&str, u32)]) -> Tenants {
+    let rules = |weight| TenantRules { weight, ..Default::default() };
+    of.iter().map(|(name, weight)| (tenant(name), rules(*weight))).collect()
+}
+
 pub(super) fn spec(n: u8, cost_ms: u64) -> SpecRef {
     SpecRef { id: SpecId(Sha256([n; 32])), cost_ms, needs: NEEDS, rungs: RungSet::NONE }
 }

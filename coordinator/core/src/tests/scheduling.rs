@@ -32,8 +32,8 @@ fn within_a_tenant_priority_then_age_then_the_longest() {
 
 #[test]
 fn tenants_share_by_weight() {
-    let weights = [(tenant("t"), 1), (tenant("u"), 3)].into();
-    let mut rig = Rig::with(CoordinatorConfig { weights, ..Default::default() });
+    let tenants = shares(&[("t", 1), ("u", 3)]);
+    let mut rig = Rig::with(CoordinatorConfig { tenants, ..Default::default() });
     let chunks = |from: u8| (from..from + 8).map(|n| spec(n, 600)).collect::<Vec<_>>();
     rig.planned(&[("a", "t", 9, &chunks(10)), ("b", "u", 0, &chunks(20))]);
     rig.worker("w", 8);
@@ -104,7 +104,7 @@ fn a_job_that_waits_says_why() {
     let why = |rig: &Rig| rig.machine.explain(rig.now, &tenant("t"), &job("a")).expect("job").join("; ");
     assert!(why(&rig).contains("no worker is connected"), "{}", why(&rig));
     rig.worker("w", 1);
-    assert!(why(&rig).contains("1 jobs of this tenant go before it"), "{}", why(&rig));
+    assert!(why(&rig).contains("1 job of tenant t goes before it"), "{}", why(&rig));
     assert_eq!(
         rig.machine.backlog(),
         Backlog { ready: 2, taken: 1, cost_ms: 300, slots: 1, busy: 1, jobs: 2 }

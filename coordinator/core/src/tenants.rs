@@ -1,0 +1,77 @@
+//! What each tenant may have of the cluster: its share of it, and bounds on what it takes.
+//!
+//! A share is of what others want, too: what one leaves unused, the others have. Bounds hold whatever is free. One on
+//! slots delays work and refuses none; one on open jobs refuses a submit; one on a film's length fails the job as soon as
+//! the length is known, before anything is encoded. There is none on work a day: it would have to count what was deleted.
+
+use reelmill_common::TenantId;
+use std::collections::BTreeMap;
+
+/// One tenant's share and bounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TenantRules {
+    /// Share of the fleet against others that want it, at least 1.
+    pub weight: u32,
+    /// Slots that its work may take at a time; 0 lets it rest.
+    pub max_slots: Option<u32>,
+    /// Jobs of it that have not ended; `None`: the bound that holds for everybody.
+    pub max_open_jobs: Option<usize>,
+    /// Length of a film, milliseconds.
+    pub max_film_ms: Option<u64>,
+}
+
+impl Default for TenantRules {
+    fn default() -> Self {
+        Self { weight: 1, max_slots: None, max_open_jobs: None, max_film_ms: None }
+    }
+}
+
+/// The rules of all tenants that have some; the default ones are for the others.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tenants(BTreeMap<TenantId, TenantRules>);
+
+impl Tenants {
+    /// The rules of a tenant.
+    pub fn of(&self, tenant: &TenantId) -> TenantRules {
+        self.0.get(tenant).copied().unwrap_or_default()
+    }
+
+    /// The slots that tenants with a bound on them may take.
+    pub(crate) fn max_slots(&self) -> impl Iterator<Item = (&TenantId, u32)> {
+        self.0.iter().filter_map(|(tenant, rules)| Some((tenant, rules.max_slots?)))
+    }
+}
+
+impl FromIterator<(TenantId, TenantRules)> for Tenants {
+    fn from_iter<I: IntoIterator<Item = (TenantId, TenantRules)>>(all: I) -> Self {
+        Self(all.into_iter().collect())
+    }
+}
+
+/// Slots that tenants with a bound on them may still take; one that is not there may take all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SlotsLeft(BTreeMap<TenantId, u32>);
+
+impl SlotsLeft {
+    /// With nothing taken.
+    pub(crate) fn of(tenants: &Tenants) -> Self {
+        Self(tenants.max_slots().map(|(tenant, slots)| (tenant.clone(), slots)).collect())
+    }
+
+    /// Is nobody bounded?
+    pub(crate) fn is_unbounded(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The tenant has taken one.
+    pub(crate) fn take(&mut self, tenant: &TenantId) {
+        if let Some(left) = self.0.get_mut(tenant) {
+            *left = left.saturating_sub(1);
+        }
+    }
+
+    /// May the tenant take one more?
+    pub(crate) fn has(&self, tenant: &TenantId) -> bool {
+        self.0.get(tenant) != Some(&0)
+    }
+}
