@@ -27,6 +27,7 @@ mod pace;
 mod rebind;
 mod record;
 mod retention;
+mod room;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
 mod schedule;

@@ -15,6 +15,7 @@ use crate::free::{Fit, Free, Kind};
 use crate::horizon::Horizon;
 use crate::job::Job;
 use crate::leader::Leader;
+use crate::room::Kept;
 use crate::tenants::SlotsLeft;
 use crate::turn::{Turn, sabotaged};
 use crate::work::{Demand, SpecRef, WorkKind};
@@ -53,6 +54,8 @@ struct Pass {
     free: Free,
     /// What tenants with a bound on their slots may still have.
     bounds: SlotsLeft,
+    /// A worker whose memory is kept for a chunk that needs much.
+    kept: Option<Kept>,
     /// Candidates that may still be looked at.
     window: usize,
     /// Needs that none of the free workers meets.
@@ -76,6 +79,14 @@ impl Pass {
             self.hopeless.insert(demand.needs);
         } else {
             self.given_up.insert((job.id().clone(), demand));
+        }
+    }
+
+    /// Something of a tenant goes to a worker.
+    fn takes(&mut self, tenant: &TenantId, worker: &WorkerId, spec: SpecRef) {
+        self.bounds.take(tenant);
+        if let Some(kept) = &mut self.kept {
+            kept.give(worker, spec.needs.memory_mib);
         }
     }
 
@@ -111,7 +122,7 @@ impl Leader {
         let horizon = self.look(turn.now, turn.config, self.is_shared(&bounds));
         let window = WINDOW_PER_SLOT * horizon.slots as usize;
         let (hopeless, given_up) = (BTreeSet::new(), BTreeSet::new());
-        let mut pass = Pass { free, bounds, window, hopeless, given_up, left: 0, horizon };
+        let mut pass = Pass { free, bounds, kept: None, window, hopeless, given_up, left: 0, horizon };
         self.hand_out(turn, &mut pass);
         if turn.speculate && pass.window > 0 && !pass.free.is_empty() {
             self.speculate(turn, &mut pass);
@@ -128,7 +139,7 @@ impl Leader {
                 Some((candidate, worker)) => {
                     let weight = turn.config.tenants.of(&tenant).weight;
                     self.fair.charge(&tenant, candidate.spec.cost_ms, weight);
-                    pass.bounds.take(&tenant);
+                    pass.takes(&tenant, &worker, candidate.spec);
                     self.offer(turn, candidate, &worker, false);
                     self.refresh(turn, pass, &worker);
                 }
@@ -222,6 +233,9 @@ impl Leader {
             let worker = match self.best_worker(turn, job, chunk.spec, None, pass) {
                 Best::Is { worker, .. } => worker,
                 Best::Nobody if job.failed_on(chunk.spec.id).is_empty() => {
+                    if pass.kept.is_none() {
+                        pass.kept = self.keep_room(turn, job, chunk.spec);
+                    }
                     pass.give_up(job, chunk.spec.demand());
                     return None;
                 }
@@ -300,7 +314,8 @@ impl Leader {
                 continue;
             }
             let Some(w) = self.workers.get(id) else { continue };
-            let able = self.is_able(turn, job, w, spec) && spec.needs.memory_mib <= w.free_memory_mib();
+            let room_mib = Kept::room_mib(pass.kept.as_ref(), id, w);
+            let able = self.is_able(turn, job, w, spec) && spec.needs.memory_mib <= room_mib;
             if !able && !any {
                 continue;
             }
@@ -314,7 +329,7 @@ impl Leader {
     }
 
     /// Could this worker do this work of the job when it has a slot?
-    fn is_able(&self, turn: &Turn<'_>, job: &Job, worker: &Worker, spec: SpecRef) -> bool {
+    pub(crate) fn is_able(&self, turn: &Turn<'_>, job: &Job, worker: &Worker, spec: SpecRef) -> bool {
         let gives = job.is_given_by(worker, spec.demand()) || sabotaged!(turn.config, UnableForgotten);
         worker.is_eligible(spec.needs) && gives
     }
@@ -397,8 +412,8 @@ impl Leader {
                 kind: slow.kind,
                 ready_since: slow.offered_at,
             };
+            pass.takes(&tenant, &worker, slow.spec);
             self.offer(turn, candidate, &worker, true);
-            pass.bounds.take(&tenant);
             self.refresh(turn, pass, &worker);
             if pass.free.is_empty() {
                 break;

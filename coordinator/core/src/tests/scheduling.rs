@@ -138,6 +138,35 @@ fn a_chunk_that_must_run_alone_gets_a_worker_to_itself() {
     }
 }
 
+#[test]
+fn what_needs_much_memory_is_not_starved_by_what_needs_less() {
+    let sized = |n: u8, memory_mib: u64| SpecRef { needs: Needs { memory_mib, ..NEEDS }, ..spec(n, 600) };
+    let medium: Vec<SpecRef> = (10..40).map(|n| sized(n, 1_500)).collect();
+    let mut rig = Rig::new();
+    rig.planned(&[
+        ("a", "t", 0, &medium),
+        ("b", "u", 0, &[sized(1, 3_000)]),
+        ("c", "v", 0, &[sized(2, 900)]),
+    ]);
+    // a moment when the large one does not fit: two others have come before it
+    let w = rig.connect(rig.hello("w", "b1", 4));
+    rig.feed(Event::Tenants(Tenants::from_iter([
+        (tenant("u"), TenantRules { max_slots: Some(0), ..Default::default() }),
+        (tenant("v"), TenantRules { max_slots: Some(0), ..Default::default() }),
+    ])));
+    rig.ask(w, 4);
+    let first = rig.leases();
+    assert_eq!(first.iter().map(|l| l.job.as_str()).collect::<Vec<_>>(), ["a", "a"]);
+    rig.feed(Event::Tenants(Tenants::default()));
+    assert_eq!(order(&mut rig), named(&[("c", 2)]), "beside the large one there will be room for this");
+    for (n, lease) in first.iter().enumerate() {
+        rig.wins(lease);
+        rig.ask(w, 4);
+        let next = order(&mut rig);
+        assert_eq!(next, if n == 0 { named(&[]) } else { named(&[("b", 1)]) }, "after {n}");
+    }
+}
+
 /// What a worker may do in the property below.
 #[derive(Clone, Debug)]
 enum Move {
