@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Response, Status};
 
 /// How long anything may take that is not disturbed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -103,7 +104,7 @@ impl Coordinator {
     /// A way to its jobs API.
     pub(crate) fn client(&self) -> Result<Client> {
         let channel = Endpoint::from_shared(format!("http://{}", self.address))?.connect_lazy();
-        Ok(Client { jobs: JobsClient::new(channel), source: self.source() })
+        Ok(Client { jobs: JobsClient::new(channel), source: self.source(), submitted: 0 })
     }
 }
 
@@ -113,32 +114,56 @@ fn spawn(program: &Path, arguments: &[String], directory: &Path) -> Result<Proce
     Process::start(command, &directory.join("coordinator.log"))
 }
 
-/// A client of the jobs API.
+/// A client of the jobs API. While nobody leads it waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     jobs: JobsClient<Channel>,
     source: String,
+    submitted: u64,
 }
 
 impl Client {
     /// Hands the film over once more: one segment a chunk.
     pub(crate) async fn submit(&mut self) -> Result<JobId> {
         let options = JobOptions { segment_ms: CHUNK_MS, chunk_ms: Some(CHUNK_MS), ..JobOptions::default() };
-        let job = JobRequest { source: self.source.clone(), options: Some(options), ..JobRequest::default() };
-        let answer = self.jobs.submit(SubmitRequest { job: Some(job) }).await?.into_inner();
+        self.submitted += 1;
+        let job = JobRequest {
+            source: self.source.clone(),
+            options: Some(options),
+            // asked again, it is the same job
+            idempotency_key: format!("control-{}", self.submitted),
+            ..JobRequest::default()
+        };
+        let ask = SubmitRequest { job: Some(job) };
+        let answer = patiently(async || self.jobs.submit(ask.clone()).await).await?;
         Ok(JobId::parse(&answer.job.context("a job")?.id)?)
     }
 
     /// A job as it stands.
     pub(crate) async fn job(&mut self, id: &JobId) -> Result<Job> {
-        let answer = self.jobs.get(GetRequest { id: id.to_string() }).await?.into_inner();
+        let answer = patiently(async || self.jobs.get(GetRequest { id: id.to_string() }).await).await?;
         answer.job.context("a job")
     }
 
     /// Ends a job and has everything of it deleted.
     pub(crate) async fn delete(&mut self, id: &JobId) -> Result<()> {
-        self.jobs.cancel(CancelRequest { id: id.to_string() }).await?;
-        self.jobs.delete(DeleteRequest { id: id.to_string() }).await?;
+        patiently(async || self.jobs.cancel(CancelRequest { id: id.to_string() }).await).await?;
+        patiently(async || self.jobs.delete(DeleteRequest { id: id.to_string() }).await).await?;
         Ok(())
     }
+}
+
+/// Asks until somebody leads.
+async fn patiently<T>(mut ask: impl AsyncFnMut() -> Result<Response<T>, Status>) -> Result<T> {
+    let mut answer = None;
+    until("somebody leads", PATIENCE, async || match ask().await {
+        Ok(response) => {
+            answer = Some(response.into_inner());
+            Ok(true)
+        }
+        Err(status) if status.code() == Code::Unavailable => Ok(false),
+        Err(status) => Err(status.into()),
+    })
+    .await?;
+    answer.context("an answer")
 }

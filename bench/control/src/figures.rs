@@ -84,6 +84,8 @@ pub struct Figures {
     pub(crate) fsync_p99_ms: Option<f64>,
     /// Jobs that were counted and deleted on the way.
     pub(crate) deleted: u64,
+    /// Welcomes beyond the first of each worker and those after kills: connections or terms that were lost.
+    pub(crate) reconnects: u64,
     /// Kills, in their order.
     pub kills: Vec<Killed>,
     /// Distinct commits acknowledged from start to end.
@@ -114,7 +116,7 @@ impl Figures {
             "coordinator": self.coordinator.json(), "etcd": self.etcd.map(Used::json),
             "driver": self.driver.json(), "sizes": sizes.collect::<Vec<_>>(),
             "etcd_fsync_p99_ms": self.fsync_p99_ms, "jobs_counted_and_deleted": self.deleted,
-            "kills": kills.collect::<Vec<_>>(), "acked_in_all": self.acked,
+            "reconnects": self.reconnects, "kills": kills.collect::<Vec<_>>(), "acked_in_all": self.acked,
         })
     }
 }
@@ -157,6 +159,7 @@ impl fmt::Display for Figures {
                 format!("{acked} acked, all stored; {unacked} more stored; away {} ms", k.away_ms),
             )?;
         }
+        row("connections lost, but by kills", self.reconnects.to_string())?;
         row("jobs counted and deleted", self.deleted.to_string())?;
         row("acknowledged and stored, in all", self.acked.to_string())
     }

@@ -223,6 +223,10 @@ impl Bench {
             sizes,
             fsync_p99_ms: health.map(|h| h.fsync_p99_ms),
             deleted: self.jobs.deleted,
+            reconnects: shared
+                .welcomes
+                .load(Ordering::Relaxed)
+                .saturating_sub(self.options.workers as u64 * (1 + u64::from(self.options.kills))),
             kills,
             acked: 0,
         })
