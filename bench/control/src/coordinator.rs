@@ -85,7 +85,7 @@ impl Coordinator {
 
     /// Size of the embedded store, bytes.
     pub(crate) fn state_bytes(&self) -> Result<u64> {
-        let entries = std::fs::read_dir(self.directory.join("data"))?;
+        let entries = std::fs::read_dir(self.directory.join("data/state"))?;
         let files =
             entries.filter_map(|e| e.and_then(|e| e.metadata()).ok()).filter(std::fs::Metadata::is_file);
         Ok(files.map(|f| f.len()).sum())
@@ -132,6 +132,9 @@ impl Client {
             options: Some(options),
             // asked again, it is the same job
             idempotency_key: format!("control-{}", self.submitted),
+            // above all that were submitted before: its index and plan would wait behind all their chunks, and the
+            // number of open chunks would fall
+            priority: i32::try_from(self.submitted)?,
             ..JobRequest::default()
         };
         let ask = SubmitRequest { job: Some(job) };
