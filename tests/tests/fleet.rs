@@ -9,16 +9,22 @@ use reelmill_tests::fleet::{Film, Fleet, at_random, run, visit};
 fn efficiency(size: usize, seeds: u64) -> (u64, u64) {
     let film = Film::planned(size as u32).expect("a plan");
     let (mut least, mut sum) = (u64::MAX, 0);
+    let (mut lost, mut doubled) = (0, 0);
     for seed in 0..seeds {
         let run = run(&film, &Fleet::spread(size, seed), seed).expect("the film ends");
         least = least.min(run.efficiency_permille());
         sum += run.efficiency_permille();
+        lost += run.lost_ms * 1_000 / (run.makespan_ms * size as u64);
+        doubled += run.doubled_ms * 1_000 / (run.makespan_ms * size as u64);
     }
     let more = film.cost_ms.iter().sum::<u64>() * 1_000 / film.work_ms;
     println!(
-        "{size} workers: {} chunks, {more} permille of the film's work; least {least}, mean {}",
+        "{size} workers: {} chunks, {more} permille of the film's work; least {least}, mean {}; of all slots' time {} \
+         permille failed, {} were done twice",
         film.specs.len(),
-        sum / seeds
+        sum / seeds,
+        lost / seeds,
+        doubled / seeds
     );
     (least, sum / seeds)
 }
@@ -35,17 +41,17 @@ fn sixteen_workers_of_unlike_speed() {
 
 #[test]
 fn sixty_four_workers_of_unlike_speed() {
-    assert!(efficiency(64, seeds(20)).0 >= 940);
+    assert!(efficiency(64, seeds(20)).0 >= 950);
 }
 
 #[test]
 fn two_hundred_and_fifty_six_workers_of_unlike_speed() {
-    assert!(efficiency(256, seeds(20)).0 >= 780);
+    assert!(efficiency(256, seeds(20)).0 >= 880);
 }
 
 #[test]
 fn a_thousand_workers_of_unlike_speed() {
-    assert!(efficiency(1_000, seeds(2)).0 >= 530);
+    assert!(efficiency(1_000, seeds(2)).0 >= 670);
 }
 
 #[test]

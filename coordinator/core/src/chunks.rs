@@ -6,6 +6,7 @@
 //! open: ready <-> taken (1 or 2 live attempts)  -> committed
 //! ```
 
+use crate::sizes::Sizes;
 use crate::work::{Demand, SpecRef, WorkKind};
 use reelmill_common::{AttemptId, Millis, Sha256, SpecId};
 use std::cmp::Reverse;
@@ -40,14 +41,16 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// Is it open, and does nobody work on it?
-    pub(crate) fn is_ready(&self) -> bool {
-        !self.committed && self.live.is_empty()
-    }
-
     fn rank(&self) -> Rank {
         Rank { cost_ms: Reverse(self.spec.cost_ms), number: self.number, spec: self.spec.id }
     }
+}
+
+/// Open specs nobody works on, of one demand; never empty.
+#[derive(Clone, Debug, Default)]
+struct Queue {
+    ranks: BTreeSet<Rank>,
+    sizes: Sizes,
 }
 
 /// The specs of a stage.
@@ -56,10 +59,8 @@ pub(crate) struct Chunks {
     pub(crate) kind: WorkKind,
     chunks: BTreeMap<SpecId, Chunk>,
     /// Open specs nobody works on, by what they demand.
-    ready: BTreeMap<Demand, BTreeSet<Rank>>,
+    ready: BTreeMap<Demand, Queue>,
     ready_len: usize,
-    /// Predicted slot-milliseconds of those.
-    pub(crate) ready_cost_ms: u64,
     open: usize,
     /// Predicted slot-milliseconds: of all, and of what is committed.
     pub(crate) cost_ms: u64,
@@ -74,7 +75,6 @@ impl Chunks {
             chunks: BTreeMap::new(),
             ready: BTreeMap::new(),
             ready_len: 0,
-            ready_cost_ms: 0,
             open: 0,
             cost_ms: 0,
             committed_cost_ms: 0,
@@ -127,7 +127,7 @@ impl Chunks {
         most_ms: F,
     ) -> impl Iterator<Item = &'a Chunk> + use<'a, F> {
         let from = |cost_ms| Rank { cost_ms: Reverse(cost_ms), number: 0, spec: SpecId(Sha256([0; 32])) };
-        let kinds = self.ready.iter().filter_map(|(demand, ranks)| Some((most_ms(*demand)?, ranks)));
+        let kinds = self.ready.iter().filter_map(|(demand, queue)| Some((most_ms(*demand)?, &queue.ranks)));
         let mut kinds: Vec<_> = kinds.map(|(most_ms, ranks)| ranks.range(from(most_ms)..)).collect();
         let first = |ranks: &std::collections::btree_set::Range<'a, Rank>| {
             ranks.clone().next().copied().unwrap_or(Rank::LAST)
@@ -136,9 +136,9 @@ impl Chunks {
             .filter_map(|rank| self.chunks.get(&rank.spec))
     }
 
-    /// The least predicted cost of an open spec that nobody works on, milliseconds; the most there is without one.
-    pub(crate) fn least_ready_ms(&self) -> u64 {
-        self.ready.values().filter_map(|ranks| ranks.last()).map(|r| r.cost_ms.0).min().unwrap_or(u64::MAX)
+    /// How much waits, of each size, by demand.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (Demand, &Sizes)> {
+        self.ready.iter().map(|(demand, queue)| (*demand, &queue.sizes))
     }
 
     /// Specs with a live attempt.
@@ -159,6 +159,32 @@ impl Chunks {
             let (demand, rank) = (c.spec.demand(), c.rank());
             self.remove_ready(demand, rank);
         }
+    }
+
+    /// The worker of its one attempt may never come back: it waits for another one, as if nobody worked on it.
+    pub(crate) fn doubt(&mut self, spec: SpecId, now: Millis) {
+        if self.is_ready(spec) || !self.may_take(spec) {
+            return;
+        }
+        if let Some(c) = self.chunks.get_mut(&spec) {
+            c.ready_since = now;
+            let (demand, rank) = (c.spec.demand(), c.rank());
+            self.put_ready(demand, rank);
+        }
+    }
+
+    /// The worker of its attempt is back with it.
+    pub(crate) fn trust(&mut self, spec: SpecId) {
+        if let Some(c) = self.chunks.get(&spec).filter(|c| !c.live.is_empty()) {
+            let (demand, rank) = (c.spec.demand(), c.rank());
+            self.remove_ready(demand, rank);
+        }
+    }
+
+    /// Does it wait for somebody to begin with it?
+    pub(crate) fn is_ready(&self, spec: SpecId) -> bool {
+        let waits = |c: &Chunk| self.ready.get(&c.spec.demand()).is_some_and(|q| q.ranks.contains(&c.rank()));
+        self.chunks.get(&spec).is_some_and(waits)
     }
 
     /// An attempt has ended without a commit.
@@ -189,19 +215,20 @@ impl Chunks {
     }
 
     fn put_ready(&mut self, demand: Demand, rank: Rank) {
-        if self.ready.entry(demand).or_default().insert(rank) {
+        let queue = self.ready.entry(demand).or_default();
+        if queue.ranks.insert(rank) {
             self.ready_len += 1;
-            self.ready_cost_ms += rank.cost_ms.0;
+            queue.sizes.add(rank.cost_ms.0);
         }
     }
 
     fn remove_ready(&mut self, demand: Demand, rank: Rank) {
-        let Some(ranks) = self.ready.get_mut(&demand) else { return };
-        if ranks.remove(&rank) {
+        let Some(queue) = self.ready.get_mut(&demand) else { return };
+        if queue.ranks.remove(&rank) {
             self.ready_len -= 1;
-            self.ready_cost_ms -= rank.cost_ms.0;
+            queue.sizes.remove(rank.cost_ms.0);
         }
-        if ranks.is_empty() {
+        if queue.ranks.is_empty() {
             self.ready.remove(&demand);
         }
     }
@@ -232,6 +259,8 @@ mod tests {
         let cheap: Vec<u32> = c.ready_of(|_| Some(7)).map(|c| c.number).collect();
         assert_eq!(cheap, [0, 2], "what costs more is passed over");
         assert_eq!(c.ready_of(|_| None).count(), 0);
+        let waiting: Vec<_> = c.waiting().map(|(d, sizes)| (d, sizes.count())).collect();
+        assert_eq!(waiting, [(spec(1, 5).demand(), 3)]);
     }
 
     #[test]
@@ -243,10 +272,33 @@ mod tests {
         c.take(s.id, attempt(2));
         assert!(!c.may_take(s.id), "two are the most");
         c.release(s.id, attempt(1), Millis(7));
-        assert_eq!(c.ready_len(), 0, "the other one still works on it");
+        assert_eq!((c.ready_len(), c.waiting().count()), (0, 0), "the other one still works on it");
         assert_eq!(c.commit(s.id), [attempt(2)]);
         assert_eq!((c.open(), c.committed_cost_ms, c.may_take(s.id)), (0, 5, false));
+        c.doubt(s.id, Millis(8));
         c.release(s.id, attempt(2), Millis(8));
         assert_eq!((c.ready_len(), c.commit(s.id).len()), (0, 0), "committed is final");
+    }
+
+    #[test]
+    fn a_chunk_whose_worker_may_be_lost_waits_for_another_one() {
+        let s = spec(1, 5);
+        let mut c = Chunks::new(WorkKind::Encode, &[s], Millis(0));
+        c.take(s.id, attempt(1));
+        c.doubt(s.id, Millis(3));
+        c.doubt(s.id, Millis(4));
+        assert_eq!((c.ready_len(), c.get(s.id).map(|c| c.ready_since)), (1, Some(Millis(3))));
+        c.trust(s.id);
+        assert_eq!(c.ready_len(), 0, "it is back");
+        c.doubt(s.id, Millis(5));
+        c.take(s.id, attempt(2));
+        assert_eq!((c.ready_len(), c.taken_len()), (0, 1));
+        c.doubt(s.id, Millis(6));
+        assert_eq!(c.ready_len(), 0, "two are the most");
+        c.release(s.id, attempt(1), Millis(7));
+        assert_eq!(c.ready_len(), 0);
+        c.doubt(s.id, Millis(8));
+        c.release(s.id, attempt(2), Millis(9));
+        assert_eq!((c.ready_len(), c.ready().count()), (1, 1), "once, however often it was put back");
     }
 }

@@ -9,17 +9,20 @@
 //! passes as a [`SLOTS_A_LOOK`]th of the slots, and no longer than [`KEPT_MS`].
 
 use crate::attempt::{Attempt, Phase};
+use crate::chunks::Chunks;
 use crate::config::Rules;
 use crate::leader::Leader;
 use crate::pace::Pacing;
+use crate::sizes::Sizes;
 use crate::work::{SpecRef, WorkKind};
 use crate::worker::Worker;
-use reelmill_common::Millis;
 use reelmill_common::capability::Needs;
 use reelmill_common::ladder::EncoderFamily;
+use reelmill_common::{JobId, Millis};
+use std::collections::BTreeMap;
 
 /// With more ready chunks a slot than this the end is far: the longest go first, whoever takes them.
-const FAR_PER_SLOT: usize = 32;
+const FAR_PER_SLOT: u64 = 32;
 /// A horizon is looked at by one pass for so many slots.
 const SLOTS_A_LOOK: u32 = 16;
 /// A horizon is not kept for longer, milliseconds.
@@ -41,21 +44,14 @@ pub(crate) struct Horizon {
     is_shared: bool,
     /// How paces are told.
     pub(crate) pacing: Pacing,
-    /// `None`: the end is far, or nothing runs that could be waited for.
-    until: Option<Until>,
-    /// Of the slots that can take an encoder's work, now or when they are free, those that no other one outdoes, from the
-    /// fastest, which may be the last to be free, to the one that is free first.
-    best: Vec<Slot>,
-}
-
-/// For work of this family.
-#[derive(Clone, Copy, Debug)]
-struct Until {
-    family: Option<EncoderFamily>,
-    /// The slot that is first done with the longest chunk is done with it.
-    longest: Millis,
-    /// All that is ready is done.
-    all: Millis,
+    /// There is so much to do that nobody leaves anything to anybody.
+    far: bool,
+    /// By the encoder that work needs, when all of it that is ready could be done. Nothing of a family when its end is far,
+    /// nothing of it waits, or nobody can do it.
+    until: BTreeMap<Option<EncoderFamily>, Millis>,
+    /// Of the slots that can take such work, now or when they are free, those that no other one outdoes, from the fastest,
+    /// which may be the last to be free, to the one that is free first.
+    best: BTreeMap<Option<EncoderFamily>, Vec<Slot>>,
 }
 
 /// One slot.
@@ -77,23 +73,42 @@ impl Horizon {
         self.looks > 0 && now.since(self.at) < KEPT_MS
     }
 
+    /// Could all that is ready be done within so many milliseconds?
+    pub(crate) fn is_near(&self, now: Millis, within_ms: u64) -> bool {
+        !self.far && self.all_ms(now).is_none_or(|all_ms| all_ms <= within_ms)
+    }
+
+    /// In how many milliseconds all that is ready could be done, if that is looked at.
+    pub(crate) fn all_ms(&self, now: Millis) -> Option<u64> {
+        self.until.values().map(|until| until.since(now)).max()
+    }
+
+    /// Nothing is left to faster ones.
+    pub(crate) fn forget(&mut self) {
+        self.until.clear();
+    }
+
     /// When the chunk would be done by the slot that would be done with it first, milliseconds from now.
-    pub(crate) fn soonest_ms(&self, now: Millis, spec: SpecRef) -> Option<u64> {
+    pub(crate) fn soonest_ms(&self, now: Millis, family: Option<EncoderFamily>, cost_ms: u64) -> Option<u64> {
         let old = now.since(self.at);
-        let done_in =
-            |s: &Slot| Slot { free_in_ms: s.free_in_ms.saturating_sub(old), ..*s }.done_in(spec.cost_ms);
-        self.best.iter().map(done_in).min()
+        let done_in = |s: &Slot| Slot { free_in_ms: s.free_in_ms.saturating_sub(old), ..*s }.done_in(cost_ms);
+        self.best.get(&family)?.iter().map(done_in).min()
     }
 
     /// The most that a chunk may cost which a worker of such a pace is to begin now, milliseconds: it would be done by
-    /// the time that everything else could be. With half as much again to spare, because predictions are off by content;
-    /// but the slot that would be first done with the longest may take it.
+    /// the time that everything else could be, with half as much again to spare, because predictions are off by content
+    /// and what fails begins anew; or no other slot, busy now, would be done with it before.
     pub(crate) fn most_ms(&self, now: Millis, family: Option<EncoderFamily>, pace_permille: u64) -> u64 {
-        let Some(until) = self.until.filter(|u| u.family == family && !self.is_shared) else {
-            return u64::MAX;
+        let Some(until) = self.until.get(&family).filter(|_| !self.is_shared) else { return u64::MAX };
+        let old = now.since(self.at);
+        let in_time_ms = until.since(now).saturating_mul(2_000) / 3 / pace_permille.max(1);
+        // done in cost x pace, the other one in its wait + cost x its pace: it is first with what costs more
+        let first_ms = |s: &Slot| match pace_permille.saturating_sub(s.pace_permille + s.pace_permille / 50) {
+            0 => u64::MAX,
+            slower => s.free_in_ms.saturating_sub(old).saturating_mul(1_000) / slower,
         };
-        let may_take_ms = until.longest.since(now).max(until.all.since(now).saturating_mul(2) / 3);
-        (may_take_ms.saturating_add(1).saturating_mul(1_000) - 1) / pace_permille.max(1)
+        let first_ms = self.best.get(&family).into_iter().flatten().map(first_ms).min();
+        in_time_ms.max(first_ms.unwrap_or(u64::MAX))
     }
 }
 
@@ -112,38 +127,36 @@ impl Leader {
 
     /// Looks at all that is ready and at every slot.
     pub(crate) fn horizon(&self, now: Millis, rules: &Rules, is_shared: bool) -> Horizon {
-        let connected = || self.workers.values().filter(|w| w.session.is_some());
-        let speeds = connected().map(|w| w.speed(ANY)).sum::<u64>() / (connected().count() as u64).max(1);
-        let pacing = Pacing { mean_speed: speeds };
+        let speeds: Vec<u64> =
+            self.workers.values().filter(|w| w.session.is_some()).map(|w| w.speed(ANY)).collect();
+        let pacing = Pacing { mean_speed: speeds.iter().sum::<u64>() / (speeds.len() as u64).max(1) };
         let mut horizon = Horizon { at: now, slots: self.slots(), is_shared, pacing, ..Horizon::default() };
-        let (mut count, mut cost_ms) = (0usize, 0u64);
-        let (mut longest, mut least_ms) = (None::<SpecRef>, u64::MAX);
-        for id in self.ready.values().flatten().map(|(_, id)| id) {
-            let Some(work) = self.jobs.get(id).filter(|j| j.hold_until <= now).and_then(|j| j.work.as_ref())
-            else {
-                continue;
-            };
-            count += work.ready_len();
-            cost_ms += work.ready_cost_ms;
-            let first = work.ready().next().map(|c| c.spec);
-            longest = longest.into_iter().chain(first).max_by_key(|s| s.cost_ms);
-            least_ms = least_ms.min(work.least_ready_ms());
+        let mut waiting: BTreeMap<Option<EncoderFamily>, Sizes> =
+            self.attempts.values().map(|a| (a.spec.needs.family, Default::default())).collect();
+        for work in self.ready.values().flatten().filter_map(|(_, id)| self.offered_work(now, id)) {
+            for (demand, sizes) in work.waiting() {
+                waiting.entry(demand.needs.family).or_default().add_all(sizes);
+            }
         }
-        if count > FAR_PER_SLOT * horizon.slots as usize {
+        let count: u64 = waiting.values().map(Sizes::count).sum();
+        if count > FAR_PER_SLOT * u64::from(horizon.slots) {
+            horizon.far = true;
             return horizon;
         }
-        // nothing is ready: what runs is looked at, for second attempts
-        let needs = longest.map_or(ANY, |l| l.needs);
-        let slots = self.slots_until(now, rules, &horizon, needs);
-        horizon.best = best(&slots);
-        let Some(longest) = longest else { return horizon };
-        let runs = slots.iter().any(|s| s.free_in_ms > 0);
-        horizon.until = horizon.soonest_ms(now, longest).filter(|_| runs).map(|soonest_ms| Until {
-            family: longest.needs.family,
-            longest: now.plus(soonest_ms.saturating_add(soonest_ms / 50)),
-            all: now.plus(all_done_in(&slots, cost_ms, least_ms.clamp(1, longest.cost_ms))),
-        });
+        for (family, sizes) in &waiting {
+            let slots = self.slots_until(now, rules, &horizon, Needs { family: *family, ..ANY });
+            horizon.best.insert(*family, best(&slots));
+            if sizes.count() > 0 && !slots.is_empty() {
+                let all_ms = all_done_in(&slots, &beside(&waiting, *family));
+                horizon.until.insert(*family, now.plus(all_ms));
+            }
+        }
         horizon
+    }
+
+    /// The open work of a job of which something may be offered.
+    fn offered_work(&self, now: Millis, job: &JobId) -> Option<&Chunks> {
+        self.jobs.get(job).filter(|j| j.hold_until <= now)?.work.as_ref()
     }
 
     /// Every slot that can take such work, now or when it is free.
@@ -157,7 +170,7 @@ impl Leader {
                 .filter(|a| !worker.uploading.contains(a))
                 .filter_map(|a| self.attempts.get(a))
                 .map(|a| self.left_ms(now, horizon, worker, a));
-            let free = std::iter::repeat_n(0, worker.free_slots(now, rules) as usize);
+            let free = std::iter::repeat_n(0, worker.idle_slots(now, rules) as usize);
             slots.extend(busy.chain(free).map(|free_in_ms| Slot { free_in_ms, pace_permille }));
         }
         slots
@@ -200,26 +213,36 @@ fn best(slots: &[Slot]) -> Vec<Slot> {
     best
 }
 
-/// The least time in which the slots could do work of this cost, each slot a whole number of quanta (the shortest
-/// chunks come last and fill what is left), to within a hundredth.
-fn all_done_in(slots: &[Slot], cost_ms: u64, quantum_ms: u64) -> u64 {
-    let takes = |s: &Slot| (s.free_in_ms, (quantum_ms.saturating_mul(s.pace_permille) / 1_000).max(1));
-    let slots: Vec<(u64, u64)> = slots.iter().map(takes).collect();
-    let wanted = cost_ms.div_ceil(quantum_ms.max(1));
-    let done_by = |t: u64| {
-        slots.iter().map(|(free, takes)| t.saturating_sub(*free) / takes).fold(0, u64::saturating_add)
-    };
+/// What slots for work of a family do: slots with an encoder also what needs none, and any slot what needs none.
+fn beside(waiting: &BTreeMap<Option<EncoderFamily>, Sizes>, family: Option<EncoderFamily>) -> Sizes {
+    let mut all = Sizes::default();
+    let mine = waiting.iter().filter(|(other, _)| family.is_none() || other.is_none() || **other == family);
+    mine.for_each(|(_, sizes)| all.add_all(sizes));
+    all
+}
+
+/// The least time in which the slots could do the work, to within a hundredth: whatever is as long as some size or longer
+/// takes whole chunks of that size from each slot, and for a long one a slow slot may have no room.
+fn all_done_in(slots: &[Slot], sizes: &Sizes) -> u64 {
     let mut enough = 1_000;
-    while done_by(enough) < wanted {
-        if enough > u64::MAX / 4 {
-            return enough;
+    for (size_ms, count) in sizes.from_the_longest() {
+        let takes = |s: &Slot| (s.free_in_ms, (size_ms.saturating_mul(s.pace_permille) / 1_000).max(1));
+        let slots: Vec<(u64, u64)> = slots.iter().map(takes).collect();
+        let done_by = |t: u64| -> u64 {
+            slots.iter().map(|(free, takes)| t.saturating_sub(*free) / takes).fold(0, u64::saturating_add)
+        };
+        let mut short = enough - 1;
+        while done_by(enough) < count {
+            if enough > u64::MAX / 4 {
+                return enough;
+            }
+            short = enough;
+            enough *= 2;
         }
-        enough *= 2;
-    }
-    let mut short = enough / 2;
-    while enough - short > enough / 100 + 1 {
-        let middle = short + (enough - short) / 2;
-        if done_by(middle) >= wanted { enough = middle } else { short = middle }
+        while enough - short > enough / 100 + 1 {
+            let middle = short + (enough - short) / 2;
+            if done_by(middle) >= count { enough = middle } else { short = middle }
+        }
     }
     enough
 }
@@ -239,14 +262,22 @@ mod tests {
 
     #[test]
     fn the_end_is_when_whole_chunks_are_done() {
+        let sizes = |of: &[u64]| {
+            let mut sizes = Sizes::default();
+            of.iter().for_each(|ms| sizes.add(*ms));
+            sizes
+        };
         let close =
             |got: u64, want: u64| assert!(got >= want && got <= want + want / 50 + 2, "{got} for {want}");
-        close(all_done_in(&slots(&[(0, 1_000)]), 30_000, 10_000), 30_000);
-        close(all_done_in(&slots(&[(0, 1_000), (0, 1_000)]), 30_000, 10_000), 20_000);
+        let three = sizes(&[10_000; 3]);
+        close(all_done_in(&slots(&[(0, 1_000)]), &three), 30_000);
+        close(all_done_in(&slots(&[(0, 1_000), (0, 1_000)]), &three), 20_000);
         // the slow one would need 40 s for its first: the fast one does all three
-        close(all_done_in(&slots(&[(0, 1_000), (0, 4_000)]), 30_000, 10_000), 30_000);
-        close(all_done_in(&slots(&[(5_000, 1_000), (0, 500)]), 30_000, 10_000), 15_000);
-        assert!(all_done_in(&[], 1, 1) > u64::MAX / 8, "nobody is there");
+        close(all_done_in(&slots(&[(0, 1_000), (0, 4_000)]), &three), 30_000);
+        close(all_done_in(&slots(&[(5_000, 1_000), (0, 500)]), &three), 15_000);
+        // short ones fill what is left beside the long one
+        close(all_done_in(&slots(&[(0, 1_000), (0, 1_000)]), &sizes(&[10_000, 1_000, 1_000])), 10_000);
+        assert!(all_done_in(&[], &three) > u64::MAX / 8, "nobody is there");
     }
 
     proptest! {
@@ -261,14 +292,22 @@ mod tests {
         }
 
         #[test]
-        fn what_is_timely_is_done_in_time(
-            (longest, all, pace, cost_ms) in (1u64..100_000, 1u64..100_000, 1u64..1_000_000, 1u64..100_000),
+        fn whoever_begins_is_in_time_or_first(
+            of in prop::collection::vec((0u64..60_000, 100u64..5_000), 1..12),
+            (all, pace, cost_ms) in (1u64..100_000, 100u64..5_000, 1u64..100_000),
         ) {
-            let until = Until { family: None, longest: Millis(longest), all: Millis(all) };
-            let horizon = Horizon { until: Some(until), ..Horizon::default() };
+            let slots = slots(&of);
+            let (until, best) = ([(None, Millis(all))].into(), [(None, best(&slots))].into());
+            let horizon = Horizon { until, best, ..Horizon::default() };
             let takes_ms = cost_ms * pace / 1_000;
-            let timely = takes_ms <= longest.max(all * 2 / 3);
-            prop_assert_eq!(cost_ms <= horizon.most_ms(Millis(0), None, pace), timely);
+            let soonest_ms = horizon.soonest_ms(Millis(0), None, cost_ms).expect("slots");
+            let may_begin = cost_ms <= horizon.most_ms(Millis(0), None, pace);
+            if takes_ms + 2 < all * 2 / 3 || takes_ms < soonest_ms {
+                prop_assert!(may_begin, "{takes_ms} ms, {soonest_ms} ms elsewhere");
+            }
+            if takes_ms > all && takes_ms > soonest_ms + soonest_ms / 50 + 2 {
+                prop_assert!(!may_begin, "{takes_ms} ms, {soonest_ms} ms elsewhere");
+            }
             prop_assert_eq!(horizon.most_ms(Millis(0), Some(EncoderFamily::X264), pace), u64::MAX);
         }
     }

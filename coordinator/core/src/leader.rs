@@ -59,6 +59,8 @@ pub(crate) struct Leader {
     /// A time and the wall clock at it.
     wall: (Millis, u64),
     pub(crate) paces: Paces,
+    /// Chunks are left to faster ones until then; `None`: none is.
+    pub(crate) patience: Option<Millis>,
     /// As the last pass left it.
     pub(crate) horizon: Horizon,
 }
@@ -87,6 +89,7 @@ impl Leader {
             next_task: 0,
             wall: (turn.now, begun.unix_ms),
             paces: Paces::default(),
+            patience: None,
             horizon: Horizon::default(),
         };
         let mut parts = vec![];

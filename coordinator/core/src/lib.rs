@@ -32,6 +32,7 @@ mod room;
 pub mod sabotage;
 mod schedule;
 mod sessions;
+mod sizes;
 mod stages;
 mod tenants;
 #[cfg(test)]

@@ -182,6 +182,7 @@ fn tick(turn: &mut Turn<'_>, leader: &mut Leader, unix_ms: u64, sweep: bool) {
     leader.expire_leases(turn);
     leader.forget_outside(turn);
     leader.look_at_bindings(turn);
+    leader.doubt_the_lost(turn);
     for worker in leader.workers.values_mut() {
         worker.release(turn.now);
     }

@@ -28,6 +28,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Ready chunks looked at for each slot of the fleet in one pass.
 pub(crate) const WINDOW_PER_SLOT: usize = 4;
+/// Nobody who leaves a chunk to a faster one gives up before, milliseconds.
+const LEAST_PATIENCE_MS: u64 = 1_000;
 /// A second attempt is worth its while when it would be done so much sooner than the first, milliseconds.
 const LEAST_GAIN_MS: u64 = 250;
 
@@ -64,6 +66,8 @@ struct Pass {
     given_up: BTreeSet<(JobId, Demand)>,
     /// How often it was found that nobody who is free may begin with what costs more than something.
     left: usize,
+    /// A chunk was left to a faster one.
+    late: bool,
     horizon: Horizon,
 }
 
@@ -119,15 +123,27 @@ impl Leader {
             return;
         }
         let bounds = self.slots_left(turn.config);
-        let horizon = self.look(turn.now, turn.config, self.is_shared(&bounds));
+        let mut horizon = self.look(turn.now, turn.config, self.is_shared(&bounds));
+        if self.patience.is_some_and(|until| turn.now >= until) {
+            horizon.forget();
+        }
         let window = WINDOW_PER_SLOT * horizon.slots as usize;
         let (hopeless, given_up) = (BTreeSet::new(), BTreeSet::new());
-        let mut pass = Pass { free, bounds, kept: None, window, hopeless, given_up, left: 0, horizon };
+        let (left, late, kept) = (0, false, None);
+        let mut pass = Pass { free, bounds, kept, window, hopeless, given_up, left, late, horizon };
         self.hand_out(turn, &mut pass);
+        self.patience = self.patience_after(turn.now, &pass);
         if turn.speculate && pass.window > 0 && !pass.free.is_empty() {
             self.speculate(turn, &mut pass);
         }
         self.horizon = pass.horizon;
+    }
+
+    /// Whoever leaves chunks to faster ones does so for no more than twice the time in which they could have done all of
+    /// them: paces are estimates, and what a fast worker was taken to do soon it may never do.
+    fn patience_after(&self, now: Millis, pass: &Pass) -> Option<Millis> {
+        let all_ms = pass.horizon.all_ms(now).filter(|_| pass.late)?;
+        self.patience.or(Some(now.plus(all_ms.saturating_mul(2).saturating_add(LEAST_PATIENCE_MS))))
     }
 
     /// What is ready goes to who is free.
@@ -223,7 +239,8 @@ impl Leader {
             work.demands().filter_map(|d| Some((d, pass.most_ms(job, d)?))).collect();
         let most_ms = |demand: Demand| most.get(&demand).copied();
         // what has failed is not left to somebody faster on whom it did
-        let failed = job.faults.keys().filter_map(|spec| work.get(*spec)).filter(|c| c.is_ready());
+        let failed =
+            job.faults.keys().filter(|spec| work.is_ready(**spec)).filter_map(|spec| work.get(*spec));
         let failed = failed.filter(|c| most_ms(c.spec.demand()).is_some_and(|most| c.spec.cost_ms > most));
         for chunk in work.ready_of(most_ms).chain(failed) {
             if pass.window == 0 {
@@ -239,8 +256,14 @@ impl Leader {
                     pass.give_up(job, chunk.spec.demand());
                     return None;
                 }
-                Best::Late if self.leave_dearer(turn, job, chunk.spec, pass) => return None,
-                Best::Nobody | Best::Late => continue,
+                Best::Nobody => continue,
+                Best::Late => {
+                    pass.late = true;
+                    if self.leave_dearer(turn, job, chunk.spec, pass) {
+                        return None;
+                    }
+                    continue;
+                }
             };
             let idle = self.workers.get(&worker).is_some_and(|w| w.held.is_empty());
             if job.runs_alone(chunk.spec.id) && !idle {
@@ -300,12 +323,11 @@ impl Leader {
         let may_begin = |pace| spec.cost_ms <= horizon.most_ms(turn.now, spec.needs.family, pace);
         // what some cannot have, or have failed on, is left only to somebody who can
         let picky = !failed_on.is_empty() || !job.record.unable.is_empty();
-        let hold = !picky
-            || self.workers.iter().any(|(id, w)| {
-                self.is_able(turn, job, w, spec)
-                    && !failed_on.contains(id)
-                    && may_begin(self.paces.of(w, spec.needs, horizon.pacing))
-            });
+        let could = self.workers.iter().filter(|(id, w)| {
+            picky && self.is_able(turn, job, w, spec) && (!others || !failed_on.contains(id))
+        });
+        let fastest = could.map(|(_, w)| self.paces.of(w, spec.needs, horizon.pacing)).min();
+        let no_faster = |pace: u64| fastest.is_some_and(|f| pace <= f.saturating_add(f / 4));
         let kind = job.kind_of(spec.needs);
         let mut best = Best::Nobody;
         for fit in pass.free.in_order(kind, |id| self.fit(horizon, kind, id)) {
@@ -319,7 +341,7 @@ impl Leader {
             if !able && !any {
                 continue;
             }
-            if !hold || may_begin(fit.pace_permille) {
+            if may_begin(fit.pace_permille) || no_faster(fit.pace_permille) {
                 let takes_ms = self.takes_ms(horizon, w, spec);
                 return Best::Is { worker: id.clone(), takes_ms };
             }
@@ -377,6 +399,25 @@ impl Leader {
         }
     }
 
+    /// Workers whose connection is gone may come back with what they run, and until their leases run out they are waited
+    /// for; but not near the end, where everything else would be done before.
+    pub(crate) fn doubt_the_lost(&mut self, turn: &Turn<'_>) {
+        if !self.horizon.is_near(turn.now, 2 * turn.config.lease_ttl_ms) {
+            return;
+        }
+        let is_lost = |a: &Attempt| {
+            a.kind == WorkKind::Encode && self.workers.get(&a.worker).is_none_or(|w| w.session.is_none())
+        };
+        let lost = self.attempts.values().filter(|a| is_lost(a)).map(|a| (a.job.clone(), a.spec.id));
+        for (id, spec) in lost.collect::<Vec<_>>() {
+            let Some(job) = self.jobs.get_mut(&id).filter(|j| !j.runs_alone(spec)) else { continue };
+            if let Some(work) = &mut job.work {
+                work.doubt(spec, turn.now);
+            }
+            self.index_ready(&id);
+        }
+    }
+
     /// Slots idle and nothing ready fits them: a second attempt of what will run longest, where it would be overtaken.
     fn speculate(&mut self, turn: &mut Turn<'_>, pass: &mut Pass) {
         let mut stragglers: Vec<(Reverse<u64>, AttemptId)> = self
@@ -398,7 +439,10 @@ impl Leader {
                 self.leave_dearer(turn, job, slow.spec, pass);
                 continue;
             };
-            let soonest = pass.horizon.soonest_ms(turn.now, slow.spec).unwrap_or(u64::MAX);
+            let soonest = pass
+                .horizon
+                .soonest_ms(turn.now, slow.spec.needs.family, slow.spec.cost_ms)
+                .unwrap_or(u64::MAX);
             if takes_ms > soonest.saturating_add(soonest / 50) {
                 // a slot that is busy now would be done with it before
                 continue;

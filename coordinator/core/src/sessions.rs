@@ -113,6 +113,10 @@ impl Leader {
             a.session = session;
             a.is_known();
             a.renewed_at = turn.now;
+            if let Some(work) = self.jobs.get_mut(&job).and_then(|j| j.work.as_mut()) {
+                work.trust(spec);
+            }
+            self.index_ready(&job);
         } else if !self.may_adopt(attempt) || !self.adopt(turn, session, worker, attempt, &job, spec) {
             let message = ToWorker::Revoke { attempt };
             turn.then(Effect::Send { session, term: self.term, message });

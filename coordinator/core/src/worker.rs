@@ -98,8 +98,15 @@ impl Worker {
 
     /// Leases it may be offered now. Never more than its slots, whatever it asks for.
     pub(crate) fn free_slots(&self, now: Millis, config: &Rules) -> u32 {
-        let silent = now.since(self.heard) > config.lease_ttl_ms;
-        if self.session.is_none() || self.draining || self.alone || silent {
+        if sabotaged!(config, SlotsIgnored) && self.takes_work(now, config) {
+            return self.wanted;
+        }
+        self.wanted.min(self.idle_slots(now, config))
+    }
+
+    /// Slots that do not encode: they are asked for or, in a moment, will be.
+    pub(crate) fn idle_slots(&self, now: Millis, config: &Rules) -> u32 {
+        if !self.takes_work(now, config) {
             return 0;
         }
         let slots = match self.trust {
@@ -107,13 +114,15 @@ impl Worker {
             Trust::Canary { .. } => 1,
             Trust::Suspended { .. } => 0,
         };
-        if sabotaged!(config, SlotsIgnored) {
-            return self.wanted;
-        }
         let encoding = self.held.len() - self.uploading.len();
         // one upload beside each encode: a worker whose storage is slow does not pile work up
         let room = (2 * slots).saturating_sub(self.held.len() as u32);
-        self.wanted.min(slots.saturating_sub(encoding as u32)).min(room)
+        slots.saturating_sub(encoding as u32).min(room)
+    }
+
+    fn takes_work(&self, now: Millis, config: &Rules) -> bool {
+        let silent = now.since(self.heard) > config.lease_ttl_ms;
+        self.session.is_some() && !self.draining && !self.alone && !silent
     }
 
     /// Memory not admitted yet, MiB.

@@ -4,6 +4,7 @@
 //! The cut changes who encodes what, and nothing that a player sees: grid, IDRs, times and names are settled before.
 
 use crate::cost::CHUNK_OVERHEAD_MS;
+use crate::effort::Effort;
 use crate::framemap::FrameMap;
 use crate::grid::Grid;
 use reelmill_common::index::{IndexMethod, KeyFrame, KeyKind, SourceIndex, VideoTrack};
@@ -56,6 +57,8 @@ pub(crate) struct Cutter<'a> {
     pub grid: &'a Grid,
     /// Where decoding may begin.
     pub starts: DecodeStarts,
+    /// How much more or less work the film is here than there.
+    pub effort: Effort,
     /// Nanoseconds of a slot for an output frame at all rungs.
     pub encode_ns: u64,
     /// Nanoseconds of a slot to decode a source frame.
@@ -157,7 +160,8 @@ impl Cutter<'_> {
         let (first, end) = self.grid.frames(s, self.map);
         let source = |j: usize| self.map.source.get(j).copied().unwrap_or(self.video.frames.len() as u32);
         let decoded = u64::from(source(end).saturating_sub(source(first)));
-        (end - first) as u64 * encode_ns + decoded * self.decode_ns
+        let even_ns = (end - first) as u64 * encode_ns + decoded * self.decode_ns;
+        even_ns / 1_000 * self.effort.permille(source(first), source(end))
     }
 
     /// Frames decoded and thrown away before a chunk that begins with this segment.

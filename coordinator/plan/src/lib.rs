@@ -9,6 +9,7 @@
 mod audio;
 mod chunks;
 mod cost;
+mod effort;
 mod error;
 mod framemap;
 mod grid;

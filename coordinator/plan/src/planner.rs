@@ -4,7 +4,8 @@
 //! the wanted chunk size decide who encodes what; they never change a boundary, a time, a name or a playlist.
 
 use crate::audio::{self, Wish, ranges};
-use crate::chunks::{Cut, Cutter, DecodeStarts, Target};
+use crate::chunks::{Cut, Cutter, DecodeStarts, Target, are_unlike};
+use crate::effort::Effort;
 use crate::framemap::{FrameMap, MapNeeds};
 use crate::grid::{self, GopRule, Grid};
 use crate::ladder::{FittedLadder, gop_frames_full_rate};
@@ -277,15 +278,17 @@ struct Film<'a> {
 impl Film<'_> {
     fn chunks(&self, input: &PlanInput<'_>, renditions: &[VideoRendition]) -> (Vec<PlannedChunk>, String) {
         let settings = || renditions.iter().map(|r| &r.settings);
+        let slots = u64::from(input.slots_hint.max(1));
         let cutter = Cutter {
             video: self.video,
             map: self.map,
             grid: self.grid,
             starts: DecodeStarts::of(self.index, self.video),
+            // a few equal slots take turns until all is done, whatever comes first
+            effort: if are_unlike(slots) { Effort::of(self.video) } else { Effort::default() },
             encode_ns: cost::encode_frame_ns(settings()),
             decode_ns: cost::decode_frame_ns(self.video),
         };
-        let slots = u64::from(input.slots_hint.max(1));
         let target = match input.options.chunk_ms {
             Some(ms) => Target::Duration(self.timeline.timescale().saturating_mul(ms.into()) / 1000),
             None => Target::Slots(slots),

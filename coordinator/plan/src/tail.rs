@@ -13,6 +13,8 @@ use std::cmp::Reverse;
 const LEAST_MS: u64 = 1_000;
 /// Nor than this where no slot idles: every part decodes again.
 const LEAST_SHARED_MS: u64 = 4_000;
+/// A chunk of more shares than this is split into small parts.
+const SMALL_SHARES: u64 = 3;
 
 /// Into how many parts each of the chunks with these predicted costs is to be split, in their order.
 ///
@@ -20,17 +22,27 @@ const LEAST_SHARED_MS: u64 = 4_000;
 /// to the slot that is free first. A chunk gets an equal share of the slots at the middle of its run.
 ///
 /// On slots of unlike speed that is not enough: a chunk cannot be cut below a segment, and where a segment is more than
-/// a slot's share of what is left the slow slots would hold up the end with one, or have none. Those are split into
-/// parts of about that share.
+/// a slot's share of what is left the slow slots would hold up the end with one, or have none. Those are split in two,
+/// the costliest rung against the others; where it is more than [`SMALL_SHARES`] shares, in four: what comes last must
+/// be small, because a part that fails in the last seconds begins anew. (Simulated, `tests/tests/fleet.rs`: parts of
+/// exactly a share each cost more in decoding than they gain.)
 pub(crate) fn parts(cuts: &[Cut], slots: u64) -> Vec<u64> {
     let costs: Vec<u64> = cuts.iter().map(|c| c.cost_ms).collect();
     let shares = cuts.iter().map(|c| match c.share_ms {
-        Some(share) if are_unlike(slots) => {
-            (c.cost_ms.div_ceil(share.max(1))).min(c.cost_ms / LEAST_SHARED_MS).max(1)
-        }
+        Some(share) if are_unlike(slots) => shared_out(c.cost_ms, share),
         _ => 1,
     });
     beside_idle_slots(&costs, slots).into_iter().zip(shares).map(|(idle, shared)| idle.max(shared)).collect()
+}
+
+/// Into how many parts a chunk is split where a slot's share of what is left is this.
+fn shared_out(cost_ms: u64, share_ms: u64) -> u64 {
+    let parts = match share_ms {
+        _ if cost_ms <= share_ms => 1,
+        _ if cost_ms <= share_ms.saturating_mul(SMALL_SHARES) => 2,
+        _ => 4,
+    };
+    parts.min(cost_ms / LEAST_SHARED_MS).max(1)
 }
 
 fn beside_idle_slots(costs: &[u64], slots: u64) -> Vec<u64> {
@@ -108,6 +120,13 @@ mod tests {
     #[test]
     fn many_chunks_stay_whole() {
         assert!(beside_idle_slots(&[7 * S; 64], 4).iter().all(|p| *p == 1));
+    }
+
+    #[test]
+    fn what_is_more_than_a_share_is_split_and_the_last_is_split_small() {
+        let of = |cost_s: u64, share_s: u64| shared_out(cost_s * S, share_s * S);
+        assert_eq!([of(16, 40), of(16, 16), of(16, 15), of(16, 6), of(16, 5), of(16, 0)], [1, 1, 2, 2, 4, 4]);
+        assert_eq!([of(9, 1), of(3, 1)], [2, 1], "no part is smaller than decoding it twice is worth");
     }
 
     #[test]

@@ -22,6 +22,8 @@ use reelmill_plan::{PlanInput, analyse_spec, ladder};
 /// CPU milliseconds of each segment of a real film, all rungs, without start-up: `bench/RESULTS.md` says how they were
 /// taken.
 const MEASURED: &str = include_str!("segments.txt");
+/// Bytes of each of those segments in the film's source: what the planner tells costs by.
+const BYTES: &str = include_str!("bytes.txt");
 /// Of a segment's cost, the part that every ffmpeg that makes some of its rungs pays: decoding, permille (measured:
 /// `bench/RESULTS.md`, "Where the time goes").
 const DECODE_PERMILLE: u64 = 58;
@@ -72,7 +74,7 @@ impl Film {
             options: &options,
             slots_hint,
         })?;
-        let segments = measured()?;
+        let segments = numbers(MEASURED)?;
         let all: u64 =
             plan.video.iter().map(|v| pixels(v.settings.width, v.settings.height, v.settings.every)).sum();
         ensure!(all > 0, "the plan has no picture");
@@ -123,13 +125,13 @@ fn pixels(width: u32, height: u32, every: u8) -> u64 {
     u64::from(width) * u64::from(height) / u64::from(every.max(1))
 }
 
-fn measured() -> Result<Vec<u64>> {
-    let lines = MEASURED.lines().filter(|l| !l.starts_with('#'));
+fn numbers(text: &str) -> Result<Vec<u64>> {
+    let lines = text.lines().filter(|l| !l.starts_with('#'));
     let all: Vec<u64> = lines
         .flat_map(str::split_whitespace)
-        .map(|n| n.parse().context("segments.txt"))
+        .map(|n| n.parse().context("a table of the fleet's film"))
         .collect::<Result<_>>()?;
-    ensure!(!all.is_empty(), "segments.txt holds no numbers");
+    ensure!(!all.is_empty(), "a table of the fleet's film holds no numbers");
     Ok(all)
 }
 
@@ -140,9 +142,16 @@ const STEP: i64 = 512;
 fn index(seconds: u32) -> Result<SourceIndex> {
     let frames = TickSeq::Regular { first: 0, step: STEP, count: seconds * FPS };
     let mut keys = Vec::new();
+    let bytes = numbers(BYTES)?;
+    let offset = |frame: u32| {
+        let (whole, part) = (u64::from(frame) / SEGMENT_FRAMES, u64::from(frame) % SEGMENT_FRAMES);
+        let of = |s: u64| bytes[s as usize % bytes.len()];
+        (0..whole).map(of).sum::<u64>() + of(whole) * part / SEGMENT_FRAMES
+    };
     let (mut at, mut turn) = (0u32, 0u32);
     while at < seconds * FPS {
-        keys.push(KeyFrame { frame: at, pts: Ticks(i64::from(at) * STEP), kind: KeyKind::Idr, offset: None });
+        let (pts, offset) = (Ticks(i64::from(at) * STEP), Some(offset(at)));
+        keys.push(KeyFrame { frame: at, pts, kind: KeyKind::Idr, offset });
         turn = (turn * 73 + 41) % 97;
         at += FPS + turn;
     }

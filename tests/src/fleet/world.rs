@@ -70,6 +70,12 @@ pub struct Run {
     pub attempts: u64,
     /// Attempts that failed.
     pub failed: u64,
+    /// For how long all workers together did what was committed, milliseconds.
+    pub won_ms: u64,
+    /// For how long they did what failed.
+    pub lost_ms: u64,
+    /// For how long they did what another one was done with first.
+    pub doubled_ms: u64,
 }
 
 impl Run {
@@ -96,6 +102,9 @@ pub fn run(film: &Film, fleet: &Fleet, seed: u64) -> Option<Run> {
                 ideal_ms: film.work_ms * 1_000 / speed.max(1),
                 attempts: world.attempts,
                 failed: world.failed,
+                won_ms: world.won_ms,
+                lost_ms: world.lost_ms,
+                doubled_ms: world.doubled_ms,
             });
         }
     }
@@ -151,6 +160,9 @@ pub(super) struct World<'a> {
     ended: Option<Millis>,
     attempts: u64,
     failed: u64,
+    won_ms: u64,
+    lost_ms: u64,
+    doubled_ms: u64,
 }
 
 impl<'a> World<'a> {
@@ -175,6 +187,9 @@ impl<'a> World<'a> {
             ended: None,
             attempts: 0,
             failed: 0,
+            won_ms: 0,
+            lost_ms: 0,
+            doubled_ms: 0,
         }
     }
 
@@ -367,7 +382,9 @@ impl<'a> World<'a> {
         let life = self.labourers[w].life;
         match message {
             ToWorker::Granted { attempt, allowed: false, .. } | ToWorker::Revoke { attempt } => {
-                self.labourers[w].doing.remove(&attempt);
+                if let Some(doing) = self.labourers[w].doing.remove(&attempt) {
+                    self.doubled_ms += self.now.since(doing.since).min(doing.takes_ms);
+                }
                 self.after(LAG_MS, What::Asks(w, life));
             }
             _ => {}
@@ -401,6 +418,7 @@ impl<'a> World<'a> {
             }
             What::Stored(w, life, attempt) if self.labourers[w].life == life => {
                 if let Some(doing) = self.labourers[w].doing.remove(&attempt) {
+                    self.won_ms += doing.takes_ms;
                     self.concludes(w, attempt, doing.clone(), Outcome::Done(report(&doing, attempt)));
                 }
             }
@@ -435,6 +453,7 @@ impl<'a> World<'a> {
 
     fn breaks(&mut self, w: usize, attempt: AttemptId, crash: bool) {
         let Some(doing) = self.labourers[w].doing.remove(&attempt) else { return };
+        self.lost_ms += self.now.since(doing.since);
         let life = self.labourers[w].life;
         if crash {
             let session = self.labourers[w].session;

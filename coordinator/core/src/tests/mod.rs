@@ -6,6 +6,7 @@ mod explain;
 mod fairness;
 mod jobs;
 mod outside;
+mod patience;
 mod quotas;
 mod rebind;
 mod retention;
