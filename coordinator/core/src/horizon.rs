@@ -225,7 +225,7 @@ fn beside(waiting: &BTreeMap<Option<EncoderFamily>, Sizes>, family: Option<Encod
 /// takes whole chunks of that size from each slot, and for a long one a slow slot may have no room.
 fn all_done_in(slots: &[Slot], sizes: &Sizes) -> u64 {
     let mut enough = 1_000;
-    for (size_ms, count) in sizes.from_the_longest() {
+    for (size_ms, count) in sizes.longest_first() {
         let takes = |s: &Slot| (s.free_in_ms, (size_ms.saturating_mul(s.pace_permille) / 1_000).max(1));
         let slots: Vec<(u64, u64)> = slots.iter().map(takes).collect();
         let done_by = |t: u64| -> u64 {

@@ -54,7 +54,7 @@ impl Sizes {
     }
 
     /// For each size from the longest on: the size, and how many such chunks everything is worth that is no shorter.
-    pub(crate) fn from_the_longest(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub(crate) fn longest_first(&self) -> impl Iterator<Item = (u64, u64)> {
         let mut longer_ms = 0;
         self.0.values().rev().map(move |class| {
             longer_ms += class.cost_ms;
@@ -73,7 +73,7 @@ mod tests {
     fn what_is_longer_counts_for_what_is_shorter() {
         let mut sizes = Sizes::default();
         [8_000, 8_000, 2_000].iter().for_each(|ms| sizes.add(*ms));
-        assert_eq!(sizes.from_the_longest().collect::<Vec<_>>(), [(8_000, 2), (2_000, 9)]);
+        assert_eq!(sizes.longest_first().collect::<Vec<_>>(), [(8_000, 2), (2_000, 9)]);
     }
 
     proptest! {

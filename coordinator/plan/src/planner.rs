@@ -4,7 +4,7 @@
 //! the wanted chunk size decide who encodes what; they never change a boundary, a time, a name or a playlist.
 
 use crate::audio::{self, Wish, ranges};
-use crate::chunks::{Cut, Cutter, DecodeStarts, Target, are_unlike};
+use crate::chunks::{Cut, Cutter, DecodeStarts, Target};
 use crate::effort::Effort;
 use crate::framemap::{FrameMap, MapNeeds};
 use crate::grid::{self, GopRule, Grid};
@@ -42,6 +42,9 @@ pub struct PlanInput<'a> {
     pub slots_hint: u32,
 }
 
+/// With no more slots than this a slot has many chunks, and it does not matter which of them are the costly ones. Chunks
+/// of equal cost would even do harm: equal slots would get free at the same time, and what is urgent waits for one.
+const FEW_SLOTS: u64 = 32;
 /// Wanted distance of IDRs in milliseconds.
 const GOP_MS: i64 = 2_000;
 
@@ -284,8 +287,7 @@ impl Film<'_> {
             map: self.map,
             grid: self.grid,
             starts: DecodeStarts::of(self.index, self.video),
-            // a few equal slots take turns until all is done, whatever comes first
-            effort: if are_unlike(slots) { Effort::of(self.video) } else { Effort::default() },
+            effort: if slots > FEW_SLOTS { Effort::of(self.video) } else { Effort::default() },
             encode_ns: cost::encode_frame_ns(settings()),
             decode_ns: cost::decode_frame_ns(self.video),
         };

@@ -83,7 +83,7 @@ impl Players {
             self.play(session, manner, n);
         }
         let mine: Vec<_> = self.doing.iter().map(|(o, _)| o.attempt).collect();
-        if n % 20 == 0 {
+        if n.is_multiple_of(20) {
             self.rig.beat(self.honest, &mine);
         }
         self.take();
@@ -102,7 +102,7 @@ impl Players {
                 }
                 self.rig.ask(session, 1);
             }
-            Manner::Mute | Manner::Stuck(_) | Manner::Dies if n % 20 == 0 => {
+            Manner::Mute | Manner::Stuck(_) | Manner::Dies if n.is_multiple_of(20) => {
                 let done = if let Manner::Stuck(done) = manner { done } else { 0 };
                 let told = |o: &LeaseOrder| AttemptProgress {
                     attempt: o.attempt,
