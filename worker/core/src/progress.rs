@@ -41,38 +41,51 @@ impl ProgressParser {
     }
 }
 
+/// A run without progress waits for something, and not for its turn, if it used less than this part of the time.
+const IDLE_PART: u64 = 100;
+/// A run without progress is hung after so many times the limit, whatever it uses.
+const PATIENCE: u64 = 10;
+
 /// Watches a run for lack of progress. Progress is a change of anything that only grows while work is done: frames,
 /// bytes written, source bytes read.
+///
+/// A machine with more to do than it can gives a run its turn now and then, and a large picture at many rungs takes more
+/// turns than one. So a run that uses the CPU is hung when it has used as much of it as the limit says, or after ten times
+/// the limit; one that does not, after the limit.
 #[derive(Clone, Debug)]
 pub struct StallWatch {
     limit_ms: u64,
     last: Millis,
     marks: (u64, u64, u64),
+    /// CPU time at the last progress, and now.
+    cpu_ms: (u64, u64),
 }
 
 impl StallWatch {
     /// Watches from `now` on; hung after `limit_ms` without progress.
     pub fn new(now: Millis, limit_ms: u64) -> Self {
-        Self { limit_ms, last: now, marks: (0, 0, 0) }
+        Self { limit_ms, last: now, marks: (0, 0, 0), cpu_ms: (0, 0) }
     }
 
-    /// Tells how far the run is. A run that reads its way to the first frame makes progress, too.
-    pub fn seen(&mut self, now: Millis, frames: u64, bytes_written: u64, bytes_read: u64) {
-        let marks = (frames, bytes_written, bytes_read);
+    /// Tells how far the run is, and what CPU time it has used. A run that reads its way to the first frame makes
+    /// progress, too.
+    pub fn seen(&mut self, now: Millis, marks: (u64, u64, u64), cpu_ms: u64) {
+        self.cpu_ms.1 = cpu_ms;
         if marks != self.marks {
             self.marks = marks;
             self.last = now;
+            self.cpu_ms.0 = cpu_ms;
         }
     }
 
     /// Is it hung?
     pub fn stalled(&self, now: Millis) -> bool {
-        now.since(self.last) >= self.limit_ms
-    }
-
-    /// When it will count as hung if nothing changes.
-    pub fn deadline(&self) -> Millis {
-        self.last.plus(self.limit_ms)
+        let since = now.since(self.last);
+        let used_ms = self.cpu_ms.1.saturating_sub(self.cpu_ms.0);
+        since >= self.limit_ms
+            && (used_ms >= self.limit_ms
+                || used_ms.saturating_mul(IDLE_PART) < since
+                || since >= self.limit_ms.saturating_mul(PATIENCE))
     }
 }
 
@@ -102,12 +115,26 @@ mod tests {
         for minute in 1..1_440u64 {
             let now = Millis(minute * 29_000);
             assert!(!w.stalled(now));
-            w.seen(now, minute / 3, minute / 2, minute);
+            w.seen(now, (minute / 3, minute / 2, minute), 0);
         }
         let last = Millis(1_439 * 29_000);
-        assert_eq!(w.deadline(), last.plus(30_000));
-        w.seen(last.plus(20_000), 479, 719, 1_439);
+        w.seen(last.plus(20_000), (479, 719, 1_439), 0);
         assert!(!w.stalled(last.plus(29_999)));
         assert!(w.stalled(last.plus(30_000)));
+    }
+
+    #[test]
+    fn who_seldom_gets_a_turn_is_not_hung() {
+        let mut w = StallWatch::new(Millis(0), 60_000);
+        w.seen(Millis(1_000), (1, 0, 0), 5_000);
+        let at = |w: &mut StallWatch, s: u64, cpu_ms: u64| {
+            w.seen(Millis(s * 1_000), (1, 0, 0), 5_000 + cpu_ms);
+            w.stalled(Millis(s * 1_000))
+        };
+        assert!(!at(&mut w, 90, 2_000), "a fiftieth of a core");
+        assert!(!at(&mut w, 300, 59_999));
+        assert!(at(&mut w, 301, 60_000), "a minute of work without a frame");
+        assert!(at(&mut w, 601, 50_000), "ten minutes");
+        assert!(at(&mut w, 90, 880), "it waits for what does not come");
     }
 }

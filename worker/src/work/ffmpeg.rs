@@ -54,7 +54,8 @@ impl Watch for Encoding<'_> {
     fn stalled(&mut self, now: Millis, so_far: Cost) -> Option<u64> {
         // a run without a picture still has a time, and a run that decodes its way to the first frame still reads
         let done = self.latest.frames.max(self.latest.out_time_us.unwrap_or_default().max(0) as u64);
-        self.stall.seen(now, done, self.latest.bytes, so_far.read_bytes + self.source.bytes_moved());
+        let marks = (done, self.latest.bytes, so_far.read_bytes + self.source.bytes_moved());
+        self.stall.seen(now, marks, so_far.cpu_ms);
         self.stall.stalled(now).then_some(self.limit_ms)
     }
 }

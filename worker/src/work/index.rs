@@ -130,7 +130,8 @@ impl Watch for Lines<'_> {
     }
 
     fn stalled(&mut self, now: Millis, so_far: Cost) -> Option<u64> {
-        self.stall.seen(now, self.count, 0, so_far.read_bytes + self.source.bytes_moved());
+        let marks = (self.count, 0, so_far.read_bytes + self.source.bytes_moved());
+        self.stall.seen(now, marks, so_far.cpu_ms);
         self.stall.stalled(now).then_some(self.limit_ms)
     }
 }
