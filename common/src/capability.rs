@@ -18,6 +18,8 @@ pub struct Capability {
     pub encoders: Vec<EncoderProof>,
     /// First line of `ffmpeg -version`, for reports.
     pub ffmpeg_build: String,
+    /// It knows how to audit what others made: workers of before there were audits do not.
+    pub audits: bool,
 }
 
 /// An encoder that works here.

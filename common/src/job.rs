@@ -134,7 +134,8 @@ impl JobState {
                 | FaultKind::Output
                 | FaultKind::Binding
                 | FaultKind::Abandoned
-                | FaultKind::Worker => 4,
+                | FaultKind::Worker
+                | FaultKind::Media => 4,
                 FaultKind::Storage => 5,
             }),
             Self::Cancelled | Self::Collecting | Self::Collected => Some(6),

@@ -4,6 +4,7 @@
 //! Wire and stored formats live in `reelmill-proto`; decisions live in `reelmill-plan`,
 //! `reelmill-coordinator-core` and `reelmill-worker-core`.
 
+pub mod audit;
 pub mod capability;
 pub mod check;
 pub mod credential;

@@ -1,5 +1,6 @@
 //! What comes of an attempt: a report of what was made and checked, or a fault a person can act on.
 
+use crate::audit::AuditReport;
 use crate::capability::EncoderProof;
 use crate::hash::Sha256;
 use crate::ids::SegmentNumber;
@@ -35,7 +36,7 @@ impl Outcome {
 /// What an attempt made. Stored as an object under `key` before it is reported; the commit names key and hash.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
-    /// Where the report (index, analysis or chunk report in its stored form) lies in the private area.
+    /// Where the report (index, analysis, chunk or audit report in its stored form) lies in the private area.
     pub key: ObjectKey,
     /// SHA-256 of that object.
     pub sha256: Sha256,
@@ -54,13 +55,15 @@ pub enum ReportBody {
     Analyse(AnalyseReport, AttemptCost),
     /// Segments of a chunk. What it cost is told there, because it is stored with the chunk.
     Encode(ChunkReport),
+    /// What was seen of a file that is as it should be; what it cost.
+    Audit(AuditReport, AttemptCost),
 }
 
 impl Report {
     /// What the attempt used up.
     pub fn cost(&self) -> AttemptCost {
         match &self.body {
-            ReportBody::Index(cost) | ReportBody::Analyse(_, cost) => *cost,
+            ReportBody::Index(cost) | ReportBody::Analyse(_, cost) | ReportBody::Audit(_, cost) => *cost,
             ReportBody::Encode(report) => report.cost,
         }
     }
@@ -186,11 +189,14 @@ pub enum FaultKind {
     Abandoned,
     /// The worker could not run the encoder as it must (its sandbox): retried within `faults`, exit code 4.
     Worker,
+    /// The verdict of an audit: the file is not what its commit says. Counts for no budget of the audit; the fault is its
+    /// maker's. Only ever on its way from an auditor: it is not stored, and jobs fail with `Output`.
+    Media,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Source,
         Self::Encoder,
         Self::Output,
@@ -198,6 +204,7 @@ impl FaultKind {
         Self::Storage,
         Self::Abandoned,
         Self::Worker,
+        Self::Media,
     ];
 
     /// Stable name for metric labels, reports and stored records.
@@ -210,6 +217,7 @@ impl FaultKind {
             Self::Storage => "storage",
             Self::Abandoned => "abandoned",
             Self::Worker => "worker",
+            Self::Media => "media",
         }
     }
 }

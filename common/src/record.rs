@@ -4,6 +4,7 @@
 //! Who may write: only the leader. Values are absolute, never increments, so that writing the same batch again
 //! changes nothing.
 
+use crate::audit::Audits;
 use crate::hash::Sha256;
 use crate::ids::{
     AttemptId, FencingTerm, Fingerprint, IdempotencyKey, JobId, RunNo, SpecId, TenantId, WorkerId,
@@ -79,6 +80,8 @@ pub struct JobRecord {
     /// failed or were lost, of all runs. Of a lost one, as far as was heard; of one that a leader ended and did not
     /// live to write down, nothing.
     pub spent: AttemptCost,
+    /// What its audits have come to.
+    pub audits: Audits,
 }
 
 impl JobRecord {

@@ -163,6 +163,8 @@ pub struct Lease {
     pub source: ReadGrant,
     /// Where to write.
     pub output: WriteGrant,
+    /// For an audit: where the file that it is about is read.
+    pub audited: Option<ReadGrant>,
     /// Threads ffmpeg's decoder may use; does not change bytes.
     pub decoder_threads: u8,
     /// Run alone on the worker (after repeated losses).

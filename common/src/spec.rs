@@ -3,6 +3,7 @@
 //! A spec is immutable. Its [`SpecId`] is the hash of its canonical form, which includes the source's identity and
 //! the binding: a commit stays valid for every later plan revision that contains the same spec.
 
+use crate::audit::AuditSpec;
 use crate::hash::Canonical;
 use crate::ids::{SegmentNumber, SpecId};
 use crate::index::{Colour, Demuxer, FieldOrder, Rotation, SampleGrid, SourceId};
@@ -21,6 +22,8 @@ pub enum WorkItem {
     Analyse(AnalyseSpec),
     /// Encode one chunk at all its rungs.
     Encode(ChunkSpec),
+    /// Look at one file that another attempt made.
+    Audit(Box<AuditSpec>),
 }
 
 impl WorkItem {
@@ -30,6 +33,7 @@ impl WorkItem {
             Self::Index(s) => s.spec_id(),
             Self::Analyse(s) => s.spec_id(),
             Self::Encode(s) => s.spec_id(),
+            Self::Audit(s) => s.spec_id(),
         }
     }
 
@@ -41,12 +45,13 @@ impl WorkItem {
         }
     }
 
-    /// `index`, `analyse` or `encode`: for logs and metric labels.
+    /// `index`, `analyse`, `encode` or `audit`: for logs and metric labels.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Index(_) => "index",
             Self::Analyse(_) => "analyse",
             Self::Encode(_) => "encode",
+            Self::Audit(_) => "audit",
         }
     }
 }

@@ -5,13 +5,14 @@
 
 use crate::places::{JobPlace, Places};
 use reelmill_blob::{BlobError, BlobErrorKind, Blobs, SignedRequest};
+use reelmill_common::audit::AuditSpec;
 use reelmill_common::index::SourceIndex;
 use reelmill_common::job::{FailReason, JobState};
 use reelmill_common::outcome::{AnalyseReport, FaultKind};
 use reelmill_common::plan::Plan;
 use reelmill_common::record::{ArchiveRecord, JobRecord, ObjectRef};
 use reelmill_common::spec::{AnalyseSpec, IndexSpec, WorkItem};
-use reelmill_common::{JobId, SpecId, TenantId};
+use reelmill_common::{AttemptId, JobId, SegmentNumber, Sha256, SpecId, TenantId};
 use reelmill_coordinator_core::TaskError;
 use reelmill_plan::revise::rebind_spec;
 use reelmill_plan::{PlanError, ladder};
@@ -46,6 +47,27 @@ impl LoadedPlan {
     }
 }
 
+/// A file that was drawn to be looked at again, as it was committed. Its chunk's spec is the plan's.
+#[derive(Clone, Debug)]
+pub(crate) struct AuditedFile {
+    /// By its place in the plan.
+    pub(crate) chunk: usize,
+    pub(crate) attempt: AttemptId,
+    pub(crate) rung: u32,
+    pub(crate) segment: Option<SegmentNumber>,
+    pub(crate) bytes: u64,
+    pub(crate) sha256: Sha256,
+}
+
+impl AuditedFile {
+    /// What a worker is told; `None` when the plan has no such chunk.
+    pub(crate) fn spec(&self, plan: &Plan) -> Option<AuditSpec> {
+        let chunk = plan.chunks.get(self.chunk)?.spec.clone();
+        let Self { attempt, rung, segment, bytes, sha256, .. } = *self;
+        Some(AuditSpec { chunk, attempt, rung, segment, bytes, sha256 })
+    }
+}
+
 /// The index of a job with what follows from it before the plan.
 #[derive(Debug)]
 pub(crate) struct Indexed {
@@ -65,6 +87,7 @@ pub(crate) struct Catalog {
 struct Known {
     records: BTreeMap<JobId, Arc<JobRecord>>,
     analyses: BTreeMap<JobId, Arc<AnalyseSpec>>,
+    audits: BTreeMap<JobId, BTreeMap<SpecId, AuditedFile>>,
     plans: VecDeque<(ObjectRef, JobId, Arc<LoadedPlan>)>,
     archives: VecDeque<Arc<ArchiveRecord>>,
     /// Records that have gone: what was read before the last of them went may be of a job that was deleted since.
@@ -87,6 +110,7 @@ impl Catalog {
         let mut known = self.known();
         if record.state.is_terminal() {
             known.analyses.remove(&record.id);
+            known.audits.remove(&record.id);
             known.plans.retain(|(_, job, _)| *job != record.id);
         }
         known.archives.retain(|a| a.job.id != record.id);
@@ -177,16 +201,28 @@ impl Catalog {
         if index.spec_id() == spec {
             return Ok(Some(WorkItem::Index(index)));
         }
-        if record.plan.is_some()
-            && let Some(item) = self.plan(&record).await?.item(spec)
-        {
-            return Ok(Some(item));
+        if record.plan.is_some() {
+            let plan = self.plan(&record).await?;
+            if let Some(item) = plan.item(spec).or_else(|| self.audit(&record.id, spec, &plan.plan)) {
+                return Ok(Some(item));
+            }
         }
         if record.index.is_none() {
             return Ok(None);
         }
         let analyse = self.analyse_now(&record).await?;
         Ok((analyse.spec_id() == spec).then_some(WorkItem::Analyse(analyse)))
+    }
+
+    /// The files of a job that were drawn.
+    pub(crate) fn keep_audits(&self, job: JobId, files: BTreeMap<SpecId, AuditedFile>) {
+        self.known().audits.insert(job, files);
+    }
+
+    fn audit(&self, job: &JobId, spec: SpecId, plan: &Plan) -> Option<WorkItem> {
+        let file = self.known().audits.get(job)?.get(&spec)?.clone();
+        // a revision may have come since: then it names another thing
+        file.spec(plan).filter(|s| s.spec_id() == spec).map(|s| WorkItem::Audit(Box::new(s)))
     }
 
     /// The Analyse item that a job with an index has now: for its first plan, or for the revision on its way.

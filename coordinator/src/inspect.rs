@@ -5,12 +5,13 @@
 
 use crate::catalog::Catalog;
 use crate::telemetry;
+use reelmill_common::audit::{AuditReport, AuditSpec};
 use reelmill_common::check::check_report;
 use reelmill_common::outcome::{Fault, FaultKind, Outcome, Report, ReportBody};
 use reelmill_common::spec::{AnalyseSpec, WorkItem};
 use reelmill_common::{JobId, Sha256, SpecId};
 use reelmill_coordinator_core::TaskError;
-use reelmill_proto::stored::{decode_index, encode_analysis, encode_chunk_report};
+use reelmill_proto::stored::{decode_index, encode_analysis, encode_audit, encode_chunk_report};
 use tonic::Status;
 
 /// Checks an outcome in place. An error means that it could not be checked now: the worker keeps the outcome and says
@@ -40,6 +41,9 @@ pub(crate) async fn outcome(
                 telemetry::reported(spec, body);
             }
             checked
+        }
+        (WorkItem::Audit(spec), ReportBody::Audit(body, _)) => {
+            audit(spec, body).and_then(|()| same_object(report, &encode_audit(body)))
         }
         _ => Err(wrong(format!("it was asked for {} work and reported something else", item.kind()))),
     };
@@ -78,6 +82,15 @@ fn analysis(spec: &AnalyseSpec, body: &reelmill_common::outcome::AnalyseReport) 
             body.avcc.len(),
             body.peaks.len()
         )));
+    }
+    Ok(())
+}
+
+/// An auditor has looked at every frame that there should be.
+fn audit(spec: &AuditSpec, body: &AuditReport) -> Result<(), Fault> {
+    let frames = spec.frames();
+    if body.frames != frames {
+        return Err(wrong(format!("it was asked to look at {frames} frames and looked at {}", body.frames)));
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ const OUTPUT_SECONDS: &str = "reelmill_output_seconds_total";
 const OUTPUT_BYTES: &str = "reelmill_output_bytes_total";
 const SOURCE_BYTES: &str = "reelmill_source_read_bytes_total";
 const SUSPENSIONS: &str = "reelmill_worker_suspensions_total";
+const CAUGHT: &str = "reelmill_workers_caught_total";
 const JOBS: &str = "reelmill_jobs";
 const WORKERS: &str = "reelmill_workers";
 const SLOTS: &str = "reelmill_slots";
@@ -46,7 +47,7 @@ const SPEEDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0, 
 /// Measured over predicted.
 const RATIOS: [f64; 11] = [0.1, 0.25, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0, 4.0, 10.0, 100.0];
 
-const WORK_KINDS: [WorkKind; 3] = [WorkKind::Index, WorkKind::Analyse, WorkKind::Encode];
+const WORK_KINDS: [WorkKind; 4] = [WorkKind::Index, WorkKind::Analyse, WorkKind::Encode, WorkKind::Audit];
 const JOB_STATES: [&str; 10] = [
     "accepted",
     "indexing",
@@ -101,6 +102,7 @@ fn describe() {
     describe_counter!(OUTPUT_BYTES, Unit::Bytes, "Bytes of output made");
     describe_counter!(SOURCE_BYTES, Unit::Bytes, "Source bytes read by workers");
     describe_counter!(SUSPENSIONS, "Workers suspended for failing too often in a row");
+    describe_counter!(CAUGHT, "Workers that were found to have committed something wrong to a job");
     describe_gauge!(JOBS, "Jobs by state");
     describe_gauge!(WORKERS, "Workers by state");
     describe_gauge!(SLOTS, "Slots of connected workers, busy and free");
@@ -137,6 +139,7 @@ fn register() {
         counter!(OUTPUT_BYTES, "media" => media).absolute(0);
     }
     counter!(SUSPENSIONS).absolute(0);
+    counter!(CAUGHT).absolute(0);
     for outcome in ["done", "failed"] {
         counter!(COMPACTIONS, "outcome" => outcome).absolute(0);
     }
@@ -162,6 +165,7 @@ fn fault_outcome(kind: FaultKind) -> &'static str {
         FaultKind::Storage => "storage_fault",
         FaultKind::Abandoned => "abandoned",
         FaultKind::Worker => "worker_fault",
+        FaultKind::Media => "found_wrong",
     }
 }
 
@@ -203,6 +207,10 @@ pub(crate) fn count(what: &Count) {
         Count::Superseded { kind, spent } => {
             ended(kind, "superseded");
             read(kind, spent);
+        }
+        Count::Caught { worker } => {
+            tracing::warn!(%worker, "a worker was found to have committed something wrong");
+            counter!(CAUGHT).increment(1);
         }
         Count::Suspended { worker, for_ms } => {
             tracing::warn!(%worker, for_ms, "a worker failed too often in a row and is suspended");

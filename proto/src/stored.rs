@@ -7,6 +7,7 @@ use crate::store::v1 as pb;
 use crate::wire::{MAX_MESSAGE_BYTES, MAX_PARTS, Problem, WireError, bounded, many, present, version};
 use prost::Message;
 use reelmill_common::Sha256;
+use reelmill_common::audit::AuditReport;
 use reelmill_common::index::SourceIndex;
 use reelmill_common::job::JobRequest;
 use reelmill_common::outcome::{AnalyseReport, ChunkReport};
@@ -16,7 +17,7 @@ use reelmill_common::record::{
     StateKey, WorkerRecord,
 };
 
-/// Version of stored analyses, chunk reports and folded commits.
+/// Version of stored analyses, chunk reports, audits and folded commits.
 const REPORT_VERSION: u32 = 1;
 
 fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, WireError> {
@@ -54,6 +55,11 @@ pub fn decode_analysis(bytes: &[u8]) -> Result<AnalyseReport, WireError> {
     let v: pb::AnalyseReport = decode(bytes)?;
     version(v.version, REPORT_VERSION, "version")?;
     present(v.analysis, "analysis")?.try_into()
+}
+
+/// An audit's report as stored.
+pub fn encode_audit(v: &AuditReport) -> Vec<u8> {
+    pb::AuditReport { version: REPORT_VERSION, audit: Some(v.into()) }.encode_to_vec()
 }
 
 /// A chunk report as stored.

@@ -4,6 +4,7 @@
 //! Nothing here is shared with the code under test but the vocabulary: boxes, playlists and manifests are parsed
 //! again from their specifications. Nothing outside of this crate depends on it.
 
+pub mod cluster;
 pub mod cmaf;
 pub mod compare;
 pub mod film;

@@ -14,7 +14,8 @@ const SEEDS: u64 = 1_000;
 /// Seeds that are run a second time.
 const TWICE: u64 = 50;
 /// What may happen, but too seldom to be counted on.
-const SELDOM: &[&str] = &["client: refused", "record: outside gone"];
+const SELDOM: &[&str] =
+    &["audit: a rotten maker says that all is well", "client: refused", "record: outside gone"];
 /// How often everything that can happen must have happened over [`SEEDS`] seeds.
 const EACH: u64 = 100;
 
@@ -25,6 +26,7 @@ const EVERYTHING: &[&str] = &[
     "agent: heard an older term",
     "agent: heartbeat",
     "agent: outcome",
+    "audit: by its maker",
     "attempt: committed",
     "attempt: faulted",
     "attempt: not needed",
@@ -59,6 +61,7 @@ const EVERYTHING: &[&str] = &[
     "heard: outcome",
     "job: accepted",
     "job: a build is unable",
+    "job: a worker is caught",
     "job: bound anew",
     "job: cancelled",
     "job: collected",
@@ -82,6 +85,7 @@ const EVERYTHING: &[&str] = &[
     "net: reordered",
     "outcome: found wrong",
     "record: commit",
+    "record: commit withdrawn",
     "record: deleted",
     "record: fault",
     "record: idempotency",
@@ -106,14 +110,19 @@ const EVERYTHING: &[&str] = &[
     "task: load plan",
     "task: make plan",
     "task: prepare analyse",
+    "task: prepare audit",
+    "task: sweep",
     "task: transient error",
     "task: write manifests",
+    "work: an audit found something",
     "work: another binding",
     "work: failed",
     "work: hangs",
+    "work: made something rotten",
     "work: made something wrong",
     "work: started",
     "work: upload begins",
+    "worker: caught",
     "worker: connection gone",
     "worker: crashed",
     "worker: drained",
@@ -236,6 +245,9 @@ sabotages! {
     finds_a_build_that_is_asked_again_for_what_it_does_not_give: Bug::Control(ControlBug::UnableForgotten),
     finds_another_binding_counted_as_a_fault: Bug::Control(ControlBug::OtherBindingCounts),
     finds_commits_kept_of_a_rung_that_was_bound_anew: Bug::Control(ControlBug::RebindKeepsCommits),
+    finds_jobs_published_without_an_audit: Bug::Control(ControlBug::PublishedUnaudited),
+    finds_makers_that_audit_themselves: Bug::Control(ControlBug::MakerAuditsItself),
+    finds_wrong_media_that_stays_committed: Bug::Control(ControlBug::WrongStaysCommitted),
     finds_files_deleted_by_attempt: Bug::DeleteByAttempt,
     finds_outcomes_dropped_on_reconnect: Bug::Agent(AgentBug::OutcomeDroppedOnReconnect),
     finds_outcomes_forgotten_on_send: Bug::Agent(AgentBug::OutcomeForgottenOnSend),

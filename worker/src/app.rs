@@ -87,6 +87,7 @@ impl Worker {
             memory_mib: config.memory_mib.unwrap_or_else(machine::memory_mib),
             encoders: proofs.encoders,
             ffmpeg_build: tools.build.clone(),
+            audits: true,
         };
         let clock = Clock::start();
         let shop = Shop {

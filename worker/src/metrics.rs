@@ -11,7 +11,7 @@ const UPLOAD_BYTES: &str = "reelmill_worker_upload_bytes_total";
 const SANDBOX: &str = "reelmill_worker_sandbox";
 
 /// Kinds of work, as [`reelmill_common::spec::WorkItem::kind`] names them.
-const KINDS: [&str; 3] = ["index", "analyse", "encode"];
+const KINDS: [&str; 4] = ["index", "analyse", "encode", "audit"];
 
 /// Describes every metric and sets every counter to 0, so that a first increment is a rate and not a birth.
 pub(crate) fn register() {

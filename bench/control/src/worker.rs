@@ -83,6 +83,8 @@ pub(crate) async fn work(shared: Arc<Shared>, number: usize) -> Result<()> {
         memory_mib: 1 << 20,
         encoders: vec![film::encoder()],
         ffmpeg_build: "no ffmpeg: a measurement".to_owned(),
+        // it makes no media that could be looked at
+        audits: false,
     };
     let mut worker = Worker {
         agent: Agent::new(AgentConfig::new(id, BootId::parse("boot")?, capability)),
@@ -288,6 +290,7 @@ async fn put(shared: &Shared, lease: &Lease) -> Result<Report> {
             (encode_analysis(&report), ReportBody::Analyse(report, COST))
         }
         WorkItem::Encode(_) => bail!("a chunk was to be uploaded before it was made"),
+        WorkItem::Audit(_) => bail!("an audit was leased to a worker that does none"),
     };
     let key = report_key(lease.spec, lease.attempt);
     let (bytes, sha256) = (stored.len() as u64, Sha256::of(&stored));

@@ -7,6 +7,7 @@ use crate::job::Job;
 use crate::leader::Leader;
 use crate::record::{Op, Record};
 use crate::turn::{Turn, sabotaged};
+use reelmill_common::audit::Audits;
 use reelmill_common::job::JobState;
 use reelmill_common::outcome::AttemptCost;
 use reelmill_common::record::{IdempotencyRecord, JobRecord};
@@ -78,6 +79,7 @@ impl Leader {
             began_unix_ms: None,
             ended_unix_ms: None,
             spent: AttemptCost::default(),
+            audits: Audits::default(),
         };
         let mut ops = vec![Op::Put(Record::Job(Box::new(record.clone())))];
         if let Some((tenant, key)) = key {
@@ -167,6 +169,11 @@ impl Leader {
             self.may_open(turn, &job.record.request.tenant)?;
         }
         let Some(job) = self.jobs.get_mut(&id) else { return Err(Refusal::NotFound(id)) };
+        if job.record.audits.unswept && job.is_revised() {
+            let advice =
+                "a worker that was caught made part of it before its plan was revised: submit it again";
+            return Err(Refusal::WrongState { job: id, state: state.name(), advice });
+        }
         job.record.run = RunNo(job.record.run.0 + 1);
         job.notes.clear();
         // builds get another chance, as workers do

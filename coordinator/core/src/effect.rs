@@ -158,6 +158,11 @@ pub enum Count {
         /// What it used up, as far as was heard.
         spent: AttemptCost,
     },
+    /// An audit, and whoever confirmed it, found something wrong that was committed.
+    Caught {
+        /// Whose.
+        worker: WorkerId,
+    },
     /// A worker failed too often in a row and gets no work for a while.
     Suspended {
         /// Who.

@@ -33,6 +33,9 @@ impl Leader {
                 job.names(rebind.rungs)
             ));
         }
+        for c in &job.record.audits.caught {
+            why.push(format!("{} gets no work of this job: it committed {}", c.worker, c.what));
+        }
         if let Some(task) = job.task.filter(|_| !job.state().is_terminal()) {
             why.push(format!("the coordinator does {} for it", task.kind.name()));
         }

@@ -13,6 +13,7 @@
 //!   Published | Cancelled | Failed --Delete--> Collecting --nothing left--> Collected
 //! ```
 
+use crate::audit::Audit;
 use crate::chunks::Chunks;
 use crate::work::{SpecRef, TaskId, TaskKind, WorkKind};
 use reelmill_common::capability::Needs;
@@ -75,6 +76,8 @@ pub(crate) struct Job {
     pub(crate) fingerprint: Option<Fingerprint>,
     /// Who committed a bound chunk last, and when.
     pub(crate) last_maker: Option<(WorkerId, Millis)>,
+    /// What was drawn to be looked at again, in this term.
+    pub(crate) audits: BTreeMap<SpecId, Audit>,
 }
 
 impl Job {
@@ -99,6 +102,7 @@ impl Job {
             notes: VecDeque::new(),
             fingerprint: None,
             last_maker: None,
+            audits: BTreeMap::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 //! A term begins by loading everything that is stored and ends by being dropped: nothing in here outlives it, and
 //! nothing from before it is mixed in. The other modules of this crate add its transitions:
 //! `calls` (clients), `enrol` (who may work), `sessions` (workers), `outcomes` (verdicts and budgets), `stages` (a job's way and its tasks),
-//! `schedule` (offers).
+//! `schedule` (offers), `audit` (second looks).
 
 use crate::attempt::{Attempt, Phase, Why};
 use crate::batch::Outbox;
@@ -128,7 +128,8 @@ impl Leader {
             Record::Job(_) | Record::Idempotency(_) | Record::Outside(_) | Record::Worker(_) => return,
         };
         match (job, record) {
-            (Some(job), Record::Commit(r)) => {
+            // what a worker made that was caught does not count, whether or not it is gone yet
+            (Some(job), Record::Commit(r)) if !job.record.audits.is_caught(&r.worker) => {
                 job.commits.insert(r.spec, *r);
             }
             (Some(job), Record::Fault(r)) => {
@@ -136,7 +137,7 @@ impl Leader {
                     job.faults.insert(r.spec, *r);
                 }
             }
-            // a job is written before its parts and is never deleted: this is a stray
+            // a job is written before its parts and is never deleted: else this is a stray
             _ => turn.write(vec![Op::Delete(key)], vec![]),
         }
     }

@@ -6,6 +6,7 @@
 //! it (id, cost, needs). Events come from the driver in `reelmill-coordinator`, steps go back to it.
 
 mod attempt;
+mod audit;
 mod batch;
 mod call;
 mod calls;
@@ -50,4 +51,4 @@ pub use machine::Coordinator;
 pub use record::{BATCH_OPS_MAX, Batch, BatchId, Op, Record};
 pub use tenants::{TenantRules, Tenants};
 pub use view::{Backlog, LIST_MAX, TenantView, WorkerView};
-pub use work::{SpecRef, Task, TaskError, TaskId, TaskKind, TaskOutput, WorkKind};
+pub use work::{AuditRef, SpecRef, Task, TaskError, TaskId, TaskKind, TaskOutput, WorkKind};

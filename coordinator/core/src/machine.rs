@@ -183,6 +183,7 @@ fn tick(turn: &mut Turn<'_>, leader: &mut Leader, unix_ms: u64, sweep: bool) {
     leader.forget_outside(turn);
     leader.look_at_bindings(turn);
     leader.doubt_the_lost(turn);
+    leader.look_at_audits(turn);
     for worker in leader.workers.values_mut() {
         worker.release(turn.now);
     }

@@ -87,11 +87,15 @@ impl Leader {
             ReportBody::Index(_) => WorkKind::Index,
             ReportBody::Analyse(..) => WorkKind::Analyse,
             ReportBody::Encode(_) => WorkKind::Encode,
+            ReportBody::Audit(..) => WorkKind::Audit,
         };
         if kind != attempt.kind {
             let message =
                 format!("{} reported {} for {} work", attempt.worker, kind.name(), attempt.kind.name());
             self.failed(turn, id, Fault { kind: FaultKind::Output, message, detail: String::new() });
+            return Verdict::Lost;
+        }
+        if kind == WorkKind::Audit && !self.cleared(turn, id, &attempt) {
             return Verdict::Lost;
         }
         self.commit(turn, id, &attempt, report);
@@ -120,6 +124,8 @@ impl Leader {
             }
         } else {
             match (attempt.kind, &mut job.record.rebind) {
+                // that there is such a commit is all of it
+                (WorkKind::Audit, _) => {}
                 (WorkKind::Index, _) => job.record.index = Some(report),
                 (_, None) => job.record.analysis = Some(report),
                 (_, Some(rebind)) => {
@@ -177,18 +183,27 @@ impl Leader {
         }));
         match fault.kind {
             FaultKind::Abandoned if !sabotaged!(turn.config, AbandonedCounts) => {}
-            FaultKind::Source => {
+            // at an audit all of it was decoded before
+            FaultKind::Source if attempt.kind != WorkKind::Audit => {
                 let reason =
                     FailReason { kind: FaultKind::Source, message: fault.message, detail: fault.detail };
                 self.fail_job(turn, &attempt.job, reason, vec![]);
             }
             FaultKind::Binding if self.is_unable(turn, &attempt, &fault) => {}
+            FaultKind::Media if attempt.kind == WorkKind::Audit => {
+                self.accused(turn, &attempt, &fault.message)
+            }
             FaultKind::Encoder
             | FaultKind::Output
             | FaultKind::Binding
             | FaultKind::Storage
             | FaultKind::Worker
+            | FaultKind::Source
+            | FaultKind::Media
             | FaultKind::Abandoned => {
+                // a verdict is for audits only, and is not stored
+                let kind = if fault.kind == FaultKind::Media { FaultKind::Output } else { fault.kind };
+                let fault = Fault { kind, ..fault };
                 let suspended =
                     self.workers.get_mut(&attempt.worker).and_then(|w| w.failed(turn.now, turn.config));
                 tell_suspended(turn, &attempt.worker, suspended);
@@ -273,7 +288,7 @@ impl Leader {
     }
 }
 
-fn tell_suspended(turn: &mut Turn<'_>, worker: &WorkerId, suspended: Option<u64>) {
+pub(crate) fn tell_suspended(turn: &mut Turn<'_>, worker: &WorkerId, suspended: Option<u64>) {
     if let Some(for_ms) = suspended {
         turn.then(Effect::Count(Count::Suspended { worker: worker.clone(), for_ms }));
     }

@@ -66,6 +66,10 @@ impl Unbound {
 impl Job {
     /// As far as is known: does the worker's build give what such work of this job is bound to?
     pub(crate) fn is_given_by(&self, worker: &Worker, demand: Demand) -> bool {
+        // who was caught makes nothing of it any more
+        if self.record.audits.is_caught(&worker.capability.worker) {
+            return false;
+        }
         let Some(fingerprint) = worker.fingerprint(demand.needs.family) else { return true };
         // who failed at some rungs fails wherever all of them are asked for; at fewer it was not tried
         let failed = |u: &Unable| u.fingerprint == fingerprint && u.rungs.is_within(demand.rungs);
@@ -240,7 +244,8 @@ impl Leader {
 /// else in chunks? Then to bind them anew would never help.
 fn contradicts_itself(job: &Job, rebind: &Rebind) -> Option<FailReason> {
     let found = rebind.found.as_ref()?;
-    let failed = |u: &&Unable| Some(u.fingerprint) == found.fingerprint && u.rungs.meets(rebind.rungs);
+    // one that missed with others beside these rungs may well give these
+    let failed = |u: &&Unable| Some(u.fingerprint) == found.fingerprint && u.rungs.is_within(rebind.rungs);
     job.record.unable.iter().find(failed)?;
     Some(FailReason {
         kind: FaultKind::Output,

@@ -49,11 +49,17 @@ pub enum Sabotage {
     OtherBindingCounts,
     /// A rung that was bound anew keeps what was committed of it before.
     RebindKeepsCommits,
+    /// Jobs are published without a second look.
+    PublishedUnaudited,
+    /// Whoever made something may look at it, too, whoever else is there.
+    MakerAuditsItself,
+    /// What was found wrong stays committed.
+    WrongStaysCommitted,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::CommitWithoutLiveness,
         Self::EffectBeforeWrite,
         Self::UnknownTakenAsFailed,
@@ -77,5 +83,8 @@ impl Sabotage {
         Self::UnableForgotten,
         Self::OtherBindingCounts,
         Self::RebindKeepsCommits,
+        Self::PublishedUnaudited,
+        Self::MakerAuditsItself,
+        Self::WrongStaysCommitted,
     ];
 }

@@ -74,15 +74,15 @@ struct Pass {
 impl Pass {
     fn is_hopeless(&self, job: &Job, demand: Demand) -> bool {
         let own = || self.given_up.contains(&(job.id().clone(), demand));
-        self.hopeless.contains(&demand.needs) || (!job.record.unable.is_empty() && own())
+        self.hopeless.contains(&demand.needs) || (job.is_choosy() && own())
     }
 
     /// No free worker can do such work of this job.
     fn give_up(&mut self, job: &Job, demand: Demand) {
-        if job.record.unable.is_empty() {
-            self.hopeless.insert(demand.needs);
-        } else {
+        if job.is_choosy() {
             self.given_up.insert((job.id().clone(), demand));
+        } else {
+            self.hopeless.insert(demand.needs);
         }
     }
 
@@ -105,8 +105,7 @@ impl Pass {
             return None;
         }
         // who is able to do what is the job's own affair: somebody faster may not be
-        let picky = !job.record.unable.is_empty();
-        Some(if picky { u64::MAX } else { self.free.most_ms(job.kind_of(demand.needs)) })
+        Some(if job.is_choosy() { u64::MAX } else { self.free.most_ms(job.kind_of(demand.needs)) })
     }
 }
 
@@ -249,6 +248,8 @@ impl Leader {
             pass.window -= 1;
             let worker = match self.best_worker(turn, job, chunk.spec, None, pass) {
                 Best::Is { worker, .. } => worker,
+                // who may look at a file depends on who made it: of the next one that may be another
+                Best::Nobody if work.kind == WorkKind::Audit => continue,
                 Best::Nobody if job.failed_on(chunk.spec.id).is_empty() => {
                     if pass.kept.is_none() {
                         pass.kept = self.keep_room(turn, job, chunk.spec);
@@ -322,7 +323,7 @@ impl Leader {
         let horizon = &pass.horizon;
         let may_begin = |pace| spec.cost_ms <= horizon.most_ms(turn.now, spec.needs.family, pace);
         // what some cannot have, or have failed on, is left only to somebody who can
-        let picky = !failed_on.is_empty() || !job.record.unable.is_empty();
+        let picky = !failed_on.is_empty() || job.is_choosy();
         let could = self.workers.iter().filter(|(id, w)| {
             picky && self.is_able(turn, job, w, spec) && (!others || !failed_on.contains(id))
         });
@@ -353,7 +354,7 @@ impl Leader {
     /// Could this worker do this work of the job when it has a slot?
     pub(crate) fn is_able(&self, turn: &Turn<'_>, job: &Job, worker: &Worker, spec: SpecRef) -> bool {
         let gives = job.is_given_by(worker, spec.demand()) || sabotaged!(turn.config, UnableForgotten);
-        worker.is_eligible(spec.needs) && gives
+        worker.is_eligible(spec.needs) && gives && self.may_have(turn, job, worker, spec)
     }
 
     /// Leases a chunk to a worker. The job's record moves on in the same write, if this is its first.
@@ -479,6 +480,11 @@ impl Leader {
 }
 
 impl Job {
+    /// Has it an idea of its own of who can do what?
+    fn is_choosy(&self) -> bool {
+        !(self.record.unable.is_empty() && self.record.audits.caught.is_empty() && self.audits.is_empty())
+    }
+
     /// The kind of such work of this job. Bytes made by another fingerprint are only not preferred: nothing waits for
     /// the one that it has.
     fn kind_of(&self, needs: Needs) -> Kind {

@@ -6,6 +6,7 @@
 use crate::attempt::{Attempt, Phase, Why};
 use crate::effect::{Effect, GrantOrder};
 use crate::event::SessionId;
+use crate::job::Job;
 use crate::leader::Leader;
 use crate::outcomes::Ended;
 use crate::turn::{Turn, sabotaged};
@@ -155,7 +156,8 @@ impl Leader {
         job: &JobId,
         spec: SpecId,
     ) -> bool {
-        let Some(work) = self.jobs.get(job).filter(|j| j.is_active()).and_then(|j| j.work.as_ref()) else {
+        let wanted = |j: &&Job| j.is_active() && !j.record.audits.is_caught(worker);
+        let Some(work) = self.jobs.get(job).filter(wanted).and_then(|j| j.work.as_ref()) else {
             return false;
         };
         let Some(chunk) = work.get(spec).filter(|_| work.may_take(spec)) else { return false };

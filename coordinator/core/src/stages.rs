@@ -18,7 +18,7 @@ use reelmill_common::{JobId, TenantId};
 /// Waits before a task that failed for a passing reason is started again: doubling, milliseconds.
 const TASK_RETRY_MS: (u64, u64) = (250, 10_000);
 /// Keys deleted in one transaction.
-const DELETES_PER_TRANSACTION: usize = 50;
+pub(crate) const DELETES_PER_TRANSACTION: usize = 50;
 
 impl Leader {
     /// Takes up a loaded job where its records say it stands.
@@ -37,6 +37,8 @@ impl Leader {
             self.unbound.insert(id.clone(), unbound);
         }
         match job.state() {
+            // what its chunks need is asked for when their places are free
+            JobState::Planned | JobState::Running if job.record.audits.unswept => {}
             JobState::Planned | JobState::Running => {
                 match plan.unwrap_or_else(|| Err(Self::plan_missing())) {
                     Ok(specs) => job.begin_work(WorkKind::Encode, &specs, turn.now),
@@ -56,6 +58,7 @@ impl Leader {
 
     /// Starts whatever comes next for a job, if nothing does yet. Safe to call at any time.
     pub(crate) fn advance(&mut self, turn: &mut Turn<'_>, id: &JobId) {
+        self.leave_unaudited(turn, id);
         let Some(job) = self.jobs.get_mut(id) else { return };
         if job.task.is_some() {
             return;
@@ -76,13 +79,18 @@ impl Leader {
                     (Some(_), Some(_), _) => Some(TaskKind::MakePlan),
                 }
             }
+            JobState::Planned | JobState::Running if job.record.audits.unswept => Some(TaskKind::Sweep),
             JobState::Planned | JobState::Running => match (&job.record.rebind, open) {
                 (Some(Rebind { found: Some(_), .. }), _) => Some(TaskKind::MakePlan),
                 // what its chunks need is asked for with what they are to be bound to
                 (_, None) => Some(TaskKind::LoadPlan),
                 (Some(_), Some((WorkKind::Analyse, _))) => None,
                 (Some(_), Some(_)) => Some(TaskKind::PrepareAnalyse),
-                (None, Some((_, open))) => (open <= slack).then_some(TaskKind::BuildManifests),
+                (None, Some((WorkKind::Audit, open))) => (open == 0).then_some(TaskKind::BuildManifests),
+                (None, Some(_)) if sabotaged!(turn.config, PublishedUnaudited) => {
+                    open.is_some_and(|(_, open)| open == 0).then_some(TaskKind::BuildManifests)
+                }
+                (None, Some((_, open))) => (open <= slack).then_some(TaskKind::PrepareAudit),
             },
             JobState::Publishing => Some(TaskKind::WriteManifests),
             JobState::Collecting => Some(TaskKind::Collect),
@@ -92,6 +100,7 @@ impl Leader {
             // an old attempt's upload may still be on its way: nothing may be written behind the deletion
             let waits = match kind {
                 TaskKind::Collect if !sabotaged!(turn.config, CollectAtOnce) => job.quiet_at.since(turn.now),
+                TaskKind::Sweep => job.quiet_at.since(turn.now),
                 _ => 0,
             };
             self.start(turn, id, kind, waits, 0);
@@ -139,6 +148,10 @@ impl Leader {
                 job.begin_work(WorkKind::Encode, &specs, turn.now);
                 return self.advance(turn, &id);
             }
+            (Ok(TaskOutput::AuditsReady(audits)), TaskKind::PrepareAudit) => {
+                return self.audits_ready(turn, &id, audits);
+            }
+            (Ok(TaskOutput::Swept), TaskKind::Sweep) => return self.swept(turn, &id),
             (Ok(TaskOutput::ManifestsReady(manifests)), TaskKind::BuildManifests) => {
                 return self.publish(turn, &id, manifests);
             }
@@ -216,6 +229,7 @@ impl Leader {
     fn publish(&mut self, turn: &mut Turn<'_>, id: &JobId, manifests: Vec<ManifestRef>) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         job.record.manifests = manifests;
+        job.count_audits();
         self.move_job(turn, id, JobState::Publishing, vec![], vec![]);
         self.advance(turn, id);
     }

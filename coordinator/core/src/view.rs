@@ -211,8 +211,9 @@ impl Leader {
         let encode = job.work.as_ref().filter(|w| w.kind == WorkKind::Encode);
         let finished = matches!(record.state, JobState::Publishing | JobState::Published);
         let running: u64 = job.live.iter().filter_map(|a| self.attempts.get(a)).map(|a| a.done_ms()).sum();
-        // while rungs are bound anew the plan's work rests
-        let resting = job.work.is_some() && record.rebind.is_some();
+        // while rungs are bound anew, or files are looked at again, the plan's work rests
+        let audits = job.work.as_ref().is_some_and(|w| w.kind == WorkKind::Audit);
+        let resting = job.work.is_some() && (record.rebind.is_some() || audits);
         let total = encode.map_or(if resting { job.plan_cost_ms } else { 0 }, |w| w.cost_ms);
         let done = if finished { total } else { (job.durable_cost_ms + running).min(total) };
         let (since, done_then) = job.stage_began;

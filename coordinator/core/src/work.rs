@@ -41,6 +41,8 @@ pub enum WorkKind {
     Analyse,
     /// A chunk of the plan.
     Encode,
+    /// A second look at a file of a committed chunk.
+    Audit,
 }
 
 impl WorkKind {
@@ -50,8 +52,20 @@ impl WorkKind {
             Self::Index => "index",
             Self::Analyse => "analyse",
             Self::Encode => "encode",
+            Self::Audit => "audit",
         }
     }
+}
+
+/// A file of a committed chunk that is to be looked at again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditRef {
+    /// To schedule it, lease it and commit it.
+    pub spec: SpecRef,
+    /// The chunk that it belongs to.
+    pub chunk: SpecId,
+    /// What it is, for people: `720p, segment 7 (chunk 3)`.
+    pub name: String,
 }
 
 /// Names a task within this process's term; answers to any other are ignored.
@@ -75,8 +89,9 @@ pub struct Task {
 /// What a task does.
 ///
 /// ```text
-/// index committed -> PrepareAnalyse -> (analyse committed) -> MakePlan -> (all committed) -> BuildManifests
-///     -> [Publishing durable] -> WriteManifests -> [Published durable]
+/// index committed -> PrepareAnalyse -> (analyse committed) -> MakePlan -> (all committed) -> PrepareAudit
+///     -> (audits committed) -> BuildManifests -> [Publishing durable] -> WriteManifests -> [Published durable]
+/// an audit found something wrong, or a Retry after that -> Sweep -> LoadPlan
 /// nobody can make what a rung is bound to -> PrepareAnalyse -> (analyse committed) -> MakePlan, the next revision
 /// Retry of a planned job -> LoadPlan;   Delete -> Collect;   Published for long -> Archive
 /// ```
@@ -90,6 +105,10 @@ pub enum TaskKind {
     MakePlan,
     /// Read the stored plan's specs.
     LoadPlan,
+    /// Draw the files that are looked at again before the job is published, and say what is known of them.
+    PrepareAudit,
+    /// Remove what lies under final names without being committed: it is to be made again.
+    Sweep,
     /// Read the reports of all commits, bring their media to its final names where attempts do not write there, check that
     /// every file is present, and make the manifests; write nothing that a player could find.
     BuildManifests,
@@ -109,6 +128,8 @@ impl TaskKind {
             Self::PrepareAnalyse => "prepare_analyse",
             Self::MakePlan => "make_plan",
             Self::LoadPlan => "load_plan",
+            Self::PrepareAudit => "prepare_audit",
+            Self::Sweep => "sweep",
             Self::BuildManifests => "build_manifests",
             Self::WriteManifests => "write_manifests",
             Self::Collect => "collect",
@@ -141,6 +162,10 @@ pub enum TaskOutput {
     },
     /// LoadPlan: the chunks in plan order.
     PlanLoaded(Vec<SpecRef>),
+    /// PrepareAudit: the files.
+    AuditsReady(Vec<AuditRef>),
+    /// Sweep: nothing lies there but what is committed.
+    Swept,
     /// BuildManifests: every manifest with its hash, roots last.
     ManifestsReady(Vec<ManifestRef>),
     /// WriteManifests: all are readable.

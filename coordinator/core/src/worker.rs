@@ -19,6 +19,9 @@ use std::collections::BTreeSet;
 /// How long the faults of a worker that is gone are remembered, milliseconds.
 const REMEMBERED_MS: u64 = 3_600_000;
 
+/// The longest suspension, in first ones.
+const SUSPENSIONS_MAX: u64 = 10;
+
 /// Whether a worker gets work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Trust {
@@ -163,9 +166,19 @@ impl Worker {
             Trust::Canary { count } => *count + 1,
             Trust::Suspended { .. } => return None,
         };
-        let ms = config.suspend_ms.saturating_mul(1 << (count - 1).min(6)).min(config.suspend_ms * 10);
+        let ms = config
+            .suspend_ms
+            .saturating_mul(1 << (count - 1).min(6))
+            .min(config.suspend_ms * SUSPENSIONS_MAX);
         self.trust = Trust::Suspended { until: now.plus(ms), count };
         Some(ms)
+    }
+
+    /// It committed something wrong: suspended at once, for as long as there is. Says for how long.
+    pub(crate) fn caught(&mut self, now: Millis, config: &Rules) -> u64 {
+        let ms = config.suspend_ms * SUSPENSIONS_MAX;
+        self.trust = Trust::Suspended { until: now.plus(ms), count: SUSPENSIONS_MAX as u32 };
+        ms
     }
 
     /// Ends a suspension that has run its time. Says whether it did.
@@ -216,6 +229,7 @@ mod tests {
             memory_mib: 1_000,
             encoders: vec![],
             ffmpeg_build: String::new(),
+            audits: true,
         };
         Worker::new(&id, BootId::parse("b").expect("boot"), capability, Millis(0))
     }

@@ -7,6 +7,7 @@
 //! the same bytes, on any machine, at any time.
 
 mod audio;
+pub mod audit;
 mod chunks;
 mod cost;
 mod effort;

@@ -6,6 +6,7 @@ use crate::catalog::Catalog;
 use crate::tasks::Order;
 use crate::telemetry;
 use reelmill_common::session::{Lease, ReadGrant, Termed, ToWorker};
+use reelmill_common::spec::WorkItem;
 use reelmill_coordinator_core::{Effect, LeaseOrder, Task, TaskError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,6 +151,12 @@ async fn send_lease(
         }
         None => None,
     };
+    let audited = match &item {
+        WorkItem::Audit(spec) => Some(
+            grants::audited(&place, record.placement, spec, signed_for).await.map_err(|e| e.to_string())?,
+        ),
+        WorkItem::Index(_) | WorkItem::Analyse(_) | WorkItem::Encode(_) => None,
+    };
     let lease = Lease {
         attempt: order.attempt,
         spec: order.spec,
@@ -157,6 +164,7 @@ async fn send_lease(
         item,
         source: ReadGrant { url: record.request.source.clone(), signed, bytes: None, version: None },
         output: place.grant(record.placement, order.attempt, signed_for.is_some()),
+        audited,
         decoder_threads,
         alone: order.alone,
     };

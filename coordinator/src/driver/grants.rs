@@ -9,12 +9,14 @@
 use super::{Driver, Outbound};
 use crate::catalog::{Catalog, storage};
 use crate::content;
+use crate::places::{JobPlace, url_of};
 use reelmill_blob::{BlobError, BlobErrorKind, Blobs, PutOptions, SignedContent, SignedRequest};
+use reelmill_common::audit::AuditSpec;
 use reelmill_common::check::chunk_files;
-use reelmill_common::keys::{attempt_file, report_key};
+use reelmill_common::keys::{attempt_file, media_name, report_key};
 use reelmill_common::record::{JobRecord, Placement};
-use reelmill_common::session::{NamedFile, SignedFile, SignedGrant, Termed, ToWorker};
-use reelmill_common::spec::WorkItem;
+use reelmill_common::session::{NamedFile, ReadGrant, SignedFile, SignedGrant, Termed, ToWorker};
+use reelmill_common::spec::{ChunkMedia, WorkItem};
 use reelmill_common::{AttemptId, FencingTerm, JobId};
 use reelmill_coordinator_core::{GrantOrder, SessionId, TaskError};
 use std::collections::BTreeSet;
@@ -93,6 +95,34 @@ pub(super) async fn source(
     told(catalog.sign_source(url, valid_for).await?, url, valid_for)
 }
 
+/// The right to read the one file that an audit is about, where its attempt wrote it.
+pub(super) async fn audited(
+    place: &JobPlace,
+    placement: Placement,
+    spec: &AuditSpec,
+    signed_for: Option<Duration>,
+) -> Result<ReadGrant, BlobError> {
+    let (root, name) = match (placement, media_of(spec)) {
+        (Placement::Direct, name) => (&place.package, name),
+        (Placement::Promoted, name) => (&place.work, attempt_file(spec.attempt, &name)),
+    };
+    let signed = match signed_for {
+        Some(valid_for) => Some(told(root.sign_get(&name, valid_for).await?, root.root(), valid_for)?),
+        None => None,
+    };
+    // names of media need no escaping in a URL. What its size should be is for the auditor to say
+    Ok(ReadGrant { url: format!("{}/{name}", url_of(root)), signed, bytes: None, version: None })
+}
+
+/// The name of an audit's file in its package.
+fn media_of(spec: &AuditSpec) -> String {
+    let folder = match &spec.chunk.media {
+        ChunkMedia::Video(v) => v.rungs.get(spec.rung as usize).map_or("", |r| r.folder.as_str()),
+        ChunkMedia::Audio(a) => &a.folder,
+    };
+    media_name(folder, spec.segment)
+}
+
 /// The requests for the files that a worker has named, or `None` where it named one that is not its attempt's.
 async fn uploads(
     catalog: &Catalog,
@@ -110,7 +140,7 @@ async fn uploads(
     let place = catalog.place(&record).map_err(why)?;
     let media: BTreeSet<String> = match &item {
         WorkItem::Encode(spec) => chunk_files(spec).into_iter().collect(),
-        WorkItem::Index(_) | WorkItem::Analyse(_) => BTreeSet::new(),
+        WorkItem::Index(_) | WorkItem::Analyse(_) | WorkItem::Audit(_) => BTreeSet::new(),
     };
     if order.files.len() > media.len() + 1 {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! Deletes what a job left behind: the only place in the coordinator that deletes objects, and only of jobs in
-//! Collecting, which can never live again.
+//! Deletes what a job left behind, in Collecting, from where it can never live again. Nothing else in the coordinator
+//! deletes objects but what removes attempts' own files (`promote`) and what was never published (`audit`).
 
 use super::promote::remove_attempts;
 use super::publish::REPORT;
@@ -95,7 +95,7 @@ async fn earlier_names(
 }
 
 /// The roots in a package that are not as the job's record names them, with what they say.
-async fn foreign_roots(
+pub(super) async fn foreign_roots(
     package: &Blobs,
     own: &[ManifestRef],
 ) -> Result<Vec<(&'static str, String)>, TaskError> {

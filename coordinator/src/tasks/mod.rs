@@ -4,6 +4,7 @@
 //! Nothing is decided here: the machine says which task runs when, `reelmill-plan` what comes out.
 
 mod archive;
+mod audit;
 mod collect;
 mod package;
 mod planning;
@@ -67,6 +68,8 @@ async fn perform(context: Arc<Context>, order: Order) -> Result<TaskOutput, Task
         TaskKind::PrepareAnalyse => planning::prepare_analyse(&context, &order).await,
         TaskKind::MakePlan => planning::make_plan(&context, &order).await,
         TaskKind::LoadPlan => planning::load_plan(&context, &order).await,
+        TaskKind::PrepareAudit => audit::prepare(&context, &order).await,
+        TaskKind::Sweep => audit::sweep(&context, &order).await,
         TaskKind::BuildManifests => package::build_manifests(&context, &order).await,
         TaskKind::WriteManifests => publish::write_manifests(&context, &order).await,
         TaskKind::Collect => collect::collect(&context, &order).await,

@@ -78,7 +78,7 @@ pub(super) async fn build(context: &Context, order: &Order) -> Result<Package, T
     Ok(Package { plan, commits, reports, manifests })
 }
 
-fn in_plan_order(plan: &Plan, commits: &[CommitRecord]) -> Result<Vec<CommitRecord>, TaskError> {
+pub(super) fn in_plan_order(plan: &Plan, commits: &[CommitRecord]) -> Result<Vec<CommitRecord>, TaskError> {
     let by_spec: BTreeMap<SpecId, &CommitRecord> = commits.iter().map(|c| (c.spec, c)).collect();
     let find = |(number, chunk): (usize, &PlannedChunk)| {
         let commit = by_spec.get(&chunk.spec.spec_id());
@@ -90,7 +90,7 @@ fn in_plan_order(plan: &Plan, commits: &[CommitRecord]) -> Result<Vec<CommitReco
 }
 
 /// A commit's report, held against hash and spec once more.
-async fn read_report(
+pub(super) async fn read_report(
     place: &JobPlace,
     chunk: &PlannedChunk,
     commit: &CommitRecord,

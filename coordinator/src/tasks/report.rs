@@ -3,6 +3,7 @@
 
 use super::Order;
 use super::package::{Package, folder_of, is_published};
+use reelmill_common::audit::Audits;
 use reelmill_common::loudness::{Loudness, LoudnessSummary};
 use reelmill_common::outcome::{AttemptCost, ChunkReport};
 use reelmill_common::plan::{AudioRendition, Plan, PlannedChunk, VideoRendition};
@@ -18,11 +19,12 @@ use std::num::NonZeroU32;
 const VERSION: u32 = 1;
 
 /// What every published package has passed.
-const CHECKS: [&str; 5] = [
+const CHECKS: [&str; 6] = [
     "every segment: frame count, first and last time, IDR at its start, decoder configuration (by its worker)",
     "every report: held against its spec before the commit and before publishing",
     "every report's bytes: SHA-256 as named by its commit",
     "every file: present in the package with its size (one listing per rendition)",
+    "some files (`audit`): read back, decoded and compared with the source, by another worker where there is one",
     "every manifest: SHA-256 recorded before the first one was written; roots written last",
 ];
 
@@ -43,7 +45,8 @@ struct JsonReport<'a> {
     encoder_builds: BTreeSet<&'a str>,
     /// Who made how much of the picture: more than one where workers were replaced or differ.
     builds: Vec<JsonBuild<'a>>,
-    checks: [&'static str; 5],
+    audit: JsonAudit<'a>,
+    checks: [&'static str; 6],
 }
 
 #[derive(Serialize)]
@@ -60,6 +63,22 @@ struct JsonPlan<'a> {
     repeated_frames: u64,
     dropped_frames: u64,
     decisions: &'a [String],
+}
+
+/// Second looks at files.
+#[derive(Serialize)]
+struct JsonAudit<'a> {
+    segments: u32,
+    by_another_worker: u32,
+    /// Workers whose files were found wrong, and made again by others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    caught: Vec<JsonCaught<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonCaught<'a> {
+    worker: &'a str,
+    what: &'a str,
 }
 
 /// An encoder build with its chunks.
@@ -192,12 +211,18 @@ pub(super) fn render(order: &Order, package: &Package) -> Result<Vec<u8>, TaskEr
         totals: totals(order, package),
         encoder_builds: package.reports.iter().map(|r| r.ffmpeg_build.as_str()).collect(),
         builds: builds(&package.reports),
+        audit: audit(&record.audits),
         checks: CHECKS,
     };
     let mut json = serde_json::to_vec_pretty(&report)
         .map_err(|e| crate::catalog::internal(format!("report.json cannot be written: {e}")))?;
     json.push(b'\n');
     Ok(json)
+}
+
+fn audit(audits: &Audits) -> JsonAudit<'_> {
+    let caught = audits.caught.iter().map(|c| JsonCaught { worker: c.worker.as_str(), what: &c.what });
+    JsonAudit { segments: audits.files, by_another_worker: audits.by_another, caught: caught.collect() }
 }
 
 /// Sizes of the files of each rendition: media segments by number, and all files together.

@@ -10,6 +10,8 @@ use reelmill_coordinator::{Components, CoordinatorConfig, CoordinatorError, Runn
 use reelmill_proto::jobs::v1 as wire;
 use reelmill_proto::jobs::v1::jobs_client::JobsClient;
 use reelmill_proto::jobs::v1::watch_response::Event;
+use reelmill_proto::worker::v1::ListRequest;
+use reelmill_proto::worker::v1::fleet_client::FleetClient;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -167,6 +169,21 @@ impl Cluster {
     pub(crate) fn worker_as(&self, name: &'static str, manner: Manner, token: &Secret) {
         let (fleet, address, token) = (self.fleet.clone(), self.grpc(), token.clone());
         tokio::spawn(async move { fleet.work(address, Some(&token), name, manner).await });
+    }
+
+    /// Waits until so many workers are here.
+    pub(crate) async fn workers(&self, count: usize) {
+        let wait = async {
+            let mut fleet = FleetClient::new(self.channel().await);
+            loop {
+                let list = fleet.list(ListRequest::default()).await.expect("workers are listed").into_inner();
+                if list.workers.iter().filter(|w| w.connected).count() >= count {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("they come in time");
     }
 
     pub(crate) async fn submit(&self, job: wire::JobRequest) -> Result<(JobView, bool), Status> {

@@ -3,6 +3,7 @@
 use crate::film::{self, COST};
 use bytes::Bytes;
 use reelmill_blob::{PutOptions, Stores};
+use reelmill_common::audit::AuditReport;
 use reelmill_common::capability::{Capability, EncoderProof};
 use reelmill_common::keys::report_key;
 use reelmill_common::ladder::EncoderFamily;
@@ -10,7 +11,7 @@ use reelmill_common::outcome::{Fault, FaultKind, Outcome, Report, ReportBody, Ve
 use reelmill_common::session::{AttemptProgress, FromWorker, Hello, Lease, NamedFile, Termed, ToWorker};
 use reelmill_common::spec::{ChunkMedia, WorkItem};
 use reelmill_common::{AttemptId, BootId, FencingTerm, Fingerprint, Secret, Sha256, SpecId, WorkerId};
-use reelmill_proto::stored::{encode_analysis, encode_chunk_report, encode_index};
+use reelmill_proto::stored::{encode_analysis, encode_audit, encode_chunk_report, encode_index};
 use reelmill_proto::worker::v1 as wire;
 use reelmill_proto::worker::v1::workers_client::WorkersClient;
 use std::collections::BTreeMap;
@@ -37,6 +38,8 @@ pub(crate) enum Manner {
     Vanishes,
     /// As it should, and gone after its first chunk of the picture.
     Leaves,
+    /// What it makes is whole and wrong, which no report tells; as an auditor it says that all is well.
+    Rotten,
     /// As it should, with an encoder build that gives other decoder configurations.
     OtherBuild,
 }
@@ -72,6 +75,9 @@ pub(crate) struct Fleet {
     pub(crate) vanished: Arc<Mutex<Option<Uploaded>>>,
 }
 
+/// In what is made and wrong.
+pub(crate) const ROTTEN: &str = "rotten";
+
 /// How the invented files are served.
 pub(crate) const MEDIA: PutOptions =
     PutOptions { content_type: Some("video/mp4"), cache_control: Some("immutable") };
@@ -97,6 +103,7 @@ pub(crate) fn hello(name: &str, boot: &str) -> Hello {
             memory_mib: 64_000,
             encoders: vec![proof],
             ffmpeg_build: "ffmpeg version of a test".to_owned(),
+            audits: true,
         },
         running: Vec::new(),
         unsettled: Vec::new(),
@@ -241,10 +248,14 @@ impl Fleet {
                 report.avcc = report.avcc.into_iter().map(|avcc| manner.gives(avcc)).collect();
                 Done::Private(encode_analysis(&report), ReportBody::Analyse(report, COST))
             }
+            WorkItem::Audit(spec) => Done::Look { frames: spec.frames(), sees: manner != Manner::Rotten },
             WorkItem::Encode(spec) => {
                 let (mut files, mut report) = film::encode(spec);
                 if matches!(manner, Manner::Stamps | Manner::Vanishes) {
                     film::stamp(&mut files, &mut report, &lease.attempt.to_string());
+                }
+                if manner == Manner::Rotten {
+                    film::stamp(&mut files, &mut report, ROTTEN);
                 }
                 if let ChunkMedia::Video(chunk) = &spec.media {
                     report.encoder = Some(manner.proof());
@@ -270,6 +281,15 @@ impl Fleet {
         let work = self.stores.open(&lease.output.work).expect("the private area opens");
         let (stored, body) = match done {
             Done::Not(fault) => return Outcome::Failed { fault, cost: COST },
+            Done::Look { frames, sees } => {
+                if sees && self.is_rotten(lease).await {
+                    let message = "it is rotten".to_owned();
+                    let fault = Fault { kind: FaultKind::Media, message, detail: String::new() };
+                    return Outcome::Failed { fault, cost: COST };
+                }
+                let report = AuditReport { frames, worst_x100: 0 };
+                (encode_audit(&report), ReportBody::Audit(report, COST))
+            }
             Done::Private(stored, body) => (stored, body),
             Done::Files(files, report) => {
                 for (name, content) in files {
@@ -293,12 +313,29 @@ impl Fleet {
     }
 }
 
+impl Fleet {
+    /// Looks at the file of an audit where its lease says that it is.
+    async fn is_rotten(&self, lease: &Lease) -> bool {
+        let grant = lease.audited.as_ref().expect("an audit's lease says where");
+        let reader = reelmill_blob::open_source(&self.stores, &grant.url).await.expect("it is there");
+        let found = reader.read(0..reader.bytes()).await.expect("it is read");
+        let WorkItem::Audit(spec) = &lease.item else { panic!("an audit") };
+        assert_eq!((found.len() as u64, Sha256::of(&found)), (spec.bytes, spec.sha256), "it is as committed");
+        found.windows(ROTTEN.len()).any(|w| w == ROTTEN.as_bytes())
+    }
+}
+
 fn is_picture(item: &WorkItem) -> bool {
     matches!(item, WorkItem::Encode(spec) if matches!(spec.media, ChunkMedia::Video(_)))
 }
 
 /// What came of a lease before it is uploaded.
 enum Done {
+    /// An audit of so many frames, by somebody who sees what is wrong or does not.
+    Look {
+        frames: u64,
+        sees: bool,
+    },
     Private(Vec<u8>, ReportBody),
     Files(Vec<(String, Vec<u8>)>, reelmill_common::outcome::ChunkReport),
     Not(Fault),
@@ -315,7 +352,7 @@ impl Done {
                     sha256: Sha256::of(content),
                 })
                 .collect(),
-            Self::Private(..) | Self::Not(_) => Vec::new(),
+            Self::Private(..) | Self::Not(_) | Self::Look { .. } => Vec::new(),
         }
     }
 }

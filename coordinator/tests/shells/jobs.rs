@@ -42,7 +42,13 @@ async fn a_film_goes_all_the_way_and_every_item_is_done_once() {
     assert_eq!(commits.len(), last.progress.chunks_total as usize);
     let worked = world.fleet.worked.lock().unwrap().clone();
     assert!(commits.iter().all(|c| worked.contains_key(&c.spec)));
-    assert_eq!(worked.len(), commits.len() + 2, "the chunks, the index and the analysis");
+    let audits = report["audit"]["segments"].as_u64().unwrap() as usize;
+    assert!(audits > 0);
+    assert_eq!(
+        worked.len(),
+        commits.len() + 2 + audits,
+        "the chunks, the index, the analysis and the audits"
+    );
     cluster.stop().await.unwrap();
 }
 

@@ -5,6 +5,7 @@
 
 mod access;
 mod archive;
+mod audit;
 mod cluster;
 mod durability;
 mod enrol;

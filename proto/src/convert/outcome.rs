@@ -7,6 +7,7 @@ use crate::wire::{
     need, one, parsed, present, text, texts,
 };
 use crate::worker::v1 as wpb;
+use reelmill_common::audit::AuditReport;
 use reelmill_common::loudness::{Histogram, LOUDNESS_BINS, Loudness};
 use reelmill_common::outcome::{
     AnalyseReport, AttemptCost, ChunkReport, Fault, FaultKind, FileReport, IFrame, Outcome, Report,
@@ -84,6 +85,19 @@ impl TryFrom<pb::ChunkReport> for ChunkReport {
             ffmpeg_build: text(v.ffmpeg_build, "ffmpeg_build")?,
             notes: texts(v.notes, "notes")?,
         })
+    }
+}
+
+impl From<&AuditReport> for pb::Audit {
+    fn from(v: &AuditReport) -> Self {
+        Self { frames: v.frames, worst_x100: v.worst_x100 }
+    }
+}
+
+impl TryFrom<pb::Audit> for AuditReport {
+    type Error = WireError;
+    fn try_from(v: pb::Audit) -> Result<Self, WireError> {
+        Ok(Self { frames: v.frames, worst_x100: v.worst_x100 })
     }
 }
 
@@ -179,6 +193,9 @@ impl From<&Report> for wpb::Report {
                 Body::Analyse(wpb::AnalyseDone { analysis: Some(r.into()), cost: Some((*cost).into()) })
             }
             ReportBody::Encode(r) => Body::Encode(r.into()),
+            ReportBody::Audit(r, cost) => {
+                Body::Audit(wpb::AuditDone { audit: Some(r.into()), cost: Some((*cost).into()) })
+            }
         };
         Self { key: v.key.to_string(), sha256: v.sha256.0.to_vec(), bytes: v.bytes, body: Some(body) }
     }
@@ -199,6 +216,9 @@ impl TryFrom<wpb::Report> for Report {
                     need(done.cost, "analyse.cost")?,
                 ),
                 Body::Encode(r) => ReportBody::Encode(one(r, "encode")?),
+                Body::Audit(done) => {
+                    ReportBody::Audit(need(done.audit, "audit.audit")?, need(done.cost, "audit.cost")?)
+                }
             },
         })
     }

@@ -6,6 +6,7 @@ use crate::store::v1 as pb;
 use crate::wire::{
     MAX_FEW, MAX_PARTS, WireError, bounded, digest, many, maybe, need, parsed, present, text, texts, version,
 };
+use reelmill_common::audit::{Audits, Caught};
 use reelmill_common::plan::RungSet;
 use reelmill_common::record::{
     ArchiveRecord, CommitRecord, FaultRecord, FoundBinding, IdempotencyRecord, JobRecord, LeaderRecord,
@@ -59,6 +60,7 @@ impl From<&JobRecord> for pb::JobRecord {
             began_unix_ms: v.began_unix_ms,
             spent: Some(v.spent.into()),
             promoted: v.placement == Placement::Promoted,
+            audits: Some((&v.audits).into()),
         }
     }
 }
@@ -89,7 +91,45 @@ impl TryFrom<pb::JobRecord> for JobRecord {
             began_unix_ms: v.began_unix_ms,
             // a record of before this was counted has none
             spent: maybe(v.spent, "spent")?.unwrap_or_default(),
+            // nor has one of before there were audits these
+            audits: maybe(v.audits, "audits")?.unwrap_or_default(),
         })
+    }
+}
+
+impl From<&Audits> for pb::Audits {
+    fn from(v: &Audits) -> Self {
+        Self {
+            files: v.files,
+            by_another: v.by_another,
+            caught: v.caught.iter().map(Into::into).collect(),
+            unswept: v.unswept,
+        }
+    }
+}
+
+impl TryFrom<pb::Audits> for Audits {
+    type Error = WireError;
+    fn try_from(v: pb::Audits) -> Result<Self, WireError> {
+        Ok(Self {
+            files: v.files,
+            by_another: v.by_another,
+            caught: many(v.caught, MAX_FEW, "caught")?,
+            unswept: v.unswept,
+        })
+    }
+}
+
+impl From<&Caught> for pb::Caught {
+    fn from(v: &Caught) -> Self {
+        Self { worker: v.worker.to_string(), what: v.what.clone() }
+    }
+}
+
+impl TryFrom<pb::Caught> for Caught {
+    type Error = WireError;
+    fn try_from(v: pb::Caught) -> Result<Self, WireError> {
+        Ok(Self { worker: parsed(&v.worker, "worker")?, what: text(v.what, "what")? })
     }
 }
 

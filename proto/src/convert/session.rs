@@ -116,6 +116,7 @@ impl From<&Capability> for pb::Capability {
             memory_mib: v.memory_mib,
             encoders: v.encoders.iter().map(Into::into).collect(),
             ffmpeg_build: v.ffmpeg_build.clone(),
+            audits: v.audits,
         }
     }
 }
@@ -130,6 +131,7 @@ impl TryFrom<pb::Capability> for Capability {
             memory_mib: v.memory_mib,
             encoders: many(v.encoders, MAX_FEW, "encoders")?,
             ffmpeg_build: text(v.ffmpeg_build, "ffmpeg_build")?,
+            audits: v.audits,
         })
     }
 }
@@ -237,6 +239,7 @@ impl From<&Lease> for pb::Lease {
             item: Some((&v.item).into()),
             source: Some((&v.source).into()),
             output: Some((&v.output).into()),
+            audited: v.audited.as_ref().map(Into::into),
             decoder_threads: v.decoder_threads.into(),
             alone: v.alone,
         }
@@ -253,6 +256,7 @@ impl TryFrom<pb::Lease> for Lease {
             item: need(v.item, "item")?,
             source: need(v.source, "source")?,
             output: need(v.output, "output")?,
+            audited: maybe(v.audited, "audited")?,
             decoder_threads: narrow(v.decoder_threads, "decoder_threads")?,
             alone: v.alone,
         })

@@ -3,9 +3,10 @@
 use super::basic::source_id;
 use crate::common::v1 as pb;
 use crate::wire::{
-    MAX_FEW, MAX_FRAMES, MAX_PARTS, WireEnum as _, WireError, bounded, config, from_deltas, many, need, one,
-    present, text, to_deltas,
+    MAX_FEW, MAX_FRAMES, MAX_PARTS, WireEnum as _, WireError, bounded, config, digest, from_deltas, many,
+    need, one, present, text, to_deltas,
 };
+use reelmill_common::audit::AuditSpec;
 use reelmill_common::index::{Demuxer, FieldOrder, SampleGrid};
 use reelmill_common::spec::{
     AnalyseSpec, AudioChunk, AudioRange, AudioSegment, ChunkMedia, ChunkSpec, FrameTable, IndexSpec,
@@ -20,6 +21,7 @@ impl From<&WorkItem> for pb::WorkItem {
             WorkItem::Index(s) => Item::Index(s.into()),
             WorkItem::Analyse(s) => Item::Analyse(s.into()),
             WorkItem::Encode(s) => Item::Encode(s.into()),
+            WorkItem::Audit(s) => Item::Audit(s.as_ref().into()),
         };
         Self { item: Some(item) }
     }
@@ -33,6 +35,34 @@ impl TryFrom<pb::WorkItem> for WorkItem {
             Item::Index(s) => Self::Index(one(s, "index")?),
             Item::Analyse(s) => Self::Analyse(one(s, "analyse")?),
             Item::Encode(s) => Self::Encode(one(s, "encode")?),
+            Item::Audit(s) => Self::Audit(Box::new(one(s, "audit")?)),
+        })
+    }
+}
+
+impl From<&AuditSpec> for pb::AuditSpec {
+    fn from(v: &AuditSpec) -> Self {
+        Self {
+            chunk: Some((&v.chunk).into()),
+            attempt: Some(v.attempt.into()),
+            rung: v.rung,
+            segment: v.segment.map_or(0, |n| n.0),
+            bytes: v.bytes,
+            sha256: v.sha256.0.to_vec(),
+        }
+    }
+}
+
+impl TryFrom<pb::AuditSpec> for AuditSpec {
+    type Error = WireError;
+    fn try_from(v: pb::AuditSpec) -> Result<Self, WireError> {
+        Ok(Self {
+            chunk: need(v.chunk, "chunk")?,
+            attempt: need(v.attempt, "attempt")?,
+            rung: v.rung,
+            segment: (v.segment != 0).then_some(SegmentNumber(v.segment)),
+            bytes: v.bytes,
+            sha256: digest(&v.sha256, "sha256")?,
         })
     }
 }

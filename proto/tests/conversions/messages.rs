@@ -6,6 +6,7 @@ use super::values::{
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
+use reelmill_common::audit::{Audits, Caught};
 use reelmill_common::job::{
     FailReason, JobOptions, JobRequest, JobState, JobView, Progress, SegmentAlignment,
 };
@@ -72,12 +73,14 @@ prop_compose! {
         (url, bytes, version, signed_source) in (text(), any::<Option<u64>>(), of(text()), of(signed())),
         (package, work, own, signed) in (text(), text(), any::<bool>(), any::<bool>()),
         decoder_threads in any::<u8>(), alone in any::<bool>(),
+        audited in of((text(), of(signed()), any::<Option<u64>>())),
     ) -> Lease {
+        let audited = audited.map(|(url, signed, bytes)| ReadGrant { url, signed, bytes, version: None });
         Lease {
             attempt, spec, job, item,
             source: ReadGrant { url, signed: signed_source, bytes, version },
             output: WriteGrant { package, work, own, signed },
-            decoder_threads, alone,
+            audited, decoder_threads, alone,
         }
     }
 }
@@ -238,12 +241,22 @@ fn unable() -> impl Strategy<Value = Unable> {
 }
 
 prop_compose! {
+    fn audits()(
+        (files, by_another, unswept) in any::<(u32, u32, bool)>(),
+        caught in vec((worker_id(), text()).prop_map(|(worker, what)| Caught { worker, what }), 0..3),
+    ) -> Audits {
+        Audits { files, by_another, caught, unswept }
+    }
+}
+
+prop_compose! {
     fn job_record()(
         id in job_id(), request in job_request(), state in job_state(),
         (slots_hint, run, version) in any::<(u32, u32, u64)>(),
         (submitted_unix_ms, began_unix_ms, ended_unix_ms) in any::<(u64, Option<u64>, Option<u64>)>(),
         (index, analysis) in (of(object()), of(object())),
         spent in cost(),
+        audits in audits(),
         placement in prop_oneof![Just(Placement::Direct), Just(Placement::Promoted)],
         (plan, rebind, rebinds, unable) in (of(plan_ref()), of(rebind()), any::<u32>(), vec(unable(), 0..3)),
         unbound_ms in any::<u64>(),
@@ -254,7 +267,7 @@ prop_compose! {
     ) -> JobRecord {
         JobRecord {
             id, request, slots_hint, placement, submitted_unix_ms, state, run: RunNo(run), version, index, analysis, plan,
-            rebind, rebinds, unbound_ms, unable, manifests, began_unix_ms, ended_unix_ms, spent,
+            rebind, rebinds, unbound_ms, unable, manifests, began_unix_ms, ended_unix_ms, spent, audits,
         }
     }
 }

@@ -3,6 +3,7 @@
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
+use reelmill_common::audit::{AuditReport, AuditSpec};
 use reelmill_common::capability::{Capability, EncoderProof, Needs};
 use reelmill_common::index::{
     AudioGap, AudioTrack, Colour, Demuxer, FieldOrder, IgnoredTrack, IndexMethod, KeyFrame, KeyKind, Light,
@@ -244,11 +245,22 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn audit_spec()(
+        chunk in chunk_spec(), attempt in attempt(), rung in any::<u32>(),
+        segment in of((1..=u32::MAX).prop_map(SegmentNumber)),
+        (bytes, sha256) in (any::<u64>(), sha()),
+    ) -> AuditSpec {
+        AuditSpec { chunk, attempt, rung, segment, bytes, sha256 }
+    }
+}
+
 pub(crate) fn work_item() -> impl Strategy<Value = WorkItem> {
     prop_oneof![
         (text(), text()).prop_map(|(location, salt)| WorkItem::Index(IndexSpec { location, salt })),
         analyse_spec().prop_map(WorkItem::Analyse),
         chunk_spec().prop_map(WorkItem::Encode),
+        audit_spec().prop_map(|spec| WorkItem::Audit(Box::new(spec))),
     ]
 }
 
@@ -382,8 +394,9 @@ prop_compose! {
         (slots, cores, memory_mib) in any::<(u32, u32, u64)>(),
         encoders in vec(encoder(), 0..3),
         ffmpeg_build in text(),
+        audits in any::<bool>(),
     ) -> Capability {
-        Capability { worker, slots, cores, memory_mib, encoders, ffmpeg_build }
+        Capability { worker, slots, cores, memory_mib, encoders, ffmpeg_build, audits }
     }
 }
 
@@ -454,7 +467,8 @@ pub(crate) fn fault() -> impl Strategy<Value = Fault> {
         Just(FaultKind::Storage),
         Just(FaultKind::Abandoned),
         Just(FaultKind::Worker),
-        Just(FaultKind::Binding)
+        Just(FaultKind::Binding),
+        Just(FaultKind::Media)
     ];
     (kind, text(), text()).prop_map(|(kind, message, detail)| Fault { kind, message, detail })
 }
@@ -464,6 +478,9 @@ pub(crate) fn outcome() -> impl Strategy<Value = Outcome> {
         cost().prop_map(ReportBody::Index),
         (analysis(), cost()).prop_map(|(report, cost)| ReportBody::Analyse(report, cost)),
         chunk_report().prop_map(ReportBody::Encode),
+        (any::<(u64, u32)>(), cost()).prop_map(|((frames, worst_x100), cost)| {
+            ReportBody::Audit(AuditReport { frames, worst_x100 }, cost)
+        }),
     ];
     let report = (key(), sha(), any::<u64>(), body)
         .prop_map(|(key, sha256, bytes, body)| Outcome::Done(Report { key, sha256, bytes, body }));

@@ -288,6 +288,7 @@ impl<'a> World<'a> {
                 kilopixels_per_second: self.fleet.said[w] * 20,
             }],
             ffmpeg_build: String::new(),
+            audits: false,
         };
         let hello = Hello {
             worker,

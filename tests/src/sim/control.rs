@@ -12,7 +12,7 @@ use super::world::{Clock, What, World};
 use reelmill_common::capability::Capability;
 use reelmill_common::job::JobState;
 use reelmill_common::session::ToWorker;
-use reelmill_common::{AttemptId, FencingTerm, JobId, TenantId};
+use reelmill_common::{AttemptId, FencingTerm, JobId, TenantId, WorkerId};
 use reelmill_coordinator_core::{
     Batch, BatchId, Call, Coordinator, Count, Effect, Event, GrantOrder, SessionId, Step, TaskId, TermBegun,
     Token,
@@ -59,6 +59,8 @@ pub(super) struct Control {
     pub(super) leases: BTreeMap<SessionId, BTreeSet<AttemptId>>,
     /// For the fairness law: how far apart each pair of tenants came since both have work that waits, least and most.
     pub(super) fair_apart: BTreeMap<(TenantId, TenantId), (i128, i128)>,
+    /// Workers that have been here, and could audit, since when.
+    pub(super) auditors: BTreeMap<WorkerId, u64>,
 }
 
 impl Control {
@@ -81,6 +83,7 @@ impl Control {
             heard_ms: BTreeMap::new(),
             leases: BTreeMap::new(),
             fair_apart: BTreeMap::new(),
+            auditors: BTreeMap::new(),
         }
     }
 }
@@ -120,6 +123,7 @@ impl World {
                 self.after(TICK_MS, What::ControlTick(c, life));
                 self.silence_is_evidence(c);
                 let unix_ms = self.controls[c].clock.wall(self.now_ms);
+                self.watch_auditors(c);
                 self.feed(c, Event::Tick { unix_ms });
             }
             What::KeepAlive(c, life) if self.controls[c].life == life => self.keep_alive(c),
@@ -347,6 +351,7 @@ impl World {
             Count::Vanished { .. } => "attempt: vanished",
             Count::Superseded { .. } => "attempt: not needed",
             Count::Suspended { .. } => "worker: suspended",
+            Count::Caught { .. } => "worker: caught",
         });
     }
 
@@ -363,6 +368,7 @@ impl World {
         control.leases.clear();
         control.told.clear();
         control.fair_apart.clear();
+        control.auditors.clear();
         control.sessions_by_conn.clear();
         let conns = std::mem::take(&mut control.conns);
         conns.into_values().for_each(|conn| self.close(conn));

@@ -6,6 +6,7 @@ use super::plans::build_of;
 use super::rng::Rng;
 use super::scenario::{Scenario, UPLOAD_MAX_MS};
 use super::world::{Clock, What, World};
+use reelmill_common::audit::AuditReport;
 use reelmill_common::outcome::{
     AnalyseReport, AttemptCost, ChunkReport, Fault, FaultKind, Report, ReportBody, Verdict,
 };
@@ -384,8 +385,11 @@ impl World {
         let name = format!("rung/{attempt}.m4s");
         let files = match work.kind {
             WorkKind::Encode => vec![NamedFile { name, bytes: 1, sha256: work.spec.0 }],
-            WorkKind::Index | WorkKind::Analyse => vec![],
+            WorkKind::Index | WorkKind::Analyse | WorkKind::Audit => vec![],
         };
+        if work.kind == WorkKind::Audit && self.sees_wrong(w, &work.job, work.spec) {
+            return self.work_fails(w, attempt, FaultKind::Media);
+        }
         self.tell_agent(w, AgentEvent::Made { attempt, files });
     }
 
@@ -410,6 +414,8 @@ impl World {
         self.note("work: failed", w, attempt.sequence);
         if kind == FaultKind::Binding {
             self.tally.count("work: another binding");
+        } else if kind == FaultKind::Media {
+            self.tally.count("work: an audit found something");
         } else if !broken {
             self.laws.faulted(&work.job, work.spec, attempt);
         }
@@ -460,6 +466,7 @@ impl World {
             self.laws.faulted(&work.job, work.spec, attempt);
         } else {
             self.laws.made.insert(attempt);
+            self.may_be_rotten(w, attempt, work.kind);
             if let Some(build) = self.build(w, &work.job) {
                 self.laws.builds.insert(attempt, build);
             }
@@ -473,6 +480,7 @@ fn report(work: &Work, attempt: AttemptId) -> Report {
     let body = match work.kind {
         WorkKind::Index => ReportBody::Index(COST),
         WorkKind::Analyse => ReportBody::Analyse(AnalyseReport::default(), COST),
+        WorkKind::Audit => ReportBody::Audit(AuditReport::default(), COST),
         WorkKind::Encode => ReportBody::Encode(ChunkReport {
             files: vec![],
             units: vec![],

@@ -2,6 +2,7 @@
 //!
 //! They see what the machines cannot: what is durable, what every process has really done, and what was told to whom.
 
+use super::audits::Audited;
 use super::plans::{Chunk, Plan, gives};
 use super::scenario::{Film, Scenario};
 use super::store::Store;
@@ -55,7 +56,7 @@ pub(super) struct Laws {
     /// With which encoder build of the film's family each output was made.
     pub(super) builds: BTreeMap<AttemptId, u8>,
     /// The commit of each spec, for ever.
-    commits: BTreeMap<(JobId, SpecId), CommitRecord>,
+    pub(super) commits: BTreeMap<(JobId, SpecId), CommitRecord>,
     winners: BTreeSet<AttemptId>,
     trials: BTreeMap<(JobId, SpecId), Trials>,
     /// Run that each budget was counted in.
@@ -66,6 +67,16 @@ pub(super) struct Laws {
     pub(super) made: BTreeSet<AttemptId>,
     /// Attempts whose output is wrong in a way that the check of the report finds.
     pub(super) wrong: BTreeSet<AttemptId>,
+    /// Attempts whose output is wrong in a way that only an audit finds.
+    pub(super) rotten: BTreeSet<AttemptId>,
+    /// What is to be looked at again.
+    pub(super) audited: BTreeMap<(JobId, SpecId), Audited>,
+    /// Winners that do not count any more.
+    pub(super) void: BTreeSet<AttemptId>,
+    /// Commits whose keys go because their workers were caught.
+    pub(super) withdrawn: BTreeSet<(JobId, SpecId)>,
+    /// All workers know how to.
+    pub(super) all_audit: bool,
     /// Submits that were acknowledged: request hash and job, by tenant and key.
     keys: BTreeMap<(TenantId, String), (Sha256, JobId)>,
     acknowledged: BTreeSet<JobId>,
@@ -79,7 +90,8 @@ pub(super) struct Laws {
 impl Laws {
     /// The laws for a scenario.
     pub(super) fn new(scenario: &Scenario) -> Self {
-        Self { films: scenario.films.clone(), seed: scenario.seed, ..Self::default() }
+        let all_audit = scenario.workers.iter().all(|w| w.audits);
+        Self { films: scenario.films.clone(), seed: scenario.seed, all_audit, ..Self::default() }
     }
 
     /// A law is broken.
@@ -118,6 +130,9 @@ impl Laws {
         }
         if let Some(analyse) = self.asked.get(&(job.clone(), spec)) {
             return Some((WorkKind::Analyse, *analyse));
+        }
+        if let Some(audited) = self.audited.get(&(job.clone(), spec)) {
+            return Some((WorkKind::Audit, audited.spec));
         }
         self.chunk(job, spec).map(|c| (WorkKind::Encode, c.spec))
     }
@@ -158,7 +173,10 @@ impl Laws {
                 Op::Put(Record::Worker(_)) | Op::Delete(StateKey::Worker(_)) => tally.count("record: worker"),
                 Op::Put(Record::Outside(_)) => tally.count("record: outside"),
                 Op::Delete(StateKey::Outside) => tally.count("record: outside gone"),
-                Op::Delete(StateKey::Commit(..) | StateKey::Fault(..)) => tally.count("record: deleted"),
+                Op::Delete(StateKey::Commit(job, spec)) => {
+                    self.commit_goes(store, batch, job, *spec, tally);
+                }
+                Op::Delete(StateKey::Fault(..)) => tally.count("record: deleted"),
                 Op::Delete(StateKey::Job(job)) => self.job_goes(store, job, tally),
                 Op::Delete(key) => self.breach(format!("{} is deleted", key.to_text())),
             }
@@ -174,7 +192,8 @@ impl Laws {
                     let gone = store.job(job).map_or(self.gone.contains_key(job), |j| {
                         matches!(j.state, JobState::Published | JobState::Collecting | JobState::Collected)
                     });
-                    self.hold(gone, || {
+                    let withdrawn = self.withdrawn.remove(&(job.clone(), *spec));
+                    self.hold(gone || withdrawn, || {
                         format!("commit of {spec:?} of {job} is deleted while the job may live")
                     });
                 }
@@ -206,6 +225,7 @@ impl Laws {
             tally.count("job: run again");
         }
         self.revisions(old, new, tally);
+        self.caught(store, old, new, tally);
         let legal = may_follow(old, new);
         let (from, to) = (old.state.name(), new.state.name());
         self.hold(legal, || format!("job {} went from {from} to {to}", new.id));
@@ -234,6 +254,7 @@ impl Laws {
         let open = plan.chunks.iter().filter(|c| store.commit(&job.id, c.spec.id).is_none()).count();
         self.hold(open == 0, || format!("job {} is being published with {open} chunks open", job.id));
         self.one_binding(store, job, &plan);
+        self.is_audited(store, job, &plan.specs());
         self.hold(!job.manifests.is_empty(), || format!("job {} is being published without hashes", job.id));
     }
 
@@ -252,6 +273,8 @@ impl Laws {
         self.hold(!over, || format!("{} is committed after it was told that it is over", new.attempt));
         let made = self.made.contains(&new.attempt);
         self.hold(made, || format!("{} is committed and never made its output", new.attempt));
+        let caught = store.job(&new.job).is_some_and(|j| j.audits.is_caught(&new.worker));
+        self.hold(!caught, || format!("{} is committed to {}, where it was caught", new.worker, new.job));
         self.hold(lives_in(store, batch, &new.job), || {
             format!("{:?} is committed to job {}, which has ended", new.spec, new.job)
         });
@@ -309,6 +332,11 @@ impl Laws {
     /// never heard.)
     pub(super) fn was_told_over(&self, term: FencingTerm, attempt: AttemptId) -> bool {
         attempt.term == term && self.ended.contains(&attempt)
+    }
+
+    /// The job that an attempt was leased for.
+    pub(super) fn job_of(&self, attempt: AttemptId) -> Option<&JobId> {
+        self.trials.iter().find(|(_, t)| t.leased.contains(&attempt)).map(|((job, _), _)| job)
     }
 
     /// Was an attempt ever committed?

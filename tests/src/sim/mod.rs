@@ -8,6 +8,7 @@
 //!
 //! It proves itself by finding bugs that are put in on purpose: [`Bug`].
 
+mod audits;
 mod bindings;
 mod client;
 mod control;

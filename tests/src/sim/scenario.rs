@@ -106,6 +106,8 @@ pub(super) struct Scenario {
     pub(super) tenants: Vec<u32>,
     /// Jobs each tenant submits.
     pub(super) jobs: usize,
+    /// A worker that makes what is wrong and looks right, while others are there.
+    pub(super) rotten: Option<usize>,
 }
 
 impl Scenario {
@@ -116,12 +118,16 @@ impl Scenario {
         let families: &[EncoderFamily] =
             if fair { &[EncoderFamily::X264] } else { &[EncoderFamily::X264, EncoderFamily::Nvenc] };
         let films = (0..rng.range(2, 4)).map(|n| film(&mut rng, n, fair, families)).collect();
-        let workers = (0..rng.range(2, 4)).map(|n| worker(&mut rng, n, fair)).collect();
+        let mut workers: Vec<_> = (0..rng.range(2, 4)).map(|n| worker(&mut rng, n, fair)).collect();
         let tenants = (0..rng.range(1, 3) + u64::from(fair)).map(|_| rng.range(1, 4) as u32).collect();
         let jobs = if fair { 4 } else { rng.range(2, 4) as usize };
         let heal_ms = rng.range(40_000, 90_000);
         let chances = chances(&mut rng, fair);
-        Self { seed, fair, heal_ms, chances, films, workers, tenants, jobs }
+        // what is audited beside the films would count in the formula; and some fleets are old, some partly
+        let old = if fair || rng.chance(100) { workers.len() } else { rng.range(0, 1) as usize };
+        workers.iter_mut().rev().take(old).for_each(|w| w.audits = false);
+        let rotten = (!fair && rng.chance(500)).then(|| rng.range(1, workers.len() as u64 - 1) as usize);
+        Self { seed, fair, heal_ms, chances, films, workers, tenants, jobs, rotten }
     }
 
     /// The settings of every coordinator.
@@ -207,6 +213,7 @@ fn worker(rng: &mut Rng, n: u64, fair: bool) -> Capability {
         memory_mib: if n == 0 || fair { 2_000 } else { rng.pick(&[500, 1_000, 2_000]) },
         encoders,
         ffmpeg_build: "a model".to_owned(),
+        audits: true,
     }
 }
 

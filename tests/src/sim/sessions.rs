@@ -37,6 +37,7 @@ impl World {
             item: WorkItem::Index(item),
             source: ReadGrant { url: url.clone(), signed: None, bytes: None, version: None },
             output: WriteGrant { package: url.clone(), work: url, own: false, signed: false },
+            audited: None,
             decoder_threads: 1,
             alone: order.alone,
         };
@@ -101,6 +102,8 @@ impl World {
             session
         });
         self.controls[c].told.insert(session, hello.capability.clone());
+        // it was away, however shortly
+        self.controls[c].auditors.remove(&hello.worker);
         if !hello.running.is_empty() {
             self.tally.count("heard: hello with running attempts");
         }

@@ -28,6 +28,8 @@ impl World {
             TaskKind::PrepareAnalyse => "task: prepare analyse",
             TaskKind::MakePlan => "task: make plan",
             TaskKind::LoadPlan => "task: load plan",
+            TaskKind::PrepareAudit => "task: prepare audit",
+            TaskKind::Sweep => "task: sweep",
             TaskKind::BuildManifests => "task: build manifests",
             TaskKind::WriteManifests => "task: write manifests",
             TaskKind::Collect => "task: collect",
@@ -70,6 +72,8 @@ impl World {
             }
             TaskKind::MakePlan => self.make_plan(&film, order, record),
             TaskKind::LoadPlan => TaskOutput::PlanLoaded(self.laws.plan(record).map_or(vec![], Plan::specs)),
+            TaskKind::PrepareAudit => self.draw(record),
+            TaskKind::Sweep => self.sweep(record),
             TaskKind::BuildManifests => {
                 let sha256 = Sha256::of(film.name.as_bytes());
                 TaskOutput::ManifestsReady(vec![ManifestRef {

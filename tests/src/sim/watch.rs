@@ -41,6 +41,7 @@ impl World {
             let worker = &capability.worker;
             self.laws.breach(format!("{worker} was leased what it cannot do: {:?}", spec.needs));
         }
+        self.law_of_audit(c, order, &capability.worker);
         let unable = self.store.job(&order.job).is_some_and(|j| {
             let proofs = capability.encoders.iter().filter(|e| Some(e.family) == spec.needs.family);
             let mut known = proofs.flat_map(|e| j.unable.iter().filter(|u| u.fingerprint == e.fingerprint));
@@ -70,10 +71,13 @@ impl World {
                     Verdict::Gone => "settled: gone",
                 });
                 let won = self.laws.is_winner(*attempt);
-                if *verdict == Verdict::Won && !won {
+                // what it committed may go with what it is told of it: it was caught meanwhile
+                let disputed = |job| self.store.job(job).is_some_and(|j| !j.audits.caught.is_empty());
+                if *verdict == Verdict::Won && !won && !self.laws.job_of(*attempt).is_some_and(disputed) {
                     self.laws.breach(format!("{attempt} was told that it won and is not committed"));
                 }
-                if *verdict == Verdict::Lost && won && self.is_true_leader(c) {
+                let stands = won && !self.laws.void.contains(attempt);
+                if *verdict == Verdict::Lost && stands && self.is_true_leader(c) {
                     self.laws.breach(format!("{attempt} is committed and was told that it lost"));
                 }
                 if *verdict != Verdict::Won {
@@ -106,7 +110,7 @@ impl World {
             TaskKind::Collect => state == Some(JobState::Collecting),
             // deleted in the same write: its collection waits for the task's end
             TaskKind::Archive => matches!(state, Some(JobState::Published | JobState::Collecting)),
-            TaskKind::BuildManifests => {
+            TaskKind::BuildManifests | TaskKind::PrepareAudit | TaskKind::Sweep => {
                 stopped || matches!(state, Some(JobState::Planned | JobState::Running))
             }
             TaskKind::LoadPlan => stopped || state == Some(JobState::Running),

@@ -6,12 +6,13 @@ use crate::scenario::source_of;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use reelmill_common::audit::AuditReport;
 use reelmill_common::keys::report_key;
 use reelmill_common::outcome::{Fault, FaultKind, Report, ReportBody};
 use reelmill_common::session::NamedFile;
 use reelmill_common::spec::WorkItem;
 use reelmill_common::{Sha256, SpecId};
-use reelmill_proto::stored::{encode_analysis, encode_chunk_report, encode_index};
+use reelmill_proto::stored::{encode_analysis, encode_audit, encode_chunk_report, encode_index};
 use reelmill_tests::sim::rng::Rng;
 use reelmill_worker::source::Sources;
 use reelmill_worker::work::{Craft, Made, Order};
@@ -89,6 +90,10 @@ fn make(order: &Order) -> Result<Made, Fault> {
             let report = film::analysis(spec);
             let object = encode_analysis(&report);
             (ReportBody::Analyse(report, COST), object)
+        }
+        WorkItem::Audit(spec) => {
+            let report = AuditReport { frames: spec.frames(), worst_x100: 0 };
+            (ReportBody::Audit(report, COST), encode_audit(&report))
         }
         WorkItem::Encode(spec) => {
             let (made, report) = film::encode(spec);

@@ -143,6 +143,7 @@ pub(crate) async fn worker(number: u64, site: Arc<Site>) -> turmoil::Result {
         memory_mib: 64_000,
         encoders: vec![proof],
         ffmpeg_build: "a simulated one".to_owned(),
+        audits: true,
     };
     let sources = Sources::new(site.stores.clone(), Level::Basic);
     let components = reelmill_worker::Components {

@@ -46,7 +46,7 @@ pub fn adopt(
     })
 }
 
-fn picture(
+pub(crate) fn picture(
     chunk: &VideoChunk,
     rung: usize,
     number: SegmentNumber,

@@ -15,6 +15,7 @@
 
 pub mod analyse;
 pub mod audio;
+pub mod audit;
 mod framemap;
 pub mod picture;
 pub mod probe;

@@ -7,6 +7,7 @@
 pub mod adopt;
 pub mod agent;
 pub mod argv;
+pub mod audit;
 pub mod build;
 pub mod meter;
 pub mod progress;

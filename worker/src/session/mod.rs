@@ -413,6 +413,6 @@ fn number(item: &WorkItem) -> Option<u32> {
             ChunkMedia::Video(chunk) => chunk.number,
             ChunkMedia::Audio(chunk) => chunk.number,
         }),
-        WorkItem::Index(_) | WorkItem::Analyse(_) => None,
+        WorkItem::Index(_) | WorkItem::Analyse(_) | WorkItem::Audit(_) => None,
     }
 }

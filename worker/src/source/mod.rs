@@ -47,7 +47,7 @@ impl Sources {
     /// Opens what the grant names, with the requests that are `signed` for it, if any. A source that is not the accepted
     /// one any more is refused.
     pub async fn open(&self, grant: &ReadGrant, signed: Option<&SignedSource>) -> Result<Source, Fault> {
-        let reader = self.reader(&grant.url, signed).await?;
+        let reader = self.reader(&grant.url, signed).await.map_err(|e| fault::of_source(&e))?;
         reader.check(grant.bytes, grant.version.as_deref()).map_err(|e| fault::of_source(&e))?;
         let key = (grant.url.clone(), reader.bytes(), reader.version().map(str::to_owned));
         let reader = Counted {
@@ -61,12 +61,16 @@ impl Sources {
         Ok(Source { sources: self.clone(), signed: signed.cloned(), reader })
     }
 
-    async fn reader(&self, url: &str, signed: Option<&SignedSource>) -> Result<SourceReader, Fault> {
-        let opened = match signed {
+    /// Opens an object, whatever it is.
+    pub(crate) async fn reader(
+        &self,
+        url: &str,
+        signed: Option<&SignedSource>,
+    ) -> Result<SourceReader, BlobError> {
+        match signed {
             Some(signed) => open_signed_source(&self.stores, url, signed.requests.clone()).await,
             None => open_source(&self.stores, url).await,
-        };
-        opened.map_err(|e| fault::of_source(&e))
+        }
     }
 }
 
@@ -168,7 +172,8 @@ impl Source {
         if let Some(e) = self.reader.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(fault::of_source(&e));
         }
-        let now = self.sources.reader(&self.reader.key.0, self.signed.as_ref()).await?;
+        let now = self.sources.reader(&self.reader.key.0, self.signed.as_ref()).await;
+        let now = now.map_err(|e| fault::of_source(&e))?;
         let (bytes, version) = (self.reader.reader.bytes(), self.reader.reader.version());
         now.check(Some(bytes), version).map_err(|e| fault::of_source(&e))
     }

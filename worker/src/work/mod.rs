@@ -4,6 +4,7 @@
 //! it is in `reelmill-worker-core`; here the processes run and the bytes move.
 
 mod analyse;
+mod audit;
 mod encode;
 mod ffmpeg;
 mod index;
@@ -156,6 +157,11 @@ impl Work {
                 let report = analyse::analyse(&self, spec, &source).await?;
                 let object = reelmill_proto::stored::encode_analysis(&report);
                 (ReportBody::Analyse(report, self.cost()), object, Vec::new())
+            }
+            WorkItem::Audit(spec) => {
+                let report = audit::audit(&self, spec, &source).await?;
+                let object = reelmill_proto::stored::encode_audit(&report);
+                (ReportBody::Audit(report, self.cost()), object, Vec::new())
             }
             WorkItem::Encode(spec) => {
                 let (mut report, files) = match &spec.media {

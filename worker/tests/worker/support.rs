@@ -205,6 +205,7 @@ impl Coordinator {
                 own: false,
                 signed: false,
             },
+            audited: None,
             decoder_threads: 1,
             alone: false,
         };

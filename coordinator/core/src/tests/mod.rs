@@ -1,6 +1,7 @@
 //! Every transition of the machine, one by one.
 
 mod attempts;
+mod audit;
 mod enrol;
 mod explain;
 mod fairness;

@@ -231,6 +231,7 @@ impl Rig {
                     kilopixels_per_second: 1_000,
                 }],
                 ffmpeg_build: String::new(),
+                audits: false,
             },
             running: vec![],
             unsettled: vec![],
@@ -298,6 +299,7 @@ impl Rig {
         let body = match order.kind {
             WorkKind::Index => ReportBody::Index(COST),
             WorkKind::Analyse => ReportBody::Analyse(Default::default(), COST),
+            WorkKind::Audit => ReportBody::Audit(Default::default(), COST),
             WorkKind::Encode => ReportBody::Encode(ChunkReport {
                 files: vec![],
                 units: vec![],
@@ -396,7 +398,12 @@ impl Rig {
         (w, leases)
     }
 
+    /// The manifests are made. Where files are still to be drawn for a second look, none is.
     pub(super) fn publish(&mut self) {
+        let draws = |e: &Effect| matches!(e, Effect::Start(task) if task.kind == TaskKind::PrepareAudit);
+        if self.done.iter().any(draws) {
+            self.task_ends(TaskKind::PrepareAudit, Ok(TaskOutput::AuditsReady(vec![])));
+        }
         let manifest = ManifestRef { name: "master.m3u8".to_owned(), bytes: 1, sha256: Sha256([4; 32]) };
         self.task_ends(TaskKind::BuildManifests, Ok(TaskOutput::ManifestsReady(vec![manifest])));
     }

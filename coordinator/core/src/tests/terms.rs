@@ -212,7 +212,7 @@ fn a_new_leader_goes_on_wherever_a_job_stands() {
     leases.iter().for_each(|l| rig.wins(l));
     rig.done.clear();
     rig.term(2);
-    assert_eq!(rig.task().map(|t| t.kind), Some(TaskKind::BuildManifests));
+    assert_eq!(rig.task().map(|t| t.kind), Some(TaskKind::PrepareAudit));
     rig.done.clear();
     rig.term(3);
     rig.publish();

@@ -23,6 +23,7 @@ fn agent(slots: u32) -> Agent {
         memory_mib: 1_024,
         encoders: Vec::new(),
         ffmpeg_build: "ffmpeg".to_owned(),
+        audits: true,
     };
     Agent::new(AgentConfig::new(worker, BootId::parse("b1").unwrap(), capability))
 }
@@ -45,6 +46,7 @@ fn lease(attempt: AttemptId, alone: bool) -> Box<Lease> {
             own: false,
             signed: false,
         },
+        audited: None,
         decoder_threads: 1,
         alone,
     })

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "the allowance for tests does not reach functions that tests share")]
 
 mod adopt;
+mod audit;
 mod corpus;
 mod joins;
 mod look;

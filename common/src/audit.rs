@@ -1,0 +1,86 @@
+//! Audits: a second look at files that were committed, by a worker that did not make them.
+//!
+//! A worker verifies what it makes and a coordinator checks what it reports, but neither decodes a picture for the
+//! other. A worker that is broken, or hostile, could so commit media that is well formed and wrong. Which files are
+//! looked at is drawn in `reelmill-plan`; what follows from a verdict is decided in `reelmill-coordinator-core`; what a
+//! file is held against is in `reelmill-worker-core`.
+
+use crate::hash::Canonical;
+use crate::ids::{AttemptId, SegmentNumber, SpecId, WorkerId};
+use crate::spec::{ChunkMedia, ChunkSpec};
+use crate::time::Ticks;
+
+/// One file of a committed chunk of pictures, to be looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditSpec {
+    /// The chunk as it was asked for.
+    pub chunk: ChunkSpec,
+    /// The attempt that was committed.
+    pub attempt: AttemptId,
+    /// Index of the rung in the chunk.
+    pub rung: u32,
+    /// Init segment (`None`) or a media segment.
+    pub segment: Option<SegmentNumber>,
+    /// Size in bytes, as committed.
+    pub bytes: u64,
+    /// SHA-256 of the content, as committed.
+    pub sha256: crate::Sha256,
+}
+
+impl AuditSpec {
+    /// Hash of the canonical form. It names the attempt: what another one makes of the chunk is another thing to audit.
+    pub fn spec_id(&self) -> SpecId {
+        let mut c = Canonical::new("audit-spec/1");
+        c.blob(&self.chunk.spec_id().0.0).num(self.attempt.term.0).num(self.attempt.sequence);
+        c.num(self.rung.into()).num(self.segment.map_or(0, |n| n.0.into()));
+        c.num(self.bytes).blob(&self.sha256.0);
+        SpecId(c.digest())
+    }
+
+    /// Frames that the file should hold: none for an init segment, or one of sound.
+    pub fn frames(&self) -> u64 {
+        let ChunkMedia::Video(chunk) = &self.chunk.media else { return 0 };
+        let every = chunk.rungs.get(self.rung as usize).map_or(1, |r| r.settings.every);
+        let span = chunk.segments.iter().find(|s| Some(s.number) == self.segment).map(|s| s.range);
+        let shown = chunk.rung_frames(every).filter_map(|i| chunk.frames.output.get(i));
+        shown.filter(|t| span.is_some_and(|s| s.contains(Ticks(*t)))).count() as u64
+    }
+}
+
+/// What was seen of a file that is as it should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AuditReport {
+    /// Frames that were decoded and held against the source; 0 for an init segment.
+    pub frames: u64,
+    /// The largest difference of a frame from the source's, in hundredths of a step of luma (0 to 25,500).
+    pub worst_x100: u32,
+}
+
+/// What a job's audits have come to, as its record tells.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Audits {
+    /// Files that were looked at before the job was published, and were as they should be.
+    pub files: u32,
+    /// Of those, by another worker than the one that made them.
+    pub by_another: u32,
+    /// Workers that committed something wrong. Nothing that they made of this job counts, or will.
+    pub caught: Vec<Caught>,
+    /// What they made may still lie where it is to be made again.
+    pub unswept: bool,
+}
+
+impl Audits {
+    /// Did this worker commit something wrong to the job?
+    pub fn is_caught(&self, worker: &WorkerId) -> bool {
+        self.caught.iter().any(|c| c.worker == *worker)
+    }
+}
+
+/// A worker that committed something wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Caught {
+    /// Who.
+    pub worker: WorkerId,
+    /// What was wrong, for a person.
+    pub what: String,
+}

@@ -1,0 +1,104 @@
+//! The draw of audits: one of so many, at least one, the same for everybody, and for nobody to know beforehand.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod films;
+mod planned;
+
+use reelmill_common::job::JobOptions;
+use reelmill_common::plan::Plan;
+use reelmill_common::record::{CommitRecord, ObjectRef};
+use reelmill_common::spec::ChunkMedia;
+use reelmill_common::{AttemptId, FencingTerm, JobId, ObjectKey, Sha256, WorkerId};
+use reelmill_plan::audit::{Drawn, MAKERS_MAX, ONE_IN, draw};
+use std::collections::BTreeSet;
+
+fn plan() -> Plan {
+    planned::plan(&films::cinema_24(), &JobOptions::default(), 4).unwrap()
+}
+
+/// Commits of all chunks, the last with a report of this content.
+fn commits(plan: &Plan, last: &[u8]) -> Vec<CommitRecord> {
+    let count = plan.chunks.len();
+    let commit = |(n, chunk): (usize, &reelmill_common::plan::PlannedChunk)| CommitRecord {
+        job: JobId::parse("j").unwrap(),
+        spec: chunk.spec.spec_id(),
+        attempt: AttemptId { term: FencingTerm(1), sequence: n as u64 },
+        worker: WorkerId::parse("w").unwrap(),
+        report: ObjectRef {
+            key: ObjectKey::parse("r").unwrap(),
+            bytes: 1,
+            sha256: if n + 1 == count { Sha256::of(last) } else { Sha256::of(b"report") },
+        },
+    };
+    plan.chunks.iter().enumerate().map(commit).collect()
+}
+
+/// Draws of as many jobs, each with other reports.
+fn draws(plan: &Plan, jobs: u32, one_in: u64) -> Vec<Vec<Drawn>> {
+    let job = JobId::parse("j").unwrap();
+    (0..jobs).map(|n| draw(plan, &job, &commits(plan, &n.to_be_bytes()), one_in)).collect()
+}
+
+#[test]
+fn one_of_so_many_is_drawn_and_at_least_one_segment() {
+    let plan = plan();
+    let of = |c: &reelmill_common::plan::PlannedChunk| match &c.spec.media {
+        ChunkMedia::Video(v) => {
+            let inits = usize::from(v.segments[0].number.0 == 1);
+            v.rungs.len() * (v.segments.len() + inits)
+        }
+        ChunkMedia::Audio(_) => 0,
+    };
+    let files: usize = plan.chunks.iter().map(of).sum();
+    let jobs = 400;
+    let drawn = draws(&plan, jobs, 10);
+    let count: usize = drawn.iter().map(Vec::len).sum();
+    let expected = files * jobs as usize / 10;
+    assert!(count.abs_diff(expected) < expected / 5, "{count} of {files} files in {jobs} draws");
+    for drawn in draws(&plan, 50, ONE_IN).iter().chain(&drawn) {
+        assert!(drawn.iter().any(|d| d.segment.is_some()), "{drawn:?}");
+        let once: BTreeSet<&Drawn> = drawn.iter().collect();
+        assert_eq!(once.len(), drawn.len());
+        for d in drawn {
+            let ChunkMedia::Video(v) = &plan.chunks[d.chunk].spec.media else { panic!("{d:?}") };
+            let folder = &v.rungs[d.rung as usize].folder;
+            assert!(plan.video.iter().any(|r| r.folder == *folder));
+            assert!(d.segment.is_none_or(|n| v.segments.iter().any(|s| s.number == n)));
+        }
+    }
+}
+
+#[test]
+fn of_each_worker_at_least_one_segment_is_drawn() {
+    let plan = plan();
+    for makers in [2, 5, 40] {
+        let mut commits = commits(&plan, b"a");
+        for (n, commit) in commits.iter_mut().enumerate() {
+            commit.worker = WorkerId::parse(&format!("w{}", n % makers)).unwrap();
+        }
+        let drawn = draw(&plan, &JobId::parse("j").unwrap(), &commits, u64::MAX);
+        let of: BTreeSet<&WorkerId> = drawn.iter().map(|d| &commits[d.chunk].worker).collect();
+        let pictures = plan.chunks.iter().zip(&commits);
+        let pictures = pictures.filter(|(c, _)| matches!(c.spec.media, ChunkMedia::Video(_)));
+        let all: BTreeSet<&WorkerId> = pictures.map(|(_, commit)| &commit.worker).collect();
+        assert_eq!((of.len(), drawn.len()), (all.len().min(MAKERS_MAX), all.len().min(MAKERS_MAX)));
+    }
+}
+
+#[test]
+fn every_leader_draws_the_same_and_any_report_may_change_it() {
+    let plan = plan();
+    let job = JobId::parse("j").unwrap();
+    let of = |last: &[u8]| draw(&plan, &job, &commits(&plan, last), 10);
+    assert_eq!(of(b"a"), of(b"a"));
+    assert_ne!(of(b"a"), of(b"b"), "nobody knows it before all is committed");
+}
+
+#[test]
+fn a_film_without_a_picture_has_nothing_to_draw() {
+    let mut sound = plan();
+    sound.chunks.retain(|c| matches!(c.spec.media, ChunkMedia::Audio(_)));
+    assert!(!sound.chunks.is_empty());
+    assert_eq!(draws(&sound, 3, 1), vec![vec![], vec![], vec![]]);
+}

@@ -1,0 +1,96 @@
+//! Both sides of an audit as small pictures: a segment as it was committed, and the part of the source that it shows.
+//!
+//! The source goes through the very filters of the recipe, with a small picture in place of the rung's, so that turning,
+//! deinterlacing, colour and tone curve are those of the rung. Frames are not repeated or left out: what is shown when
+//! is the frame table's, and the comparison reads that. Two files come of each run: the pictures one after the other,
+//! and a line for each with its time.
+
+use super::timeline::{encoder_timebase, seconds_floor};
+use super::video::times_pass;
+use super::{Argv, ArgvError, Input, Level, picture};
+use reelmill_common::ladder::VideoSettings;
+use reelmill_common::spec::{VideoChunk, VideoRung};
+use reelmill_common::{TickRange, Timebase};
+
+/// Size of the small pictures.
+pub const WIDTH: u32 = 64;
+/// See [`WIDTH`].
+pub const HEIGHT: u32 = 36;
+
+/// Where the results of a run go, in the attempt's directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outputs<'a> {
+    /// The pictures: luma, then the two planes of colour at half the size, eight bits each.
+    pub pictures: &'a str,
+    /// Their times, as [`crate::audit::times`] reads them.
+    pub times: &'a str,
+}
+
+/// Arguments that decode a segment: `path` is a file with its init segment before it. Any error of the decoder ends the
+/// run. Times come in ticks of `timescale`.
+///
+/// # Errors
+/// [`ArgvError`] when an argument would be too long.
+pub fn segment(
+    path: &str,
+    rung: &VideoRung,
+    timescale: Timebase,
+    out: Outputs<'_>,
+) -> Result<Vec<String>, ArgvError> {
+    let mut a = Argv::ffmpeg(Level::Warning);
+    a.words(&["-xerror", "-copyts", "-protocol_whitelist", "file", "-f", "mov"])
+        // an edit list moves the times, or cuts frames off, as the demuxer's version likes
+        .words(&[
+            "-ignore_editlist",
+            "1",
+            "-threads",
+            "1",
+            "-err_detect",
+            "crccheck+bitstream+buffer+explode",
+        ])
+        .pair("-i", format!("file:{path}"));
+    let s = &rung.settings;
+    // a picture that is smaller than the rung cannot be cropped: the run fails
+    let size = format!("crop=w={}:h={}:x=0:y=0:exact=1", s.width, s.height);
+    let graph = format!("[0:v:0]{size},scale=w={WIDTH}:h={HEIGHT}:flags=bicubic,format=pix_fmts=yuv420p");
+    finish(a, &graph, timescale, out)
+}
+
+/// Arguments that decode the source frames of `frames` (source ticks) as the chunk decodes them. Times are counted from
+/// `frames.start`, in [`encoder_timebase`].
+///
+/// # Errors
+/// [`ArgvError`] when an argument would be too long.
+pub fn source(
+    chunk: &VideoChunk,
+    rung: &VideoRung,
+    frames: TickRange,
+    input: &Input,
+    out: Outputs<'_>,
+) -> Result<Vec<String>, ArgvError> {
+    let tb = encoder_timebase(chunk.timebase);
+    let seek = chunk.seek.map(|t| seconds_floor(t, chunk.timebase));
+    let mut a = Argv::ffmpeg(Level::Warning);
+    a.input(input, seek.as_deref());
+    let mut filters = picture::before_trim(&chunk.picture, chunk.timebase);
+    filters.push(format!("trim=start_pts={}:end_pts={}", frames.start.0, frames.end.0));
+    filters.push(format!("settb=expr={tb}"));
+    filters.push(format!("setpts=expr=PTS{:+}", -frames.start.0 * i64::from(chunk.timebase.num())));
+    filters.extend(picture::upright(chunk.picture.rotation));
+    let small = VideoSettings { width: WIDTH, height: HEIGHT, ..rung.settings.clone() };
+    filters.extend(picture::to_rung(&chunk.picture, &small));
+    finish(a, &format!("[0:{}]{}", chunk.stream, filters.join(",")), tb, out)
+}
+
+fn finish(mut a: Argv, graph: &str, tb: Timebase, out: Outputs<'_>) -> Result<Vec<String>, ArgvError> {
+    a.pair("-filter_complex", format!("{graph},split=outputs=2[pictures][times]"));
+    for (label, format, path) in
+        [("[pictures]", "rawvideo", out.pictures), ("[times]", "framecrc", out.times)]
+    {
+        a.words(&["-map", label, "-c:v", "rawvideo"]);
+        times_pass(&mut a, tb);
+        a.pair("-f", format);
+        a.0.push(format!("file:{path}"));
+    }
+    a.finish()
+}

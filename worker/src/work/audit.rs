@@ -1,0 +1,158 @@
+//! Audit: one file that another attempt committed, read back, decoded and held against the source.
+//!
+//! What is wrong with the file is a fault of kind *media*, which is a verdict on its maker. Everything that keeps this
+//! worker from seeing it is a fault of its own.
+
+use super::Work;
+use super::ffmpeg::Encoding;
+use crate::fault;
+use crate::process::{ChildError, Failure};
+use crate::source::{SignedSource, Source};
+use bytes::Bytes;
+use reelmill_blob::{BlobError, BlobErrorKind};
+use reelmill_common::Timebase;
+use reelmill_common::audit::{AuditReport, AuditSpec};
+use reelmill_common::outcome::{Fault, FaultKind};
+use reelmill_common::spec::{ChunkMedia, VideoChunk, VideoRung};
+use reelmill_worker_core::argv::audit::{Outputs, segment, source};
+use reelmill_worker_core::argv::timeline::encoder_timebase;
+use reelmill_worker_core::audit::{Pictures, Shown, Wrong, check, compare, complaint, times};
+use std::path::Path;
+
+/// The init segment and the segment after it, in the attempt's directory, where children stand.
+const FILE: &str = "audited.mp4";
+
+/// Looks at the file of the lease.
+pub(super) async fn audit(work: &Work, spec: &AuditSpec, source: &Source) -> Result<AuditReport, Fault> {
+    let found = match fetch(work, spec).await? {
+        Ok(found) => found,
+        Err(wrong) => return Err(verdict(&wrong)),
+    };
+    let of = spec.clone();
+    let checked = tokio::task::spawn_blocking(move || check(&of, &found).map(|c| c.segment)).await;
+    let checked =
+        checked.map_err(|e| fault::fault(FaultKind::Worker, format!("the audit broke off: {e}")))?;
+    let Some(shown) = checked.map_err(|wrong| verdict(&wrong))? else {
+        return Ok(AuditReport::default());
+    };
+    let (chunk, rung) = parts(spec)?;
+    let seen = decode(work, chunk, rung, &shown, source).await?.map_err(|wrong| verdict(&wrong))?;
+    let wanted = decode_source(work, spec, &shown, source).await?;
+    let compared = tokio::task::spawn_blocking(move || {
+        let (Some(seen), Some(wanted)) = (Pictures::new(&seen), Pictures::new(&wanted)) else { return None };
+        let whole = seen.len() == shown.times.len() && wanted.len() == shown.source_times.len();
+        whole.then(|| compare(seen, wanted, &shown.shows))
+    });
+    let compared = compared.await.ok().flatten().ok_or_else(|| {
+        fault::fault(FaultKind::Worker, "ffmpeg wrote other pictures than it told the times of".to_owned())
+    })?;
+    compared.map_err(|wrong| verdict(&wrong))
+}
+
+fn verdict(wrong: &Wrong) -> Fault {
+    fault::fault(FaultKind::Media, wrong.to_string())
+}
+
+fn parts(spec: &AuditSpec) -> Result<(&VideoChunk, &VideoRung), Fault> {
+    let rung = |chunk: &VideoChunk| (spec.rung as usize) < chunk.rungs.len();
+    match &spec.chunk.media {
+        ChunkMedia::Video(chunk) if rung(chunk) => Ok((chunk, &chunk.rungs[spec.rung as usize])),
+        _ => Err(fault::fault(FaultKind::Worker, "the audit is of no rung of its chunk".to_owned())),
+    }
+}
+
+/// The file's content. One that is not there, or has another size, is wrong; a store that is away is not.
+async fn fetch(work: &Work, spec: &AuditSpec) -> Result<Result<Bytes, Wrong>, Fault> {
+    let unreadable = |e: &BlobError| fault::fault(FaultKind::Storage, format!("the audited file: {e}"));
+    let grant = work.lease.audited.as_ref().ok_or_else(|| {
+        fault::fault(FaultKind::Worker, "the audit's lease does not say where its file is".to_owned())
+    })?;
+    // a request that is of no use says nothing of the job's source
+    let signed = SignedSource::of(grant).map_err(|f| Fault { kind: FaultKind::Storage, ..f })?;
+    let reader = match work.shop.sources.reader(&grant.url, signed.as_ref()).await {
+        Ok(reader) => reader,
+        Err(e) if e.kind() == BlobErrorKind::NotFound => {
+            return Ok(Err(Wrong("it was committed and is not there".to_owned())));
+        }
+        Err(e) => return Err(unreadable(&e)),
+    };
+    if reader.bytes() != spec.bytes {
+        let (committed, bytes) = (spec.bytes, reader.bytes());
+        return Ok(Err(Wrong(format!("{committed} bytes were committed, and {bytes} lie there"))));
+    }
+    Ok(Ok(reader.read(0..spec.bytes).await.map_err(|e| unreadable(&e))?))
+}
+
+/// The segment's pictures, as a decoder gives them that complains of nothing.
+async fn decode(
+    work: &Work,
+    chunk: &VideoChunk,
+    rung: &VideoRung,
+    shown: &Shown,
+    source: &Source,
+) -> Result<Result<Vec<u8>, Wrong>, Fault> {
+    let out = Outputs { pictures: "audited.yuv", times: "audited.txt" };
+    work.dir.write(FILE, &shown.file)?;
+    let args = segment(FILE, rung, chunk.out_timebase, out).map_err(|e| fault::of_argv(&e))?;
+    let total = shown.times.len() as u64;
+    let mut watch = Encoding::new(work, source, |u| (work.progress)(u.frames.min(total), 2 * total));
+    let what = "decoding the audited segment";
+    let ran = work.child(&work.shop.tools.ffmpeg, what, args, None, &mut watch).await;
+    let stderr = match &ran {
+        Ok(finished) => &finished.stderr,
+        Err(ChildError { how: Failure::Exited(_), stderr, .. }) => stderr,
+        Err(e) => return Err(fault::of_child(what, e)),
+    };
+    if let Some(line) = complaint(stderr) {
+        return Ok(Err(Wrong(format!("a decoder complains: {line}"))));
+    }
+    if let Err(e) = &ran {
+        let fault = fault::of_child(what, e);
+        // what it cannot read is the file: its init segment is ours
+        return if fault.kind == FaultKind::Source { Ok(Err(Wrong(fault.message))) } else { Err(fault) };
+    }
+    let found = told(work, out, chunk.out_timebase)?;
+    if found.len() != shown.times.len() {
+        let (wanted, found) = (shown.times.len(), found.len());
+        return Ok(Err(Wrong(format!("{wanted} frames should be in it, and a decoder gives {found}"))));
+    }
+    if found != shown.times {
+        return Ok(Err(Wrong("a decoder gives its frames at other times than it should".to_owned())));
+    }
+    let pictures = work.dir.read(Path::new(out.pictures))?;
+    work.dir.remove(Path::new(out.pictures))?;
+    Ok(Ok(pictures))
+}
+
+/// The same part of the source, as the chunk decodes it.
+async fn decode_source(
+    work: &Work,
+    spec: &AuditSpec,
+    shown: &Shown,
+    from: &Source,
+) -> Result<Vec<u8>, Fault> {
+    let (chunk, rung) = parts(spec)?;
+    let out = Outputs { pictures: "source.yuv", times: "source.txt" };
+    let served = from.for_ffmpeg(spec.chunk.demuxer, work.lease.decoder_threads).await?;
+    let args = source(chunk, rung, shown.source, &served.input, out).map_err(|e| fault::of_argv(&e))?;
+    let total = shown.times.len() as u64;
+    let mut watch = Encoding::new(work, from, |u| (work.progress)(total + u.frames.min(total), 2 * total));
+    let what = format!("decoding the source of video chunk {} for an audit", chunk.number);
+    let ran = work.ffmpeg(&what, args, Some(&served), &mut watch).await;
+    if !work.stop.is_cancelled() {
+        from.still_good().await?;
+    }
+    ran?;
+    if told(work, out, encoder_timebase(chunk.timebase))? != shown.source_times {
+        let message = format!("{what}: it gives other frames than the plan says");
+        return Err(fault::fault(FaultKind::Encoder, message));
+    }
+    Ok(work.dir.read(Path::new(out.pictures))?)
+}
+
+/// The times of a run's pictures.
+fn told(work: &Work, out: Outputs<'_>, tb: Timebase) -> Result<Vec<i64>, Fault> {
+    let text = work.dir.read(Path::new(out.times))?;
+    times(&String::from_utf8_lossy(&text), tb)
+        .ok_or_else(|| fault::fault(FaultKind::Encoder, "ffmpeg told no times of its pictures".to_owned()))
+}
