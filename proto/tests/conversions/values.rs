@@ -255,13 +255,15 @@ prop_compose! {
     }
 }
 
+/// Boxed, for its size: unboxed it is too much for a test's stack.
 pub(crate) fn work_item() -> impl Strategy<Value = WorkItem> {
     prop_oneof![
         (text(), text()).prop_map(|(location, salt)| WorkItem::Index(IndexSpec { location, salt })),
-        analyse_spec().prop_map(WorkItem::Analyse),
-        chunk_spec().prop_map(WorkItem::Encode),
-        audit_spec().prop_map(|spec| WorkItem::Audit(Box::new(spec))),
+        analyse_spec().prop_map(WorkItem::Analyse).boxed(),
+        chunk_spec().prop_map(WorkItem::Encode).boxed(),
+        audit_spec().prop_map(|spec| WorkItem::Audit(Box::new(spec))).boxed(),
     ]
+    .boxed()
 }
 
 prop_compose! {

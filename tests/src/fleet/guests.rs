@@ -124,7 +124,8 @@ impl World<'_> {
         let (now, Some(guests)) = (self.now, &mut self.guests) else { return };
         let Some(came) = guests.came.get(&task.job) else { return };
         match task.kind {
-            TaskKind::BuildManifests => drop(guests.took_ms.insert(task.job.clone(), now.since(*came))),
+            // the last chunk is committed
+            TaskKind::PrepareAudit => drop(guests.took_ms.insert(task.job.clone(), now.since(*came))),
             TaskKind::PrepareAnalyse => self.after(TASK_MS, What::Answers(task.id, false)),
             TaskKind::MakePlan => self.after(TASK_MS, What::Answers(task.id, true)),
             _ => {}

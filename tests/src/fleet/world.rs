@@ -333,7 +333,7 @@ impl<'a> World<'a> {
                 Effect::Lease(order) => self.leased(&order),
                 Effect::Grant(order) => self.granted(order.session, order.attempt),
                 Effect::Send { session, message, .. } => self.told(session, message),
-                Effect::Start(task) if task.kind == TaskKind::BuildManifests && task.job == names().0 => {
+                Effect::Start(task) if task.kind == TaskKind::PrepareAudit && task.job == names().0 => {
                     self.ended = Some(self.now);
                 }
                 Effect::Start(task) => self.guest_task(&task),

@@ -25,7 +25,8 @@ pub(crate) fn started(log: &Path, before: &BTreeSet<String>) -> Result<BTreeMap<
 /// What an ffmpeg command encodes: a range of source ticks of the picture, the sound, or the clip of the analysis.
 fn encode(arguments: &str) -> Option<String> {
     let after = |marker: &str| arguments.split_once(marker).map(|(_, rest)| rest);
-    if let Some(range) = after("trim=start_pts=") {
+    // an audit decodes the same ranges, and encodes nothing
+    if let Some(range) = after("trim=start_pts=").filter(|_| arguments.contains("libx264")) {
         let (start, rest) = range.split_once(":end_pts=")?;
         let end: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '-').collect();
         return Some(video(start, &end));

@@ -34,6 +34,8 @@ pub(crate) struct Ended {
     pub(crate) package: Package,
     /// What its folded commits name.
     pub(crate) committed: BTreeSet<SpecId>,
+    /// How many files were looked at again.
+    pub(crate) audited: u64,
 }
 
 /// What the client has seen; jobs in the order of their submission.
@@ -169,11 +171,14 @@ impl Client {
     async fn look(&self, view: &JobView) -> Result<Ended, Box<dyn std::error::Error>> {
         let stores = &self.site.stores;
         let package = stores.open(view.package.as_deref().ok_or("a published job without a package")?)?;
-        let mut found = Package::new();
+        let (mut found, mut audited) = (Package::new(), 0);
         for entry in package.list("").await? {
-            // the one object that tells of this run alone
-            if entry.name != "report.json" {
-                let (content, _) = package.get(&entry.name).await?;
+            let (content, _) = package.get(&entry.name).await?;
+            if entry.name == "report.json" {
+                // the one object that tells of this run alone
+                let report: serde_json::Value = serde_json::from_slice(&content)?;
+                audited = report["audit"]["segments"].as_u64().ok_or("a report without audits")?;
+            } else {
                 found.insert(entry.name, Sha256::of(&content));
             }
         }
@@ -181,7 +186,7 @@ impl Client {
         let commits =
             work.below(job_prefix(&TenantId::local(), &view.id).as_str())?.get("commits.pb").await?.0;
         let committed = decode_commits(&commits)?.into_iter().map(|c| c.spec).collect();
-        Ok(Ended { id: view.id.to_string(), package: found, committed })
+        Ok(Ended { id: view.id.to_string(), package: found, committed, audited })
     }
 }
 

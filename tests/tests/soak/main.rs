@@ -250,8 +250,10 @@ impl<'a> Run<'a> {
             let report: Value = serde_json::from_slice(&report)?;
             let chunks = report["chunks"].as_array().context("chunks in the report")?.len();
             ensure!(chunks > 0, "no chunks in the report");
-            // the index and the analysis are committed, too
-            self.witness.each_once(job, chunks + 2)?;
+            // the index, the analysis and the audits are committed, too
+            let audits = report["audit"]["segments"].as_u64().context("audits in the report")? as usize;
+            ensure!(audits > 0, "{job} was published without an audit");
+            self.witness.each_once(job, chunks + 2 + audits)?;
         }
         Ok(())
     }
