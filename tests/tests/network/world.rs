@@ -306,7 +306,10 @@ impl World<'_> {
             let of_it = puts.keys().filter(|chunk| chunk.starts_with(&job.id)).count();
             let named = |spec: &&SpecId| puts.contains_key(format!("{}/{spec}", job.id).as_str());
             let seen = job.committed.iter().filter(named).count();
-            if seen != job.committed.len() || of_it > seen + 2 + job.audited as usize || job.committed.is_empty() {
+            if seen != job.committed.len()
+                || of_it > seen + 2 + job.audited as usize
+                || job.committed.is_empty()
+            {
                 let wanted = job.committed.len();
                 return Err(format!("job {}: {wanted} chunks, of which etcd saw {seen}, of {of_it}", job.id));
             }
