@@ -42,6 +42,8 @@ fn doctor_etcd(urls: &[String]) -> (Vec<(String, String)>, i32) {
         reelmill::command(&["doctor", "--json", "--etcd", &urls.join(",")]).expect("the binary");
     let done = run(&mut command);
     let lines = done.text();
+    // shown where the test fails: what else the doctor found decides the exit code, too
+    eprintln!("{lines}");
     let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
     let text = |line: &serde_json::Value, field: &str| line[field].as_str().expect("text").to_owned();
     let of_state = lines.filter(|line| line["what"] == "state");
