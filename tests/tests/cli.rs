@@ -8,6 +8,7 @@ use reelmill_tests::reelmill::{self, Server};
 use reelmill_tests::tool::{self, Done};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -252,7 +253,10 @@ fn runs_given_up_for_another_leave_nothing_beside_the_package() {
     let orphans = folder_of(&given_up, &older);
     assert!(orphans.len() >= 2, "both runs have written pictures: {orphans:?}");
     for folder in &orphans {
-        std::fs::write(out.join(folder).join("000001.m4s#1"), "half").expect("a half-written file");
+        // a name that no upload can have taken yet: one that died just after its hard link left "#1" as a second name of
+        // the whole segment, and what is written to the one is written to the other
+        let half = out.join(folder).join("000001.m4s#9");
+        std::fs::File::create_new(half).and_then(|mut f| f.write_all(b"half")).expect("a half-written file");
     }
 
     let done = run(&["--preset", "ultrafast", "--chunk", "2s"], None);
