@@ -17,7 +17,11 @@ const STORE: &str = "store";
 /// Checks ffmpeg, encoders, scratch space and, if asked, an object store and etcd.
 pub(crate) async fn run(args: Doctor) -> CommandResult {
     let name = WorkerId::parse("doctor").map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
-    let config = WorkerConfig::new(name, Vec::new(), std::env::temp_dir(), roles::LAUNCHER.into());
+    // a place of its own: another doctor may be looking at this machine, too. Where none can be made, the check of the
+    // place that is there for such things says why.
+    let own = tempfile::Builder::new().prefix("reelmill-doctor-").tempdir();
+    let scratch = own.as_ref().map_or_else(|_| std::env::temp_dir(), |own| own.path().to_owned());
+    let config = WorkerConfig::new(name, Vec::new(), scratch, roles::LAUNCHER.into());
     let config = WorkerConfig { sandbox: roles::sandbox(&args.boxed), ..config };
     let mut lines = check(&config).await;
     if let Some(url) = &args.store {

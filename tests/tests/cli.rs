@@ -111,6 +111,24 @@ fn an_open_address_without_protection_is_refused() {
     assert!(done.stderr.contains("--insecure"), "{}", done.stderr);
 }
 
+/// They look at the same machine and do not find each other there; nor is anything left of them.
+#[test]
+fn two_doctors_at_once_find_the_same() {
+    let place = tempfile::tempdir().expect("a place for temporary files");
+    let doctor = || {
+        let mut command = reelmill::command(&["doctor", "--json"]).expect("command");
+        tool::run(command.env("TMPDIR", place.path()), Duration::from_secs(60)).expect("runs")
+    };
+    let (one, other) = std::thread::scope(|scope| {
+        let one = scope.spawn(doctor);
+        (doctor(), one.join().expect("it ends"))
+    });
+    for done in [one, other] {
+        assert_eq!(done.code(), 0, "{}", done.text());
+    }
+    assert_eq!(all_below(place.path()), [PathBuf::new()].into(), "an empty folder is left");
+}
+
 #[test]
 fn doctor_knows_the_encoders() {
     let done = run(&["doctor", "--json"]);
