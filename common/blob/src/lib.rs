@@ -2,7 +2,8 @@
 //!
 //! [`Stores`] turns a root URL (`/path`, `file://`, `s3://`, `gs://`, `az://`, `memory://`) into [`Blobs`]: names
 //! relative to that root and verified operations on them. [`source`] resolves what a user named as a film and reads
-//! ranges of it while it stays the same object. [`SignedRequest`] hands one operation to somebody without a credential.
+//! ranges of it while it stays the same object; [`witness`](mod@witness) says whether an object is what was written.
+//! [`SignedRequest`] hands one operation to somebody without a credential.
 //! [`chaos`] injects faults under all of this and [`quirky`] gives a store a habit, [`conformance`] is what every store
 //! must pass, and [`proof`] tells a person what a store of theirs does.
 //!
@@ -24,6 +25,7 @@ mod sign;
 pub mod signed;
 pub mod source;
 mod transfer;
+pub mod witness;
 
 pub use blobs::{Blobs, Entry, Existing, Head, PutOptions, PutOutcome, Served};
 pub use blocking::blocking;
@@ -33,6 +35,7 @@ pub use policy::Policy;
 pub use sign::{SignedContent, SignedRequest, sign_source};
 pub use signed::SignedRequests;
 pub use source::{SourceLocation, SourceReader, open_signed_source, open_source, resolve_source};
+pub use witness::{Finding, witness};
 
 #[cfg(test)]
 mod proof_tests;

@@ -2,16 +2,18 @@
 //! tests: of [`crate::proof`], and of whoever has to live with such a store.
 //!
 //! It must never fail at random ([`crate::chaos`] does that): what it does wrong it does wrong always. It can also keep
-//! copies on their way, as a slow server does with requests whose sender has died meanwhile.
+//! copies on their way, as a slow server does with requests whose sender has died meanwhile, and damage bodies that it
+//! sends, each in another place.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, stream};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetRange, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-    Result,
+    CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload,
+    PutResult, Result,
 };
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,6 +58,9 @@ struct Kept {
     /// Of those to come, so many are held.
     hold: u64,
     held: u64,
+    /// Bodies to come that are damaged, and those that were.
+    damage: u32,
+    damaged: u32,
 }
 
 impl fmt::Debug for Quirky {
@@ -73,7 +78,7 @@ impl fmt::Display for Quirky {
 impl Quirky {
     /// Gives `inner` a quirk.
     pub fn new(inner: Arc<dyn ObjectStore>, quirk: Quirk) -> Self {
-        let kept = Kept { quirk, copies: 0, hold: 0, held: 0 };
+        let kept = Kept { quirk, copies: 0, hold: 0, held: 0, damage: 0, damaged: 0 };
         Self { inner, kept: Arc::new(Mutex::new(kept)), released: watch::Sender::new(false) }
     }
 
@@ -104,6 +109,25 @@ impl Quirky {
         self.released.send_replace(true);
     }
 
+    /// The next so many bodies come with one byte changed.
+    pub fn damage_bodies(&self, bodies: u32) {
+        let mut kept = self.kept();
+        (kept.damage, kept.damaged) = (bodies, 0);
+    }
+
+    /// How many came so.
+    pub fn bodies_damaged(&self) -> u32 {
+        self.kept().damaged
+    }
+
+    /// Which body of those to damage the next one is, if it is one.
+    fn counts_body(&self) -> Option<u32> {
+        let mut kept = self.kept();
+        kept.damage = kept.damage.checked_sub(1)?;
+        kept.damaged += 1;
+        Some(kept.damaged)
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,6 +143,19 @@ impl Quirky {
         }
         is_held
     }
+}
+
+/// The same answer with one byte changed, for each `nth` another.
+async fn damage(result: GetResult, nth: u32) -> Result<GetResult> {
+    let (meta, range) = (result.meta.clone(), result.range.clone());
+    let (attributes, extensions) = (result.attributes.clone(), result.extensions.clone());
+    let mut bytes = result.bytes().await?.to_vec();
+    let at = (nth as usize).wrapping_mul(7_919) % bytes.len().max(1);
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte ^= 0x55;
+    }
+    let body = stream::once(async move { Ok(Bytes::from(bytes)) });
+    Ok(GetResult { payload: GetResultPayload::Stream(body.boxed()), meta, range, attributes, extensions })
 }
 
 fn refused(operation: &str) -> Error {
@@ -158,7 +195,12 @@ impl ObjectStore for Quirky {
         {
             *range = range.start - 1..range.end - 1;
         }
-        self.inner.get_opts(from, options).await
+        let has_body = !options.head;
+        let result = self.inner.get_opts(from, options).await?;
+        match has_body.then(|| self.counts_body()).flatten() {
+            Some(nth) => damage(result, nth).await,
+            None => Ok(result),
+        }
     }
 
     fn delete_stream(&self, names: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {

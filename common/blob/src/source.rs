@@ -73,17 +73,7 @@ pub fn resolve_source(text: &str, source_root: Option<&Path>) -> Result<SourceLo
 
 /// Opens the object that `url` names. Its size and version now are what every later read is held to.
 pub async fn open_source(stores: &Stores, url: &str) -> Result<SourceReader, BlobError> {
-    let (blobs, name) = match Root::parse(url)? {
-        Root::Local(path) => {
-            let unusable = || {
-                let message = format!("{} cannot be read: its name is not UTF-8; rename it", path.display());
-                BlobError::new(BlobErrorKind::Invalid, message)
-            };
-            let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(unusable)?;
-            (stores.open_directory(path.parent().ok_or_else(unusable)?)?, name.to_owned())
-        }
-        Root::Bucket { bucket, prefix, .. } => (stores.open(&bucket)?, prefix.to_string()),
-    };
+    let (blobs, name) = place(stores, url, None)?;
     let head = blobs.head(&name).await?;
     Ok(SourceReader { blobs, name, head })
 }
@@ -95,11 +85,33 @@ pub async fn open_signed_source(
     url: &str,
     requests: SignedRequests,
 ) -> Result<SourceReader, BlobError> {
-    let name = source_name(url)?;
-    let bucket = url.strip_suffix(name.as_str()).unwrap_or(url).trim_end_matches('/');
-    let blobs = stores.signed(bucket, requests)?;
+    let (blobs, name) = place(stores, url, Some(requests))?;
     let head = blobs.head(&name).await?;
     Ok(SourceReader { blobs, name, head })
+}
+
+/// The store of the object that `url` names, and its name there; with `requests`, as they give access to it.
+pub(crate) fn place(
+    stores: &Stores,
+    url: &str,
+    requests: Option<SignedRequests>,
+) -> Result<(Blobs, String), BlobError> {
+    if let Some(requests) = requests {
+        let name = source_name(url)?;
+        let bucket = url.strip_suffix(name.as_str()).unwrap_or(url).trim_end_matches('/');
+        return Ok((stores.signed(bucket, requests)?, name));
+    }
+    match Root::parse(url)? {
+        Root::Local(path) => {
+            let unusable = || {
+                let message = format!("{} cannot be read: its name is not UTF-8; rename it", path.display());
+                BlobError::new(BlobErrorKind::Invalid, message)
+            };
+            let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(unusable)?;
+            Ok((stores.open_directory(path.parent().ok_or_else(unusable)?)?, name.to_owned()))
+        }
+        Root::Bucket { bucket, prefix, .. } => Ok((stores.open(&bucket)?, prefix.to_string())),
+    }
 }
 
 /// The name of an object source within its bucket.

@@ -21,6 +21,11 @@ pub(crate) async fn read(
 ) -> Result<(Bytes, Head), BlobError> {
     let result = open(store, path, what, options, policy).await?;
     let head = Head::of(&result.meta);
+    Ok((content(result, what, policy).await?, head))
+}
+
+/// The bytes of what was opened, whole, or fails.
+pub(crate) async fn content(result: GetResult, what: &str, policy: &Policy) -> Result<Bytes, BlobError> {
     let expected = result.range.end.saturating_sub(result.range.start);
     if expected > policy.object_bytes {
         let message =
@@ -38,7 +43,7 @@ pub(crate) async fn read(
     if content.len() as u64 != expected {
         return Err(BlobError::damaged(format!("{what} gave {} bytes instead of {expected}", content.len())));
     }
-    Ok((content, head))
+    Ok(content)
 }
 
 /// Gathers a body, and stops once it is longer than `expected`.

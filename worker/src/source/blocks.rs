@@ -55,6 +55,12 @@ impl Blocks {
         })
     }
 
+    /// Drops what is kept of a source.
+    pub(super) fn forget(&self, key: &Key) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.blocks.retain(|(of, _), _| **of != *key);
+    }
+
     fn cell(&self, key: &Arc<Key>, number: u64) -> Cell {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.wishes += 1;

@@ -3,10 +3,12 @@
 use super::super::Sources;
 use super::*;
 use crate::sandbox::Level;
-use reelmill_blob::{PutOptions, PutOutcome, Stores};
+use reelmill_blob::quirky::{Quirk, Quirky};
+use reelmill_blob::{Policy, PutOptions, PutOutcome, Stores};
 use reelmill_common::index::Demuxer;
 use reelmill_common::session::ReadGrant;
 use reelmill_worker_core::argv::Location;
+use std::sync::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -192,6 +194,31 @@ async fn what_several_attempts_want_is_read_once() {
         (read, moved) = (read + source.bytes_read(), moved + to - from);
     }
     assert_eq!(read, 1_300_000, "for {moved} bytes that were asked for");
+}
+
+#[tokio::test]
+async fn what_is_forgotten_is_read_from_the_store_again() {
+    let (content, made) = (film(), Arc::new(Mutex::new(None)));
+    let keeping = Arc::clone(&made);
+    let stores = Stores::decorated(Policy::default(), move |inner| {
+        let quirky = Quirky::new(inner, Quirk::None);
+        *keeping.lock().unwrap() = Some(quirky.clone());
+        Arc::new(quirky)
+    });
+    let grant = put(&stores, &content).await;
+    let quirky = made.lock().unwrap().clone().unwrap();
+    let sources = Sources::new(stores, Level::Basic);
+    let source = sources.open(&grant, None).await.unwrap();
+    let read = async || {
+        let source = sources.open(&grant, None).await.unwrap();
+        let served = source.for_ffmpeg(Demuxer::Matroska, 1).await.unwrap();
+        ask(&url(&served.input.location), "GET", None).await.body
+    };
+    quirky.damage_bodies(1);
+    let damaged = read().await;
+    assert!(damaged != content && read().await == damaged, "what came damaged is kept");
+    source.forget_kept();
+    assert!(read().await == content, "and is read anew before somebody is called wrong");
 }
 
 #[tokio::test]

@@ -17,7 +17,10 @@ use bytes::Bytes;
 use loopback::Loopback;
 use moov::Moovs;
 use reelmill_blob::source::source_name;
-use reelmill_blob::{BlobError, SignedRequests, SourceReader, Stores, open_signed_source, open_source};
+use reelmill_blob::{
+    BlobError, Finding, SignedRequests, SourceReader, Stores, open_signed_source, open_source, witness,
+};
+use reelmill_common::Sha256;
 use reelmill_common::index::Demuxer;
 use reelmill_common::outcome::{Fault, FaultKind};
 use reelmill_common::session::{ReadGrant, SignedGrant};
@@ -61,12 +64,21 @@ impl Sources {
         Ok(Source { sources: self.clone(), signed: signed.cloned(), reader })
     }
 
-    /// Opens an object, whatever it is.
-    pub(crate) async fn reader(
+    /// Says whether the object that the grant names is what was written there; read from its store each time, past
+    /// everything that is kept.
+    pub(crate) async fn witness(
         &self,
-        url: &str,
+        grant: &ReadGrant,
         signed: Option<&SignedSource>,
-    ) -> Result<SourceReader, BlobError> {
+        bytes: u64,
+        sha256: Sha256,
+    ) -> Result<Result<Bytes, Finding>, BlobError> {
+        let requests = signed.map(|signed| signed.requests.clone());
+        witness(&self.stores, &grant.url, requests, bytes, sha256).await
+    }
+
+    /// Opens an object, whatever it is.
+    async fn reader(&self, url: &str, signed: Option<&SignedSource>) -> Result<SourceReader, BlobError> {
         match signed {
             Some(signed) => open_signed_source(&self.stores, url, signed.requests.clone()).await,
             None => open_source(&self.stores, url).await,
@@ -127,6 +139,12 @@ impl Source {
     /// Counts bytes read with [`Source::reader`], or by a child that opened the file itself.
     pub fn count(&self, bytes: u64) {
         self.reader.count(bytes);
+    }
+
+    /// Nothing that is kept of it is used any more: whoever opens it reads it from its store.
+    pub(crate) fn forget_kept(&self) {
+        self.sources.blocks.forget(&self.reader.key);
+        self.sources.moovs.forget(&self.reader.key);
     }
 
     /// How ffmpeg gets at it, for as long as the result lives.

@@ -56,6 +56,11 @@ impl Moovs {
         };
         cell.get_or_try_init(|| read(source)).await.cloned()
     }
+
+    /// Drops that of a source.
+    pub(super) fn forget(&self, key: &Key) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _)| **of != *key);
+    }
 }
 
 async fn read(source: &Counted) -> Result<Option<Moov>, BlobError> {

@@ -1,7 +1,9 @@
 //! Audit: one file that another attempt committed, read back, decoded and held against the source.
 //!
 //! What is wrong with the file is a fault of kind *media*, which is a verdict on its maker. Everything that keeps this
-//! worker from seeing it is a fault of its own.
+//! worker from seeing it is a fault of its own. So nothing is called wrong that was read once: the file is read until its
+//! hash is the committed one or the same other thing lies there several times in a row, and the source is read and decoded
+//! a second time, without what is kept of it, before a file is said not to show it.
 
 use super::Work;
 use super::ffmpeg::Encoding;
@@ -9,14 +11,13 @@ use crate::fault;
 use crate::process::{ChildError, Failure};
 use crate::source::{SignedSource, Source};
 use bytes::Bytes;
-use reelmill_blob::{BlobError, BlobErrorKind};
-use reelmill_common::Timebase;
 use reelmill_common::audit::{AuditReport, AuditSpec};
 use reelmill_common::outcome::{Fault, FaultKind};
 use reelmill_common::spec::{ChunkMedia, VideoChunk, VideoRung};
+use reelmill_common::{Sha256, Timebase};
 use reelmill_worker_core::argv::audit::{Outputs, segment, source};
 use reelmill_worker_core::argv::timeline::encoder_timebase;
-use reelmill_worker_core::audit::{Pictures, Shown, Wrong, check, compare, complaint, times};
+use reelmill_worker_core::audit::{Pictures, Shown, Wrong, check, compare, complaint, lacking, times};
 use std::path::Path;
 
 /// The init segment and the segment after it, in the attempt's directory, where children stand.
@@ -37,16 +38,50 @@ pub(super) async fn audit(work: &Work, spec: &AuditSpec, source: &Source) -> Res
     };
     let (chunk, rung) = parts(spec)?;
     let seen = decode(work, chunk, rung, &shown, source).await?.map_err(|wrong| verdict(&wrong))?;
-    let wanted = decode_source(work, spec, &shown, source).await?;
+    let seen = Bytes::from(seen);
+    let first = hold_against(work, spec, &shown, &seen, source).await?;
+    if let Ok(report) = first.said {
+        return Ok(report);
+    }
+    // a source that was read damaged makes any file look wrong: it is read anew before somebody is called wrong
+    source.forget_kept();
+    let second = hold_against(work, spec, &shown, &seen, source).await?;
+    match second.said {
+        Ok(report) => Ok(report),
+        Err(wrong) if second.source == first.source => Err(verdict(&wrong)),
+        Err(_) => Err(fault::fault(
+            FaultKind::Storage,
+            "the source decodes to other pictures each time it is read: look at its store".to_owned(),
+        )),
+    }
+}
+
+/// What came of holding a segment against the source.
+struct Held {
+    /// The hash of the source's pictures.
+    source: Sha256,
+    said: Result<AuditReport, Wrong>,
+}
+
+/// Decodes the source's part, and compares.
+async fn hold_against(
+    work: &Work,
+    spec: &AuditSpec,
+    shown: &Shown,
+    seen: &Bytes,
+    source: &Source,
+) -> Result<Held, Fault> {
+    let wanted = decode_source(work, spec, shown, source).await?;
+    let (seen, shown) = (seen.clone(), shown.clone());
     let compared = tokio::task::spawn_blocking(move || {
+        let hash = Sha256::of(&wanted);
         let (Some(seen), Some(wanted)) = (Pictures::new(&seen), Pictures::new(&wanted)) else { return None };
         let whole = seen.len() == shown.times.len() && wanted.len() == shown.source_times.len();
-        whole.then(|| compare(seen, wanted, &shown.shows))
+        whole.then(|| Held { source: hash, said: compare(seen, wanted, &shown.shows) })
     });
-    let compared = compared.await.ok().flatten().ok_or_else(|| {
+    compared.await.ok().flatten().ok_or_else(|| {
         fault::fault(FaultKind::Worker, "ffmpeg wrote other pictures than it told the times of".to_owned())
-    })?;
-    compared.map_err(|wrong| verdict(&wrong))
+    })
 }
 
 fn verdict(wrong: &Wrong) -> Fault {
@@ -61,26 +96,22 @@ fn parts(spec: &AuditSpec) -> Result<(&VideoChunk, &VideoRung), Fault> {
     }
 }
 
-/// The file's content. One that is not there, or has another size, is wrong; a store that is away is not.
+/// The file's content, or what lies in its place each time it is read. A store that is away, or tells something else each
+/// time, says nothing of the file.
 async fn fetch(work: &Work, spec: &AuditSpec) -> Result<Result<Bytes, Wrong>, Fault> {
-    let unreadable = |e: &BlobError| fault::fault(FaultKind::Storage, format!("the audited file: {e}"));
     let grant = work.lease.audited.as_ref().ok_or_else(|| {
         fault::fault(FaultKind::Worker, "the audit's lease does not say where its file is".to_owned())
     })?;
     // a request that is of no use says nothing of the job's source
     let signed = SignedSource::of(grant).map_err(|f| Fault { kind: FaultKind::Storage, ..f })?;
-    let reader = match work.shop.sources.reader(&grant.url, signed.as_ref()).await {
-        Ok(reader) => reader,
-        Err(e) if e.kind() == BlobErrorKind::NotFound => {
-            return Ok(Err(Wrong("it was committed and is not there".to_owned())));
-        }
-        Err(e) => return Err(unreadable(&e)),
-    };
-    if reader.bytes() != spec.bytes {
-        let (committed, bytes) = (spec.bytes, reader.bytes());
-        return Ok(Err(Wrong(format!("{committed} bytes were committed, and {bytes} lie there"))));
-    }
-    Ok(Ok(reader.read(0..spec.bytes).await.map_err(|e| unreadable(&e))?))
+    let seen = work.shop.sources.witness(grant, signed.as_ref(), spec.bytes, spec.sha256).await;
+    let seen = seen.map_err(|e| fault::fault(FaultKind::Storage, format!("the audited file: {e}")))?;
+    Ok(seen.map_err(|finding| {
+        let (bytes, sha256) = (spec.bytes, spec.sha256);
+        Wrong(format!(
+            "{bytes} bytes with SHA-256 {sha256} were committed, and {finding}, however often it is read"
+        ))
+    }))
 }
 
 /// The segment's pictures, as a decoder gives them that complains of nothing.
@@ -103,6 +134,12 @@ async fn decode(
         Err(ChildError { how: Failure::Exited(_), stderr, .. }) => stderr,
         Err(e) => return Err(fault::of_child(what, e)),
     };
+    if let Some(line) = lacking(stderr) {
+        return Err(fault::fault(
+            FaultKind::Worker,
+            format!("{what}: this worker lacks memory or threads: {line}"),
+        ));
+    }
     if let Some(line) = complaint(stderr) {
         return Ok(Err(Wrong(format!("a decoder complains: {line}"))));
     }

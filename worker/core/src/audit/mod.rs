@@ -116,6 +116,18 @@ fn sources(chunk: &VideoChunk) -> Vec<usize> {
     }
 }
 
+/// What a run says that lacks memory or threads.
+const LACKS: [&str; 3] =
+    ["cannot allocate memory", "get_buffer() failed", "resource temporarily unavailable"];
+
+/// What says that this machine, not the file, kept a decoder from its work: it then complains of good pictures, too.
+pub fn lacking(stderr: &str) -> Option<String> {
+    let line = stderr.lines().find(|line| LACKS.iter().any(|sign| line.to_lowercase().contains(sign)))?;
+    let mut tail = Tail::default();
+    tail.line(line);
+    Some(tail.text())
+}
+
 /// What a decoder complains of, if it does: ffmpeg may take a broken picture for a good one and say so beside.
 pub fn complaint(stderr: &str) -> Option<String> {
     let mut tail = Tail::default();

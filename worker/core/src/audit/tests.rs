@@ -27,6 +27,15 @@ fn a_decoder_s_complaint_is_seen_beside_others() {
     assert_eq!(complaint("[swscaler @ 0x1] [error] odd\n[h264 @ 0x2] [warning] fine\n"), None);
 }
 
+#[test]
+fn a_decoder_that_lacks_memory_says_nothing_of_the_file() {
+    let said = "[h264 @ 0x2] [error] get_buffer() failed\n[h264 @ 0x2] [error] decode_slice_header error\n";
+    assert_eq!(lacking(said).as_deref(), Some("[h264 @ 0x2] [error] get_buffer() failed"));
+    assert!(lacking("[error] Error while decoding stream #0:0: Cannot allocate memory").is_some());
+    assert!(lacking("[error] pthread_create failed: Resource temporarily unavailable").is_some());
+    assert_eq!(lacking("[h264 @ 0x2] [error] error while decoding MB 3 4\n"), None);
+}
+
 /// Pictures of bars that walk, `from` where they stand first.
 fn walk(from: usize, frames: usize, noise: u8) -> Vec<u8> {
     let (width, height) = (WIDTH as usize, HEIGHT as usize);
