@@ -19,6 +19,7 @@ use crate::worker::Worker;
 use reelmill_common::capability::Needs;
 use reelmill_common::ladder::EncoderFamily;
 use reelmill_common::{JobId, Millis};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// With more ready chunks a slot than this the end is far: the longest go first, whoever takes them.
@@ -52,6 +53,16 @@ pub(crate) struct Horizon {
     /// Of the slots that can take such work, now or when they are free, those that no other one outdoes, from the fastest,
     /// which may be the last to be free, to the one that is free first.
     best: BTreeMap<Option<EncoderFamily>, Vec<Slot>>,
+    /// Of the workers for such work, those than which no other one is both faster and larger, from the fastest to the
+    /// largest.
+    rooms: BTreeMap<Option<EncoderFamily>, Vec<Room>>,
+}
+
+/// What a worker has for one chunk.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Room {
+    pace_permille: u64,
+    memory_mib: u64,
 }
 
 /// One slot.
@@ -86,6 +97,14 @@ impl Horizon {
     /// Nothing is left to faster ones.
     pub(crate) fn forget(&mut self) {
         self.until.clear();
+    }
+
+    /// The pace of the fastest worker with the memory for such work, where faster ones have not. Those are nobody to leave
+    /// it to.
+    pub(crate) fn fastest_with_room(&self, needs: Needs) -> Option<u64> {
+        let rooms = self.rooms.get(&needs.family)?;
+        let first = rooms.iter().position(|r| r.memory_mib >= needs.memory_mib)?;
+        (first > 0).then(|| rooms[first].pace_permille)
     }
 
     /// When the chunk would be done by the slot that would be done with it first, milliseconds from now.
@@ -144,8 +163,15 @@ impl Leader {
             return horizon;
         }
         for (family, sizes) in &waiting {
-            let slots = self.slots_until(now, rules, &horizon, Needs { family: *family, ..ANY });
+            let needs = Needs { family: *family, ..ANY };
+            let slots = self.slots_until(now, rules, &horizon, needs);
             horizon.best.insert(*family, best(&slots));
+            let rooms = self.workers.values().filter(|w| w.is_eligible(needs)).map(|w| Room {
+                pace_permille: self.paces.of(w, needs, horizon.pacing),
+                memory_mib: w.capability.memory_mib,
+            });
+            let rooms = roomier(rooms.collect());
+            horizon.rooms.insert(*family, rooms);
             if sizes.count() > 0 && !slots.is_empty() {
                 let all_ms = all_done_in(&slots, &beside(&waiting, *family));
                 horizon.until.insert(*family, now.plus(all_ms));
@@ -211,6 +237,18 @@ fn best(slots: &[Slot]) -> Vec<Slot> {
         }
     }
     best
+}
+
+/// Those than which no other one is both faster and larger, from the fastest to the largest.
+fn roomier(mut rooms: Vec<Room>) -> Vec<Room> {
+    rooms.sort_unstable_by_key(|r| (r.pace_permille, Reverse(r.memory_mib)));
+    let mut largest: Vec<Room> = Vec::new();
+    for room in rooms {
+        if largest.last().is_none_or(|l| room.memory_mib > l.memory_mib) {
+            largest.push(room);
+        }
+    }
+    largest
 }
 
 /// What slots for work of a family do: slots with an encoder also what needs none, and any slot what needs none.
@@ -289,6 +327,23 @@ mod tests {
             let slots = slots(&of);
             let first = |of: &[Slot]| of.iter().map(|s| s.done_in(cost_ms)).min();
             prop_assert_eq!(first(&best(&slots)), first(&slots));
+        }
+
+        #[test]
+        fn the_fastest_with_the_memory_is_asked_for_where_a_faster_one_lacks_it(
+            of in prop::collection::vec((100u64..105, 1u64..5), 0..8),
+            memory_mib in 1u64..6,
+        ) {
+            let room = |(pace_permille, memory_mib): &(u64, u64)| Room {
+                pace_permille: *pace_permille,
+                memory_mib: *memory_mib,
+            };
+            let rooms = [(None, roomier(of.iter().map(room).collect()))].into();
+            let horizon = Horizon { rooms, ..Horizon::default() };
+            let fastest = of.iter().map(|(pace, _)| *pace).min();
+            let able = of.iter().filter(|(_, memory)| *memory >= memory_mib).map(|(pace, _)| *pace).min();
+            let expected = able.filter(|able| Some(*able) > fastest);
+            prop_assert_eq!(horizon.fastest_with_room(Needs { family: None, memory_mib }), expected);
         }
 
         #[test]

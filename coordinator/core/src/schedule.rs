@@ -64,6 +64,8 @@ struct Pass {
     hopeless: BTreeSet<Needs>,
     /// Demands of jobs with their own idea of who can do what, that none of the free workers meets.
     given_up: BTreeSet<(JobId, Demand)>,
+    /// What nobody who is free and has the memory may begin with, by needs that faster ones have not the memory for.
+    large: BTreeMap<Needs, u64>,
     /// How often it was found that nobody who is free may begin with what costs more than something.
     left: usize,
     /// A chunk was left to a faster one.
@@ -105,7 +107,19 @@ impl Pass {
             return None;
         }
         // who is able to do what is the job's own affair: somebody faster may not be
-        Some(if job.is_choosy() { u64::MAX } else { self.free.most_ms(job.kind_of(demand.needs)) })
+        Some(if job.is_choosy() {
+            u64::MAX
+        } else {
+            self.free_most_ms(job.kind_of(demand.needs), demand.needs)
+        })
+    }
+
+    /// What such work may cost at most, as far as was found, for somebody who is free to begin with it.
+    fn free_most_ms(&self, kind: Kind, needs: Needs) -> u64 {
+        match self.horizon.fastest_with_room(needs) {
+            Some(_) => self.large.get(&needs).copied().unwrap_or(u64::MAX),
+            None => self.free.most_ms(kind),
+        }
     }
 }
 
@@ -128,8 +142,8 @@ impl Leader {
         }
         let window = WINDOW_PER_SLOT * horizon.slots as usize;
         let (hopeless, given_up) = (BTreeSet::new(), BTreeSet::new());
-        let (left, late, kept) = (0, false, None);
-        let mut pass = Pass { free, bounds, kept, window, hopeless, given_up, left, late, horizon };
+        let (large, left, late, kept) = (BTreeMap::new(), 0, false, None);
+        let mut pass = Pass { free, bounds, kept, window, hopeless, given_up, large, left, late, horizon };
         self.hand_out(turn, &mut pass);
         self.patience = self.patience_after(turn.now, &pass);
         if turn.speculate && pass.window > 0 && !pass.free.is_empty() {
@@ -280,14 +294,21 @@ impl Leader {
     /// Nobody begins with this chunk: is that so for all of its kind that cost as much? It was not known, then.
     fn leave_dearer(&self, turn: &Turn<'_>, job: &Job, spec: SpecRef, pass: &mut Pass) -> bool {
         let kind = job.kind_of(spec.needs);
-        let known = pass.free.most_ms(kind);
+        let known = pass.free_most_ms(kind, spec.needs);
         let horizon = &pass.horizon;
+        let is_large = horizon.fastest_with_room(spec.needs).is_some();
+        let has_room = |id| self.workers.get(id).is_some_and(|w| w.is_eligible(spec.needs));
         let all = pass.free.in_order(kind, |id| self.fit(horizon, kind, id));
+        let all = all.filter(|f| !is_large || has_room(&f.worker));
         let most_ms = all.map(|f| horizon.most_ms(turn.now, kind.family, f.pace_permille)).max().unwrap_or(0);
         if spec.cost_ms <= most_ms || known <= most_ms {
             return false;
         }
-        pass.free.leave_dearer(kind, most_ms);
+        if is_large {
+            pass.large.insert(spec.needs, most_ms);
+        } else {
+            pass.free.leave_dearer(kind, most_ms);
+        }
         pass.left += 1;
         true
     }
@@ -328,6 +349,7 @@ impl Leader {
             picky && self.is_able(turn, job, w, spec) && (!others || !failed_on.contains(id))
         });
         let fastest = could.map(|(_, w)| self.paces.of(w, spec.needs, horizon.pacing)).min();
+        let fastest = fastest.or_else(|| horizon.fastest_with_room(spec.needs));
         let no_faster = |pace: u64| fastest.is_some_and(|f| pace <= f.saturating_add(f / 4));
         let kind = job.kind_of(spec.needs);
         let mut best = Best::Nobody;

@@ -97,6 +97,28 @@ fn nothing_waits_for_the_fingerprint_that_it_would_rather_have() {
     assert_eq!(rig.leases().iter().map(|l| l.session).collect::<Vec<_>>(), [fast]);
 }
 
+/// Of whom a faster one lacks the memory is nobody who would be done with it before.
+#[test]
+fn nothing_is_left_to_a_faster_one_that_has_not_the_memory_for_it() {
+    let mut rig = Rig::new();
+    let sized =
+        |n: u8, cost_ms, memory_mib| SpecRef { needs: Needs { memory_mib, ..NEEDS }, ..spec(n, cost_ms) };
+    rig.planned(&[("a", "t", 0, &[sized(1, 1_100, 500), sized(2, 1_000, 3_000), sized(3, 900, 500)])]);
+    let join = |rig: &mut Rig, name: &str, kilopixels_per_second, memory_mib| {
+        let mut hello = rig.hello(name, "b", 2);
+        hello.capability.encoders[0].kilopixels_per_second = kilopixels_per_second;
+        hello.capability.memory_mib = memory_mib;
+        rig.connect(hello)
+    };
+    let fast = join(&mut rig, "fast", 10_000, 1_000);
+    let slow = join(&mut rig, "slow", 1_000, 4_000);
+    let who = |rig: &mut Rig| rig.leases().iter().map(|l| (l.session, l.spec.0.0[0])).collect::<Vec<_>>();
+    rig.ask(slow, 2);
+    assert_eq!(who(&mut rig), [(slow, 2)], "the fast one will be done with the others before");
+    rig.ask(fast, 2);
+    assert_eq!(who(&mut rig), [(fast, 1), (fast, 3)]);
+}
+
 #[test]
 fn a_job_that_waits_says_why() {
     let mut rig = Rig::new();
