@@ -20,6 +20,7 @@ use crate::scratch;
 use child::{Child, Started};
 use pipe::{Lines, Tail};
 use reelmill_common::Millis;
+use reelmill_worker_core::progress::StallWatch;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::TcpListener;
@@ -248,14 +249,16 @@ pub(crate) fn small_limits() -> ResourceLimits {
 pub struct Collect {
     lines: Vec<String>,
     bytes_left: usize,
-    patience_ms: u64,
     heard: Millis,
+    stall: StallWatch,
 }
 
 impl Collect {
-    /// At most `max_bytes` of output, and never silent for longer than `patience_ms`.
+    /// At most `max_bytes` of output, and never silent for longer than `patience_ms`; on a busy machine a short errand,
+    /// too, waits for its turn, so it is hung as [`StallWatch`] has it.
     pub fn new(max_bytes: usize, patience_ms: u64) -> Self {
-        Self { lines: Vec::new(), bytes_left: max_bytes, patience_ms, heard: Millis(0) }
+        let stall = StallWatch::new(Millis(0), patience_ms);
+        Self { lines: Vec::new(), bytes_left: max_bytes, heard: Millis(0), stall }
     }
 
     /// What was printed, by lines.
@@ -273,7 +276,8 @@ impl Watch for Collect {
         Ok(())
     }
 
-    fn stalled(&mut self, now: Millis, _: Cost) -> Option<u64> {
-        Some(now.since(self.heard)).filter(|silent| *silent > self.patience_ms)
+    fn stalled(&mut self, now: Millis, so_far: Cost) -> Option<u64> {
+        self.stall.seen(now, (self.lines.len() as u64, 0, 0), so_far.cpu_ms);
+        self.stall.stalled(now).then_some(now.since(self.heard))
     }
 }
