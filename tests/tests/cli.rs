@@ -189,8 +189,8 @@ fn a_second_run_cut_otherwise_takes_over_the_first_ones_segments() {
     let made = film.make(dir.path()).expect("film");
     let out = dir.path().join("out");
     let transcode = |chunk: &str| {
-        reelmill::transcode(&made.path, &out, &["--preset", "speed", "--chunk", chunk, "--json"])
-            .expect("runs")
+        let wish = ["--preset", "speed", "--ladder", "240p", "--chunk", chunk, "--json"];
+        reelmill::transcode(&made.path, &out, &wish).expect("runs")
     };
     let roots = || ["master.m3u8", "manifest.mpd"].map(|root| std::fs::read(out.join(root)).expect(root));
     let done = transcode("4s");
@@ -317,7 +317,8 @@ fn a_killed_transcode_goes_on_without_waiting_for_claims() {
         command
     };
     let mut killed = command();
-    killed.env("REELMILL_ABORT_AT_EFFECT", "worker:40");
+    // index, analysis and two chunks are settled: wherever the workers are by then, the plan is made and chunks are left
+    killed.env("REELMILL_ABORT_AT_EFFECT", "coordinator:send_settled:4+");
     assert_eq!(tool::run(&mut killed, Duration::from_secs(120)).expect("dies").code(), -1);
     let done = tool::run(&mut command(), Duration::from_secs(120)).expect("runs");
     assert_eq!(done.code(), 0, "{}", done.stderr);
@@ -333,9 +334,11 @@ fn a_killed_transcode_goes_on_without_waiting_for_claims() {
     assert_eq!(lines[begun]["fields"]["waits_ms"], 0);
     let (connected, leased) = (find("message", "worker connected"), find("kind", "lease"));
     assert!(begun < connected && connected < leased);
-    let took_ms = (time_of_day_ms(&lines[leased]) + 86_400_000 - time_of_day_ms(&lines[begun])) % 86_400_000;
+    // from when the worker has come: how long its tools take to be tried on a busy machine is another matter
+    let took_ms =
+        (time_of_day_ms(&lines[leased]) + 86_400_000 - time_of_day_ms(&lines[connected])) % 86_400_000;
     assert!(
-        took_ms < 5_000,
+        took_ms < 3_000,
         "a wait for claims would be a third of 15 s; its first lease came after {took_ms} ms"
     );
 }

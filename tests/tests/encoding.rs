@@ -66,7 +66,7 @@ fn segments_begin_at_source_keyframes_where_that_is_wanted() -> Result<()> {
     transcode(
         &film,
         &out,
-        &["--preset", "speed", "--segments", "source", "--chunk", "4s", "--ladder", "360p,240p"],
+        &["--preset", "ultrafast", "--segments", "source", "--chunk", "4s", "--ladder", "360p,240p"],
     )?;
     let made = Made { path: film, film: even.film };
     let found = judge(&out, &made.film.expected())?;

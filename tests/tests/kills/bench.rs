@@ -43,9 +43,7 @@ impl Bench {
             std::fs::create_dir(root.join(folder))?;
         }
         std::fs::write(root.join("ladder.toml"), LADDER)?;
-        let path = std::env::var_os("PATH").context("PATH")?;
-        let real =
-            std::env::split_paths(&path).map(|d| d.join("ffmpeg")).find(|p| p.is_file()).context("ffmpeg")?;
+        let real = tool::quick_ffmpeg()?;
         let wrapper = WRAPPER
             .replace("@BENCH@", root.to_str().context("UTF-8")?)
             .replace("@FFMPEG@", real.to_str().context("UTF-8")?);

@@ -83,7 +83,7 @@ pub(crate) struct Tally {
     /// Runs that were over before the kill.
     missed: usize,
     /// Encodes that were committed at the kills.
-    committed: usize,
+    pub(crate) committed: usize,
     /// Encodes started beyond one for each chunk: those the kills interrupted.
     repeated: u32,
 }
@@ -374,15 +374,14 @@ fn one(bench: &Bench, reference: &Reference, kill: Kill) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Lets a process work until it has started an encode since `before` and a while has passed, or is done.
+/// Lets a process work until it has started so many encodes since `before`, or is done: true.
 fn let_work(
     process: &mut Process,
     log: &Path,
     before: &BTreeSet<String>,
-    longer: Duration,
+    encodes: usize,
     mut is_done: impl FnMut() -> Result<bool>,
 ) -> Result<bool> {
-    let mut since = None;
     let mut look = || -> Result<Option<bool>> {
         if is_done()? {
             return Ok(Some(true));
@@ -390,10 +389,7 @@ fn let_work(
         if process.ended()?.is_some() {
             bail!("it ended: {}", process.said());
         }
-        if since.is_none() && encodes::noted(log)?.len() > before.len() {
-            since = Some(Instant::now());
-        }
-        Ok(since.filter(|s: &Instant| s.elapsed() >= longer).map(|_| false))
+        Ok((encodes::noted(log)?.len() >= before.len() + encodes).then_some(false))
     };
     tool::wait_until("it works", PATIENCE, || look().transpose())?
 }
@@ -408,8 +404,8 @@ pub(crate) fn serve_with_kills(bench: &Bench, reference: &Reference, count: usiz
         let job = place.submit(KEY, PRESET)?.context("it answers")?;
         for _ in 0..count {
             let before = encodes::noted(&place.log)?;
-            let longer = dice.part_of(reference.wall, count);
-            if let_work(&mut process, &place.log, &before, longer, || place.published(1))? {
+            let encodes = dice.encodes_of(count);
+            if let_work(&mut process, &place.log, &before, encodes, || place.published(1))? {
                 break;
             }
             process.cut()?;
@@ -447,9 +443,9 @@ pub(crate) fn transcode_with_kills(bench: &Bench, reference: &Reference, count: 
         let mut process = start()?;
         for _ in 0..count {
             let before = encodes::noted(&log)?;
-            let longer = dice.part_of(reference.wall, count);
+            let encodes = dice.encodes_of(count);
             let is_done = || Ok(out.join("master.m3u8").exists());
-            if let_work(&mut process, &log, &before, longer, is_done)? {
+            if let_work(&mut process, &log, &before, encodes, is_done)? {
                 break;
             }
             process.cut()?;
