@@ -67,6 +67,10 @@ pub struct Audits {
     pub caught: Vec<Caught>,
     /// What they made may still lie where it is to be made again.
     pub unswept: bool,
+    /// For how long nobody has been there who could say whether an accuser is right, milliseconds; counted in whole parts
+    /// of the time after which accusers are believed, so that a new leader need not begin at nothing. 0 where nobody is
+    /// accused.
+    pub unheard_ms: u64,
 }
 
 impl Audits {

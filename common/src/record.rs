@@ -118,12 +118,14 @@ pub struct PlanRef {
     pub why: Option<String>,
 }
 
-/// A revision of the plan on its way: nobody could make what some rungs are bound to, so they are bound anew.
+/// A revision of the plan on its way: nobody could make what some rungs are bound to, so they are bound anew. Or, without
+/// rungs, what somebody made of a revised plan, who was caught, is planned anew: chunks of before a revision hold rungs as
+/// they were bound then.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rebind {
     /// The revision to come.
     pub revision: u32,
-    /// The rungs.
+    /// The rungs that are bound anew; none where only chunks are planned anew.
     pub rungs: RungSet,
     /// What a worker finds for them, once it is found.
     pub found: Option<FoundBinding>,

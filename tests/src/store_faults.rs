@@ -22,10 +22,13 @@ pub enum StoreFault {
     Truncated,
     /// It is done, and the answer says `500`.
     ErrorAfter,
+    /// A byte in the middle of the answer's body is another one. Of a film read so, other frames are made: only for tests
+    /// that know what they damage.
+    Damaged,
 }
 
 impl StoreFault {
-    /// Every way.
+    /// Every way in which a store fails that does not lie.
     pub const ALL: [Self; 4] = [Self::SlowDown, Self::Stall, Self::Truncated, Self::ErrorAfter];
 }
 
@@ -38,6 +41,8 @@ const HEADER: usize = 64 << 10;
 #[derive(Default)]
 struct Orders {
     fault: Option<StoreFault>,
+    /// Only requests whose path holds this.
+    path: &'static str,
     left: u32,
     struck: u32,
 }
@@ -68,7 +73,12 @@ impl FaultyStore {
 
     /// The next `requests` that it can strike have this fault.
     pub fn order(&self, fault: StoreFault, requests: u32) {
-        *lock(&self.orders) = Orders { fault: Some(fault), left: requests, struck: 0 };
+        self.order_at("", fault, requests);
+    }
+
+    /// The next `requests` that it can strike, of those whose path holds `path`, have this fault.
+    pub fn order_at(&self, path: &'static str, fault: StoreFault, requests: u32) {
+        *lock(&self.orders) = Orders { fault: Some(fault), path, left: requests, struck: 0 };
     }
 
     /// Ends what was ordered; how many requests it struck.
@@ -86,12 +96,14 @@ fn lock(orders: &Mutex<Orders>) -> MutexGuard<'_, Orders> {
     orders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The fault of a request, if one is ordered and can strike it: only a read has a body to break off, and only of a write
-/// can something have been done.
-fn strike(orders: &Mutex<Orders>, is_read: bool) -> Option<StoreFault> {
+/// The fault of a request, if one is ordered and can strike it: only a read has a body to break off or damage, and only of
+/// a write can something have been done.
+fn strike(orders: &Mutex<Orders>, header: &str) -> Option<StoreFault> {
+    let is_read = header.starts_with("GET ");
+    let path = header.split_whitespace().nth(1).and_then(|target| target.split('?').next()).unwrap_or("");
     let mut orders = lock(orders);
-    let fault = orders.fault.filter(|fault| match fault {
-        StoreFault::Truncated => is_read,
+    let fault = orders.fault.filter(|_| path.contains(orders.path)).filter(|fault| match fault {
+        StoreFault::Truncated | StoreFault::Damaged => is_read,
         StoreFault::ErrorAfter => !is_read,
         StoreFault::SlowDown | StoreFault::Stall => true,
     })?;
@@ -104,8 +116,7 @@ fn strike(orders: &Mutex<Orders>, is_read: bool) -> Option<StoreFault> {
 fn serve(mut client: TcpStream, upstream: &str, orders: &Mutex<Orders>) -> Result<()> {
     client.set_read_timeout(Some(PATIENCE))?;
     let (header, body) = message(&mut client)?;
-    let is_read = header.starts_with("GET ");
-    let fault = strike(orders, is_read);
+    let fault = strike(orders, &header);
     match fault {
         Some(StoreFault::SlowDown) => return refuse(&mut client, "503 Slow Down"),
         Some(StoreFault::Stall) => {
@@ -124,10 +135,15 @@ fn serve(mut client: TcpStream, upstream: &str, orders: &Mutex<Orders>) -> Resul
     store.read_to_end(&mut answer)?;
     match fault {
         Some(StoreFault::ErrorAfter) => refuse(&mut client, "500 Internal Server Error"),
-        Some(StoreFault::Truncated) => {
+        Some(fault @ (StoreFault::Truncated | StoreFault::Damaged)) => {
             let end =
                 answer.windows(4).position(|w| w == b"\r\n\r\n").context("an answer without a head")? + 4;
-            client.write_all(&answer[..end + (answer.len() - end) / 2])?;
+            let middle = end + (answer.len() - end) / 2;
+            match answer.get_mut(middle) {
+                Some(byte) if fault == StoreFault::Damaged => *byte ^= 0x55,
+                _ => answer.truncate(middle),
+            }
+            client.write_all(&answer)?;
             Ok(client.shutdown(Shutdown::Both)?)
         }
         _ => {

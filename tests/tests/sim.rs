@@ -14,8 +14,12 @@ const SEEDS: u64 = 1_000;
 /// Seeds that are run a second time.
 const TWICE: u64 = 50;
 /// What may happen, but too seldom to be counted on.
-const SELDOM: &[&str] =
-    &["audit: a rotten maker says that all is well", "client: refused", "record: outside gone"];
+const SELDOM: &[&str] = &[
+    "audit: a rotten maker says that all is well",
+    "client: refused",
+    "plan: made anew without a caught worker's chunks",
+    "record: outside gone",
+];
 /// How often everything that can happen must have happened over [`SEEDS`] seeds.
 const EACH: u64 = 100;
 
@@ -61,6 +65,7 @@ const EVERYTHING: &[&str] = &[
     "heard: outcome",
     "job: accepted",
     "job: a build is unable",
+    "job: a lone accuser is believed",
     "job: a worker is caught",
     "job: bound anew",
     "job: cancelled",
@@ -248,6 +253,8 @@ sabotages! {
     finds_jobs_published_without_an_audit: Bug::Control(ControlBug::PublishedUnaudited),
     finds_makers_that_audit_themselves: Bug::Control(ControlBug::MakerAuditsItself),
     finds_wrong_media_that_stays_committed: Bug::Control(ControlBug::WrongStaysCommitted),
+    finds_accusers_that_are_asked_again: Bug::Control(ControlBug::AccuserAskedAgain),
+    finds_lone_accusers_believed_at_once: Bug::Control(ControlBug::LoneAccuserBelieved),
     finds_files_deleted_by_attempt: Bug::DeleteByAttempt,
     finds_outcomes_dropped_on_reconnect: Bug::Agent(AgentBug::OutcomeDroppedOnReconnect),
     finds_outcomes_forgotten_on_send: Bug::Agent(AgentBug::OutcomeForgottenOnSend),

@@ -8,93 +8,63 @@
 //! ```text
 //!   0 : 0 --wrong--> 1 : 0 --another is here--> asked --wrong--> 2 : 0   wrong
 //!     |                |                          `--well---> 1 : 1 --another is here--> asked, the third decides
-//!     `--well--> well  `--nobody else--> wrong                 `--nobody else--> well
+//!     `--well--> well  `--nobody for `second_voice_ms`--> wrong  `--nobody else--> well
 //! ```
+//! Another is somebody who could do this very audit, did not make the file, and has not been heard on it. Who may be
+//! asked and whether anybody is left are one question (`Leader::next_rank`): else an accuser would be asked again and
+//! again. That nobody is here may be so by chance, so a lone accuser waits; in parts that are written down, and only while
+//! nobody is here, so it ends whoever comes and goes. An accuser of itself is believed at once: a laptop has no other.
 //! Whoever made the file is asked only where nobody else could be, and never against an accuser. A worker that was found
 //! to have committed something wrong is **caught**: nothing that it made of the job counts any more, and it gets no more
 //! work of the job, in any run. That is one write of the job's record; the commits, which no leader then loads, go after
 //! it. Where others are here the job goes on and makes the chunks again, else it fails; a Retry makes them again, too.
-//! First, and as late as nothing of the caught worker can be on its way any more, the names are made free (`Sweep`).
+//! First, and as late as nothing of the caught worker can be on its way any more, the names are made free (`Sweep`). If
+//! rungs were bound anew before, what is to be made again is planned anew: chunks of before hold rungs in their old
+//! binding, too, and nobody may be left who gives that.
 
 use crate::attempt::Attempt;
+use crate::config::Rules;
+use crate::countdown::Countdown;
 use crate::effect::{Count, Effect};
 use crate::job::Job;
 use crate::leader::Leader;
 use crate::outcomes::tell_suspended;
-use crate::record::{Op, Record};
+use crate::rebind::write;
+use crate::record::Op;
 use crate::turn::{Turn, sabotaged};
+use crate::voices::{ANOTHER, Audit, Verdict, verdict};
 use crate::work::{AuditRef, SpecRef, WorkKind};
 use crate::worker::Worker;
 use reelmill_common::audit::Caught;
 use reelmill_common::capability::Needs;
 use reelmill_common::job::FailReason;
 use reelmill_common::outcome::FaultKind;
-use reelmill_common::record::StateKey;
-use reelmill_common::{AttemptId, JobId, SpecId, WorkerId};
-
-/// Workers that a job may find wrong before it gives up: then it is the job, or those who accuse.
-const CAUGHT_MAX: usize = 8;
+use reelmill_common::plan::RungSet;
+use reelmill_common::record::{Rebind, StateKey};
+use reelmill_common::{AttemptId, JobId, Millis, SpecId, WorkerId};
 
 /// Characters that are kept of what an accuser says.
 const WHAT_MAX: usize = 400;
 
-/// A file that is looked at again. Voices are memory only: a new leader asks again.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Audit {
-    chunk: SpecId,
-    maker: WorkerId,
-    name: String,
-    /// Who says that it is wrong, and what the first of them said.
-    accused_by: Vec<WorkerId>,
-    what: String,
-    /// Who says that it is well.
-    cleared_by: Vec<WorkerId>,
-}
-
-/// What so many voices come to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Verdict {
-    Well,
-    Wrong,
-    /// Somebody has to be asked.
-    Ask,
-}
-
-/// `others`: is there somebody who has not been asked, and did not make it?
-fn verdict(accused: usize, cleared: usize, others: bool) -> Verdict {
-    match (accused, cleared) {
-        (0, 0) => Verdict::Ask,
-        (0, _) => Verdict::Well,
-        _ if others && accused.max(cleared) < 2 => Verdict::Ask,
-        _ if accused > cleared => Verdict::Wrong,
-        _ => Verdict::Well,
-    }
-}
-
-impl Audit {
-    /// Who is asked before whom: the least first, `None` never.
-    fn rank(&self, worker: &WorkerId) -> Option<u8> {
-        let again = if self.cleared_by.is_empty() { &self.accused_by } else { &self.cleared_by };
-        match *worker == self.maker {
-            true => self.accused_by.is_empty().then_some(2),
-            // somebody who was asked is asked again where the one who should confirm it has gone
-            false if again.contains(worker) => Some(1),
-            false if self.accused_by.contains(worker) => None,
-            false => Some(0),
-        }
-    }
-
-    fn heard(voices: &mut Vec<WorkerId>, worker: &WorkerId) {
-        if !voices.contains(worker) {
-            voices.push(worker.clone());
-        }
-    }
-}
+/// Workers that a job may find wrong before it gives up: then it is the job, or those who accuse.
+const CAUGHT_MAX: usize = 8;
 
 impl Job {
-    /// Were rungs bound anew? Chunks of before hold rungs in their old binding, too: nobody may be left who gives that.
-    pub(crate) fn is_revised(&self) -> bool {
-        self.record.plan.as_ref().is_some_and(|p| p.revision > 1)
+    /// Is what was made by somebody who was caught planned anew?
+    pub(crate) fn is_replanned(&self) -> bool {
+        self.record.rebind.as_ref().is_some_and(|r| r.rungs.is_empty())
+    }
+
+    /// No accuser waits for a second voice any more.
+    pub(crate) fn forget_dispute(&mut self) {
+        self.record.audits.unheard_ms = 0;
+        self.unheard = Countdown::default();
+    }
+
+    /// The revision in which what is to be made again is planned anew, if the plan was revised before.
+    fn replanned(&self) -> Option<Rebind> {
+        let revision = self.record.plan.as_ref().map(|p| p.revision).filter(|revision| *revision > 1)?;
+        Some(Rebind { revision: revision + 1, rungs: RungSet::NONE, found: None })
     }
 
     /// How many files were looked at, as the record will tell it.
@@ -117,8 +87,8 @@ impl Leader {
         job.audits.clear();
         for AuditRef { spec, chunk, name } in drawn {
             let Some(maker) = job.commits.get(&chunk).map(|c| c.worker.clone()) else { continue };
-            let audit =
-                Audit { chunk, maker, name, accused_by: vec![], what: String::new(), cleared_by: vec![] };
+            let (accused_by, cleared_by, what) = (vec![], vec![], String::new());
+            let audit = Audit { chunk, maker, name, needs: spec.needs, accused_by, what, cleared_by };
             job.audits.insert(spec.id, audit);
             specs.push(spec);
         }
@@ -135,7 +105,7 @@ impl Leader {
         };
         let here = || self.workers.values().filter(|w| w.session.is_some());
         let could = |w: &Worker| w.capability.audits && !job.record.audits.is_caught(&w.capability.worker);
-        let is_disputed = job.audits.values().any(|a| !a.accused_by.is_empty());
+        let is_disputed = job.audits.values().any(Audit::is_disputed);
         let waits = job.hold_until > turn.now || work.taken_len() > 0 || is_disputed;
         if waits || here().next().is_none() || here().any(could) {
             return;
@@ -154,16 +124,64 @@ impl Leader {
         let ids: Vec<JobId> = ready.filter(|id| self.jobs.get(id).is_some_and(auditing)).cloned().collect();
         for id in ids {
             let Some(job) = self.jobs.get(&id) else { continue };
-            let work = job.work.as_ref();
-            let lone = |spec: &SpecId| work.and_then(|w| w.get(*spec)).is_some_and(|c| c.live.is_empty());
-            let wrong = job.audits.iter().find(|(spec, audit)| {
-                !audit.accused_by.is_empty() && lone(spec) && self.weigh(job, audit) == Verdict::Wrong
+            let rests = |spec: SpecId| job.work.as_ref().is_some_and(|w| w.is_ready(spec));
+            let disputes = job.audits.iter().filter(|(spec, audit)| audit.is_disputed() && rests(**spec));
+            let disputes: Vec<(SpecId, Verdict)> = disputes
+                .map(|(spec, audit)| (*spec, self.weigh(turn.now, turn.config, job, audit)))
+                .collect();
+            let waits = disputes.iter().any(|(spec, verdict)| match verdict {
+                Verdict::Wait => true,
+                // somebody has to say so once more
+                Verdict::Well => job.audits.get(spec).is_some_and(|a| self.next_rank(job, a).is_none()),
+                Verdict::Ask | Verdict::Wrong => false,
             });
-            match wrong.map(|(spec, _)| *spec) {
-                Some(spec) => self.condemn(turn, &id, spec),
-                None => self.advance(turn, &id),
+            self.count_unheard(turn, &id, waits);
+            match disputes.into_iter().find(|(_, verdict)| *verdict == Verdict::Wrong) {
+                Some((spec, _)) => self.condemn(turn, &id, spec),
+                None => {
+                    self.leave_undecided(turn, &id);
+                    self.advance(turn, &id);
+                }
             }
         }
+    }
+
+    /// Is a dispute waiting for a voice, and nobody here who could give it?
+    fn count_unheard(&mut self, turn: &mut Turn<'_>, id: &JobId, waits: bool) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        if !waits {
+            return job.unheard.pause(turn.now);
+        }
+        job.unheard.run(turn.now);
+        let passed_ms = job.unheard.to_write_ms(turn.now, turn.config.second_voice_ms);
+        if passed_ms > job.record.audits.unheard_ms {
+            job.record.audits.unheard_ms = passed_ms;
+            write(turn, job);
+        }
+    }
+
+    /// What one calls wrong and another well, who has gone, is not believed to be wrong; and nobody is left who would say
+    /// so once more, to be committed. As late as an accuser would be believed, and when nothing else of the job is to be
+    /// done, it is published without.
+    fn leave_undecided(&mut self, turn: &mut Turn<'_>, id: &JobId) {
+        let is_over = |j: &&Job| j.unheard.for_ms(turn.now) >= turn.config.second_voice_ms;
+        let Some(job) = self.jobs.get(id).filter(is_over) else { return };
+        let Some(work) = job.work.as_ref().filter(|w| w.open() > 0 && w.taken_len() == 0) else { return };
+        let nobody = |audit: &Audit| {
+            audit.is_disputed()
+                && self.weigh(turn.now, turn.config, job, audit) == Verdict::Well
+                && self.next_rank(job, audit).is_none()
+        };
+        if !work.ready().all(|c| job.audits.get(&c.spec.id).is_some_and(nobody)) {
+            return;
+        }
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        job.note(
+            "it is published with an audit undecided: one says wrong, one says well, and nobody else came"
+                .into(),
+        );
+        job.forget_dispute();
+        job.begin_work(WorkKind::Audit, &[], turn.now);
     }
 
     /// May this worker have this work of the job, as far as audits go?
@@ -175,17 +193,27 @@ impl Leader {
         if sabotaged!(turn.config, MakerAuditsItself) {
             return worker.capability.audits;
         }
-        let rank = |w: &Worker| audit.rank(&w.capability.worker).filter(|_| is_auditor(job, w, spec.needs));
-        let first = self.workers.values().filter_map(rank).min();
-        rank(worker).is_some_and(|own| Some(own) == first)
+        if sabotaged!(turn.config, AccuserAskedAgain) && audit.accused_by.contains(&worker.capability.worker)
+        {
+            return true;
+        }
+        let rank = rank_of(job, audit, worker);
+        rank.is_some()
+            && rank == self.next_rank(job, audit)
+            && self.weigh(turn.now, turn.config, job, audit) != Verdict::Wait
     }
 
-    fn weigh(&self, job: &Job, audit: &Audit) -> Verdict {
-        let others = self
-            .workers
-            .values()
-            .any(|w| audit.rank(&w.capability.worker) == Some(0) && is_auditor(job, w, ANY));
-        verdict(audit.accused_by.len(), audit.cleared_by.len(), others)
+    /// The rank of who is to be asked next, of those who are here; `None`: nobody is.
+    fn next_rank(&self, job: &Job, audit: &Audit) -> Option<u8> {
+        self.workers.values().filter_map(|w| rank_of(job, audit, w)).min()
+    }
+
+    fn weigh(&self, now: Millis, config: &Rules, job: &Job, audit: &Audit) -> Verdict {
+        let others = self.next_rank(job, audit) == Some(ANOTHER);
+        let waits = !audit.is_confessed()
+            && job.unheard.for_ms(now) < config.second_voice_ms
+            && !sabotaged!(config, LoneAccuserBelieved);
+        verdict(audit.accused_by.len(), audit.cleared_by.len(), others, waits)
     }
 
     /// A worker saw nothing wrong. True: that is the verdict, and may be committed.
@@ -195,16 +223,17 @@ impl Leader {
         Audit::heard(&mut audit.cleared_by, &attempt.worker);
         let audit = audit.clone();
         let Some(job) = self.jobs.get(&attempt.job) else { return false };
-        match self.weigh(job, &audit) {
+        match self.weigh(turn.now, turn.config, job, &audit) {
             Verdict::Well => {
                 for accuser in &audit.accused_by {
                     let suspended =
                         self.workers.get_mut(accuser).and_then(|w| w.failed(turn.now, turn.config));
                     tell_suspended(turn, accuser, suspended);
                 }
+                self.is_decided(&attempt.job, attempt.spec.id);
                 true
             }
-            Verdict::Ask => {
+            Verdict::Ask | Verdict::Wait => {
                 self.end_attempt(turn, id, crate::attempt::Why::NotNeeded);
                 false
             }
@@ -213,6 +242,16 @@ impl Leader {
                 self.condemn(turn, &attempt.job, attempt.spec.id);
                 false
             }
+        }
+    }
+
+    /// A file is well. If it was the last that was disputed, nobody waits for a second voice any more; the commit says so.
+    /// (Of what was disputed under an earlier leader nothing is known until the accuser was asked again.)
+    fn is_decided(&mut self, id: &JobId, spec: SpecId) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let mut disputed = job.audits.iter().filter(|(_, audit)| audit.is_disputed()).map(|(spec, _)| *spec);
+        if disputed.next() == Some(spec) && disputed.next().is_none() {
+            job.forget_dispute();
         }
     }
 
@@ -226,13 +265,25 @@ impl Leader {
         }
         let audit = audit.clone();
         job.note(format!("{} says that {} of {} is wrong: {what}", attempt.worker, audit.name, audit.maker));
-        let verdict = match self.jobs.get(&attempt.job) {
-            Some(job) => self.weigh(job, &audit),
-            None => return,
-        };
-        if verdict == Verdict::Wrong {
-            self.condemn(turn, &attempt.job, attempt.spec.id);
+        let Some(job) = self.jobs.get(&attempt.job) else { return };
+        match self.weigh(turn.now, turn.config, job, &audit) {
+            Verdict::Wrong => self.condemn(turn, &attempt.job, attempt.spec.id),
+            Verdict::Wait => self.count_unheard(turn, &attempt.job, true),
+            Verdict::Ask | Verdict::Well => {}
         }
+    }
+
+    /// An accuser that waits for a second voice.
+    pub(crate) fn explain_dispute(&self, now: Millis, config: &Rules, job: &Job) -> Option<String> {
+        let waits = |a: &&Audit| a.is_disputed() && self.weigh(now, config, job, a) == Verdict::Wait;
+        let audit = job.audits.values().find(waits)?;
+        let by = audit.accused_by.first()?;
+        let left_ms = config.second_voice_ms.saturating_sub(job.unheard.for_ms(now));
+        let (name, maker, s) = (&audit.name, &audit.maker, left_ms.div_ceil(1_000));
+        Some(format!(
+            "{by} says that {name} of {maker} is wrong, and nobody else is here to look at it: in {s} s it is \
+             believed, unless a worker comes that can"
+        ))
     }
 
     /// A file is wrong: its maker is caught, and all that it made of the job is made again.
@@ -252,6 +303,7 @@ impl Leader {
             return self.advance(turn, id);
         }
         job.record.audits.unswept = true;
+        job.forget_dispute();
         job.audits.clear();
         let of_maker = |c: &&reelmill_common::record::CommitRecord| c.worker == audit.maker;
         let withdrawn: Vec<SpecId> = job.commits.values().filter(of_maker).map(|c| c.spec).collect();
@@ -260,11 +312,10 @@ impl Leader {
         let caught = job.record.audits.caught.len();
         let trusted = |w: &Worker| self.jobs.get(id).is_some_and(|job| is_trusted_by(job, w));
         let others = self.workers.values().any(|w| w.is_there_for(ANY) && trusted(w));
-        let revised = self.jobs.get(id).is_some_and(Job::is_revised);
-        if others && caught < CAUGHT_MAX && !revised {
+        if others && caught < CAUGHT_MAX {
             self.make_again(turn, id);
         } else {
-            let reason = no_other(id, &audit, &what, revised);
+            let reason = given_up(id, &audit, &what, others);
             self.fail_job(turn, id, reason, vec![]);
         }
         // after the record that makes them void
@@ -278,8 +329,7 @@ impl Leader {
         self.stop_work(turn, id);
         let Some(job) = self.jobs.get_mut(id) else { return };
         job.quiet_at = turn.now.plus(turn.config.uploads_outlive(true));
-        job.record.version += 1;
-        turn.write(vec![Op::Put(Record::Job(Box::new(job.record.clone())))], vec![]);
+        write(turn, job);
         self.advance(turn, id);
     }
 
@@ -287,8 +337,8 @@ impl Leader {
     pub(crate) fn swept(&mut self, turn: &mut Turn<'_>, id: &JobId) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         job.record.audits.unswept = false;
-        job.record.version += 1;
-        turn.write(vec![Op::Put(Record::Job(Box::new(job.record.clone())))], vec![]);
+        job.record.rebind = job.replanned();
+        write(turn, job);
         self.advance(turn, id);
     }
 }
@@ -296,18 +346,23 @@ impl Leader {
 /// Any worker that is here.
 const ANY: Needs = Needs { family: None, memory_mib: 0 };
 
-fn is_auditor(job: &Job, worker: &Worker, needs: Needs) -> bool {
-    worker.is_there_for(needs) && worker.capability.audits && is_trusted_by(job, worker)
+/// The rank of a worker that is here and could do this audit.
+fn rank_of(job: &Job, audit: &Audit, worker: &Worker) -> Option<u8> {
+    let is_able = worker.is_there_for(audit.needs) && worker.capability.audits && is_trusted_by(job, worker);
+    audit.rank(&worker.capability.worker).filter(|_| is_able)
 }
 
 fn is_trusted_by(job: &Job, worker: &Worker) -> bool {
     !job.record.audits.is_caught(&worker.capability.worker)
 }
 
-fn no_other(id: &JobId, audit: &Audit, what: &str, revised: bool) -> FailReason {
-    let advice = match revised {
-        true => "its plan was revised, so it cannot be made again as it was: look at that worker, and submit the job again"
-            .to_owned(),
+/// Nobody is here to make it again, or too many were caught.
+fn given_up(id: &JobId, audit: &Audit, what: &str, others: bool) -> FailReason {
+    let advice = match others {
+        true => format!(
+            "{CAUGHT_MAX} workers were caught by now: either the job is at fault, or those who accuse. Look at them, and \
+             run `reelmill jobs retry {id}`"
+        ),
         false => format!(
             "nobody else is here to make it again: look at that worker, start another, and run `reelmill jobs retry {id}`"
         ),
@@ -319,55 +374,5 @@ fn no_other(id: &JobId, audit: &Audit, what: &str, revised: bool) -> FailReason 
             audit.maker
         ),
         detail: String::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn two_voices_decide_where_there_are_two() {
-        use Verdict::{Ask, Well, Wrong};
-        for (accused, cleared, others, expected) in [
-            (0, 0, true, Ask),
-            (0, 0, false, Ask),
-            (0, 1, true, Well),
-            (0, 1, false, Well),
-            (1, 0, true, Ask),
-            (1, 0, false, Wrong),
-            (1, 1, true, Ask),
-            // one word against another: what nobody confirms is not believed
-            (1, 1, false, Well),
-            (2, 0, true, Wrong),
-            (2, 1, true, Wrong),
-            (1, 2, true, Well),
-            (2, 2, false, Well),
-        ] {
-            assert_eq!(verdict(accused, cleared, others), expected, "{accused} : {cleared}, {others}");
-        }
-    }
-
-    #[test]
-    fn the_maker_is_asked_last_and_never_against_an_accuser() {
-        let id = |name: &str| WorkerId::parse(name).expect("id");
-        let mut audit = Audit {
-            chunk: SpecId(reelmill_common::Sha256([0; 32])),
-            maker: id("maker"),
-            name: String::new(),
-            accused_by: vec![],
-            what: String::new(),
-            cleared_by: vec![],
-        };
-        let ranks = |audit: &Audit| ["maker", "a", "b"].map(|w| audit.rank(&id(w)));
-        assert_eq!(ranks(&audit), [Some(2), Some(0), Some(0)]);
-        audit.accused_by.push(id("a"));
-        assert_eq!(ranks(&audit), [None, Some(1), Some(0)]);
-        audit.cleared_by.push(id("b"));
-        assert_eq!(
-            ranks(&audit),
-            [None, None, Some(1)],
-            "its word was for it: a third decides, or b once more"
-        );
     }
 }

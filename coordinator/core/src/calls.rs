@@ -169,16 +169,12 @@ impl Leader {
             self.may_open(turn, &job.record.request.tenant)?;
         }
         let Some(job) = self.jobs.get_mut(&id) else { return Err(Refusal::NotFound(id)) };
-        if job.record.audits.unswept && job.is_revised() {
-            let advice =
-                "a worker that was caught made part of it before its plan was revised: submit it again";
-            return Err(Refusal::WrongState { job: id, state: state.name(), advice });
-        }
         job.record.run = RunNo(job.record.run.0 + 1);
         job.notes.clear();
         // builds get another chance, as workers do
         job.record.unable.clear();
         job.record.unbound_ms = 0;
+        job.forget_dispute();
         if sabotaged!(turn.config, RetryForgetsCommits) {
             job.commits.clear();
         }

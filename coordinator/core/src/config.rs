@@ -34,6 +34,8 @@ pub struct CoordinatorConfig {
     pub suspend_after: u32,
     /// How long nobody may be able to make what a rung is bound to before the rung is bound anew, milliseconds.
     pub rebind_after_ms: u64,
+    /// How long nobody may be there to say whether an accuser is right before the accuser is believed, milliseconds.
+    pub second_voice_ms: u64,
     /// Length of a worker's first suspension, milliseconds; each further one doubles, up to ten times this.
     pub suspend_ms: u64,
     /// Jobs that have not ended, over all tenants. A submit beyond it is refused.
@@ -60,6 +62,7 @@ impl Default for CoordinatorConfig {
             losses_max: 6,
             suspend_after: 3,
             rebind_after_ms: 600_000,
+            second_voice_ms: 300_000,
             suspend_ms: 30_000,
             jobs_open_max: 10_000,
             jobs_open_per_tenant_max: 2_000,

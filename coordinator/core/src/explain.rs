@@ -26,12 +26,15 @@ impl Leader {
             _ => {}
         }
         if let Some(rebind) = job.record.rebind.as_ref().filter(|_| job.is_active()) {
-            why.push(format!(
-                "revision {} of the plan is being made: {} will be bound to what a worker that is here gives, and all \
-                 of it is encoded again",
-                rebind.revision,
-                job.names(rebind.rungs)
-            ));
+            let what = match job.is_replanned() {
+                true => "what a worker made that was caught is planned anew, as the rungs are bound now"
+                    .to_owned(),
+                false => format!(
+                    "{} will be bound to what a worker that is here gives, and all of it is encoded again",
+                    job.names(rebind.rungs)
+                ),
+            };
+            why.push(format!("revision {} of the plan is being made: {what}", rebind.revision));
         }
         for c in &job.record.audits.caught {
             why.push(format!("{} gets no work of this job: it committed {}", c.worker, c.what));
@@ -43,6 +46,9 @@ impl Leader {
             let s = job.hold_until.since(now).div_ceil(1_000);
             why.push(format!("a new leader waits {s} s for workers to claim what they already run"));
         }
+        let dispute = self.explain_dispute(now, config, job);
+        let is_disputed = dispute.is_some();
+        why.extend(dispute);
         if let Some(work) = job.work.as_ref().filter(|_| job.is_active()) {
             if work.taken_len() > 0 {
                 why.push(format!("{} {} work items run", work.taken_len(), work.kind.name()));
@@ -50,7 +56,9 @@ impl Leader {
             if let Some(next) = work.ready().next() {
                 why.push(format!("{} {} work items wait", work.ready_len(), work.kind.name()));
                 self.explain_binding(now, config, job, &mut why);
-                self.explain_wait(now, config, job, next.spec, &mut why);
+                if !is_disputed {
+                    self.explain_wait(now, config, job, next.spec, &mut why);
+                }
             }
         }
         let revised = job.record.plan.as_ref().and_then(|p| Some((p.revision, p.why.as_ref()?)));

@@ -13,8 +13,9 @@
 //!   Published | Cancelled | Failed --Delete--> Collecting --nothing left--> Collected
 //! ```
 
-use crate::audit::Audit;
 use crate::chunks::Chunks;
+use crate::countdown::Countdown;
+use crate::voices::Audit;
 use crate::work::{SpecRef, TaskId, TaskKind, WorkKind};
 use reelmill_common::capability::Needs;
 use reelmill_common::job::JobState;
@@ -78,11 +79,14 @@ pub(crate) struct Job {
     pub(crate) last_maker: Option<(WorkerId, Millis)>,
     /// What was drawn to be looked at again, in this term.
     pub(crate) audits: BTreeMap<SpecId, Audit>,
+    /// For how long nobody was there to say whether an accuser is right.
+    pub(crate) unheard: Countdown,
 }
 
 impl Job {
     pub(crate) fn new(record: JobRecord, now: Millis) -> Self {
         Self {
+            unheard: Countdown::resumed(record.audits.unheard_ms),
             record,
             durable: None,
             durable_chunks: 0,

@@ -7,6 +7,7 @@
 
 use crate::attempt::{Attempt, Phase, Why};
 use crate::batch::Outbox;
+use crate::countdown::Countdown;
 use crate::effect::{Count, Effect};
 use crate::event::{SessionId, TermBegun};
 use crate::fair::Fair;
@@ -14,7 +15,6 @@ use crate::horizon::Horizon;
 use crate::job::Job;
 use crate::outside::Outside;
 use crate::pace::Paces;
-use crate::rebind::Unbound;
 use crate::record::{Op, Record};
 use crate::turn::{Turn, sabotaged};
 use crate::work::{TaskId, WorkKind};
@@ -50,8 +50,8 @@ pub(crate) struct Leader {
     /// bring them back to be counted again. No more than the workers held when the term began.
     pub(crate) old_faults: BTreeSet<AttemptId>,
     pub(crate) outside: Outside,
-    /// Jobs with chunks that nobody who is here can make as they are bound, and since when.
-    pub(crate) unbound: BTreeMap<JobId, Unbound>,
+    /// Jobs with chunks that nobody who is here can make as they are bound, and for how long.
+    pub(crate) unbound: BTreeMap<JobId, Countdown>,
     /// Bytes that the state store has used, and may; `None` until it was told.
     pub(crate) state_room: Option<(u64, u64)>,
     next_attempt: u64,

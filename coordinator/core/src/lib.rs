@@ -12,6 +12,7 @@ mod call;
 mod calls;
 mod chunks;
 mod config;
+mod countdown;
 mod effect;
 mod enrol;
 mod event;
@@ -40,6 +41,7 @@ mod tenants;
 mod tests;
 mod turn;
 mod view;
+mod voices;
 mod work;
 mod worker;
 

@@ -18,50 +18,23 @@
 //! [`FaultKind::Binding`]: reelmill_common::outcome::FaultKind::Binding
 
 use crate::attempt::{Attempt, Why};
+use crate::countdown::Countdown;
 use crate::job::Job;
 use crate::leader::Leader;
 use crate::record::{Op, Record};
 use crate::turn::{Turn, sabotaged};
 use crate::work::{Demand, SpecRef, WorkKind};
 use crate::worker::Worker;
+use reelmill_common::JobId;
 use reelmill_common::capability::Needs;
 use reelmill_common::job::FailReason;
 use reelmill_common::outcome::{Fault, FaultKind};
 use reelmill_common::plan::RungSet;
 use reelmill_common::record::{PlanRef, Rebind, Unable};
-use reelmill_common::{JobId, Millis};
 use std::collections::BTreeSet;
 
 /// Builds that are remembered not to give what a job is bound to; the oldest are forgotten first.
 const UNABLE_MAX: usize = 64;
-
-/// The waiting for somebody who gives what a job is bound to is written down in so many parts.
-const UNBOUND_PARTS: u64 = 10;
-
-/// How long there have been chunks that nobody who is here can make as they are bound.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Unbound {
-    since: Millis,
-    /// What earlier leaders have written down, milliseconds.
-    before_ms: u64,
-}
-
-impl Unbound {
-    fn new(now: Millis) -> Self {
-        Self { since: now, before_ms: 0 }
-    }
-
-    /// What a new leader goes on with, once it knows who is here.
-    pub(crate) fn resumed(job: &Job) -> Option<Self> {
-        let before_ms = job.record.unbound_ms;
-        (before_ms > 0 && job.is_active()).then_some(Self { since: job.hold_until, before_ms })
-    }
-
-    /// For how long, milliseconds.
-    pub(crate) fn for_ms(self, now: Millis) -> u64 {
-        self.before_ms.saturating_add(now.since(self.since))
-    }
-}
 
 impl Job {
     /// As far as is known: does the worker's build give what such work of this job is bound to?
@@ -132,21 +105,21 @@ impl Leader {
             // who is not there for such work cannot say what it is to be bound to, either
             let there = lost.iter().filter(|d| self.workers.values().any(|w| w.is_there_for(d.needs)));
             let rungs = there.fold(RungSet::NONE, |all, d| all.and(d.rungs));
-            let for_ms = self.unbound.entry(id.clone()).or_insert(Unbound::new(turn.now)).for_ms(turn.now);
+            let wait = self.unbound.entry(id.clone()).or_default();
+            wait.run(turn.now);
+            let (for_ms, wait) = (wait.for_ms(turn.now), *wait);
             if for_ms >= turn.config.rebind_after_ms && !rungs.is_empty() {
                 self.begin_rebind(turn, &id, rungs);
             } else {
-                self.write_down_unbound(turn, &id, for_ms);
+                self.write_down_unbound(turn, &id, wait);
             }
         }
     }
 
-    /// The waiting outlives its leader: parts of it are written down as they pass, but for the last, in which a new leader
-    /// sees for itself who is here. So a change of leader costs at most one part.
-    fn write_down_unbound(&mut self, turn: &mut Turn<'_>, id: &JobId, for_ms: u64) {
-        let part_ms = turn.config.rebind_after_ms / UNBOUND_PARTS;
-        let Some(job) = self.jobs.get_mut(id).filter(|_| part_ms > 0) else { return };
-        let passed_ms = (for_ms / part_ms).min(UNBOUND_PARTS - 1) * part_ms;
+    /// The waiting outlives its leader.
+    fn write_down_unbound(&mut self, turn: &mut Turn<'_>, id: &JobId, wait: Countdown) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let passed_ms = wait.to_write_ms(turn.now, turn.config.rebind_after_ms);
         if passed_ms > job.record.unbound_ms {
             job.record.unbound_ms = passed_ms;
             write(turn, job);
@@ -260,7 +233,7 @@ fn contradicts_itself(job: &Job, rebind: &Rebind) -> Option<FailReason> {
 }
 
 /// The job's record, in the state it has.
-fn write(turn: &mut Turn<'_>, job: &mut Job) {
+pub(crate) fn write(turn: &mut Turn<'_>, job: &mut Job) {
     job.record.version += 1;
     turn.write(vec![Op::Put(Record::Job(Box::new(job.record.clone())))], vec![]);
 }

@@ -55,11 +55,15 @@ pub enum Sabotage {
     MakerAuditsItself,
     /// What was found wrong stays committed.
     WrongStaysCommitted,
+    /// Who says that a file is wrong is asked again.
+    AccuserAskedAgain,
+    /// One accuser is believed where nobody else is here just now.
+    LoneAccuserBelieved,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::CommitWithoutLiveness,
         Self::EffectBeforeWrite,
         Self::UnknownTakenAsFailed,
@@ -86,5 +90,7 @@ impl Sabotage {
         Self::PublishedUnaudited,
         Self::MakerAuditsItself,
         Self::WrongStaysCommitted,
+        Self::AccuserAskedAgain,
+        Self::LoneAccuserBelieved,
     ];
 }

@@ -390,6 +390,10 @@ impl Leader {
         let fingerprint = worker.fingerprint(needs.family);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.fingerprint = job.fingerprint.or(fingerprint);
+        if kind == WorkKind::Audit {
+            // somebody looks: that nobody could is counted from the next tick on, if it is still so
+            job.unheard.pause(turn.now);
+        }
         let alone = job.runs_alone(spec.id);
         let order =
             LeaseOrder { session, term: self.term, attempt, job: id.clone(), spec: spec.id, kind, alone };

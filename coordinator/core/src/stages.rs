@@ -3,10 +3,10 @@
 //! Every stage is found again from the records alone ([`Leader::advance`]), so that a new leader, a Retry and the
 //! ordinary way are one piece of code.
 
+use crate::countdown::Countdown;
 use crate::effect::Effect;
 use crate::job::Running;
 use crate::leader::Leader;
-use crate::rebind::Unbound;
 use crate::record::Op;
 use crate::turn::{Turn, sabotaged};
 use crate::work::{SpecRef, Task, TaskError, TaskId, TaskKind, TaskOutput, WorkKind};
@@ -33,12 +33,12 @@ impl Leader {
         job.hold_until = turn.now.plus(turn.config.takeover(may_be_claimed));
         job.quiet_at = turn.now.plus(turn.config.uploads_outlive(may_be_claimed));
         job.told_until = turn.now.plus(turn.config.tell_collected_ms);
-        if let Some(unbound) = Unbound::resumed(job) {
-            self.unbound.insert(id.clone(), unbound);
+        if job.record.unbound_ms > 0 && job.is_active() {
+            self.unbound.insert(id.clone(), Countdown::resumed(job.record.unbound_ms));
         }
         match job.state() {
             // what its chunks need is asked for when their places are free
-            JobState::Planned | JobState::Running if job.record.audits.unswept => {}
+            JobState::Planned | JobState::Running if job.record.audits.unswept || job.is_replanned() => {}
             JobState::Planned | JobState::Running => {
                 match plan.unwrap_or_else(|| Err(Self::plan_missing())) {
                     Ok(specs) => job.begin_work(WorkKind::Encode, &specs, turn.now),
@@ -80,6 +80,7 @@ impl Leader {
                 }
             }
             JobState::Planned | JobState::Running if job.record.audits.unswept => Some(TaskKind::Sweep),
+            JobState::Planned | JobState::Running if job.is_replanned() => Some(TaskKind::MakePlan),
             JobState::Planned | JobState::Running => match (&job.record.rebind, open) {
                 (Some(Rebind { found: Some(_), .. }), _) => Some(TaskKind::MakePlan),
                 // what its chunks need is asked for with what they are to be bound to
@@ -230,6 +231,7 @@ impl Leader {
         let Some(job) = self.jobs.get_mut(id) else { return };
         job.record.manifests = manifests;
         job.count_audits();
+        job.forget_dispute();
         self.move_job(turn, id, JobState::Publishing, vec![], vec![]);
         self.advance(turn, id);
     }

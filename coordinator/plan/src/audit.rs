@@ -4,7 +4,10 @@
 //! worker that none was drawn of, for up to [`MAKERS_MAX`]. So every leader draws the same, and no worker knows while it
 //! makes a file whether that will be among them: it would have to know what all others will have committed.
 
+use crate::cost;
 use reelmill_common::hash::Canonical;
+use reelmill_common::index::VideoTrack;
+use reelmill_common::ladder::VideoSettings;
 use reelmill_common::plan::Plan;
 use reelmill_common::record::CommitRecord;
 use reelmill_common::spec::{ChunkMedia, VideoChunk};
@@ -17,6 +20,11 @@ pub const ONE_IN: u64 = 200;
 pub const MAKERS_MAX: usize = 16;
 /// Where a worker was caught, one of so many.
 pub const ONE_IN_AFTER: u64 = 10;
+
+/// Memory admitted for an audit of one of a rung's files, MiB: from the sizes of the pictures, as for a chunk.
+pub fn memory_mib(source: &VideoTrack, rung: &VideoSettings, bytes: u64) -> u64 {
+    cost::audit_memory_mib(source, rung, bytes)
+}
 
 /// A file that was drawn.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

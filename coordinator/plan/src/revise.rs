@@ -5,6 +5,9 @@
 //! folder of its own: a folder's name holds the binding. A committed chunk stands for its other rungs, and a new chunk
 //! beside it makes what is missing; an open chunk is replaced by one with the new binding. What committed chunks hold of
 //! a folder that is no rendition's any more is not part of the package.
+//!
+//! What was committed may cease to count, because its worker was caught ([`replan`]). Of a plan that was revised, chunks
+//! that stood for some of their rungs cannot be made again as they are: they hold the others as these were bound before.
 
 use crate::planner::{self, folder};
 use crate::{PlanError, cost};
@@ -70,6 +73,22 @@ pub fn rebound(plan: &Plan, next: &Plan) -> RungSet {
     RungSet::of(pairs.filter(|(_, (old, new))| old.avcc != new.avcc).map(|(place, _)| place))
 }
 
+/// The next revision of a plan of which some of what was committed does not count any more: chunks that are open now hold
+/// their rungs as these are bound, once each. The plan itself where they do so already; `why` is for people.
+pub fn replan(plan: &Plan, video: &VideoTrack, committed: &BTreeSet<SpecId>, why: &str) -> Plan {
+    let made = Chunks::of(&Base { plan, video, committed }, &plan.video);
+    if made.chunks == plan.chunks {
+        return plan.clone();
+    }
+    let mut next = Plan { revision: plan.revision + 1, parent: Some(plan.revision), ..plan.clone() };
+    next.report.decisions.push(format!(
+        "planned anew, each rung as it is bound now: {why}; {} committed chunks stand",
+        made.kept
+    ));
+    next.chunks = made.chunks;
+    next
+}
+
 /// Makes the next revision.
 ///
 /// # Errors
@@ -95,7 +114,8 @@ pub fn revise(input: &RevisionInput<'_>) -> Result<Revised, PlanError> {
     }
     next.revision = plan.revision + 1;
     next.parent = Some(plan.revision);
-    let made = Chunks::of(input, &next.video);
+    let base = Base { plan, video: input.video, committed: input.committed };
+    let made = Chunks::of(&base, &next.video);
     let decision = words(input, &next, rebound, &made);
     let chunks = made.chunks;
     next.report.decisions.push(decision);
@@ -116,9 +136,17 @@ fn words(input: &RevisionInput<'_>, next: &Plan, rebound: RungSet, made: &Chunks
     )
 }
 
+/// What the chunks of the next revision are made from.
+#[derive(Clone, Copy)]
+struct Base<'a> {
+    plan: &'a Plan,
+    video: &'a VideoTrack,
+    committed: &'a BTreeSet<SpecId>,
+}
+
 /// The chunks of the next revision, as they come together.
 struct Chunks<'a> {
-    input: &'a RevisionInput<'a>,
+    video: &'a VideoTrack,
     next: &'a [VideoRendition],
     /// What is made already or by a chunk of the revision: folder and first segment. A rendition's chunks begin at the
     /// same segments in all revisions.
@@ -130,13 +158,13 @@ struct Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    fn of(input: &'a RevisionInput<'a>, next: &'a [VideoRendition]) -> Self {
-        let numbers = input.plan.chunks.iter().filter_map(|c| match &c.spec.media {
+    fn of(base: &Base<'a>, next: &'a [VideoRendition]) -> Self {
+        let numbers = base.plan.chunks.iter().filter_map(|c| match &c.spec.media {
             ChunkMedia::Video(v) => Some(v.number + 1),
             ChunkMedia::Audio(_) => None,
         });
         let mut this = Self {
-            input,
+            video: base.video,
             next,
             covered: BTreeSet::new(),
             chunks: Vec::new(),
@@ -144,7 +172,7 @@ impl<'a> Chunks<'a> {
             kept: 0,
             again: 0,
         };
-        let planned = input.plan.chunks.iter().map(|c| (c, input.committed.contains(&c.spec.spec_id())));
+        let planned = base.plan.chunks.iter().map(|c| (c, base.committed.contains(&c.spec.spec_id())));
         let planned: Vec<(&PlannedChunk, bool)> = planned.collect();
         for (chunk, _) in planned.iter().filter(|(_, committed)| *committed) {
             if let ChunkMedia::Video(video) = &chunk.spec.media {
@@ -205,10 +233,10 @@ impl<'a> Chunks<'a> {
     fn push(&mut self, old: &PlannedChunk, video: VideoChunk) {
         let settings = || video.rungs.iter().map(|r| &r.settings);
         self.chunks.push(PlannedChunk {
-            cost_ms: cost_ms(self.input.video, &video),
+            cost_ms: cost_ms(self.video, &video),
             needs: Needs {
                 family: settings().map(|s| s.family).next(),
-                memory_mib: cost::video_memory_mib(self.input.video, settings()),
+                memory_mib: cost::video_memory_mib(self.video, settings()),
             },
             spec: ChunkSpec { media: ChunkMedia::Video(video), ..old.spec.clone() },
         });

@@ -12,7 +12,7 @@ use reelmill_common::job::JobOptions;
 use reelmill_common::outcome::AnalyseReport;
 use reelmill_common::plan::{Plan, RungSet};
 use reelmill_common::spec::{AnalyseSpec, ChunkMedia, VideoChunk};
-use reelmill_plan::revise::{Revised, RevisionInput, rebind_spec, revise, rungs_of};
+use reelmill_plan::revise::{Revised, RevisionInput, rebind_spec, replan, revise, rungs_of};
 use reelmill_plan::{PlanError, analyse_spec, ladder};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -118,6 +118,50 @@ fn what_is_bound_to_what_was_found_stays_as_it_is() {
     let plan = bind(&plan(), &BTreeSet::new(), &[0, 1], 9).plan;
     let again = bind(&plan, &BTreeSet::new(), &[0, 1], 9);
     assert_eq!((again.rebound, again.plan), (RungSet::NONE, plan));
+}
+
+/// Of every committed chunk of a revised plan in turn, and of all: what it made does not count any more.
+#[test]
+fn what_does_not_count_any_more_is_planned_anew_as_the_rungs_are_bound_now() {
+    let (first, film) = (plan(), films::cinema_24());
+    let track = film.video.as_ref().unwrap();
+    let all: BTreeSet<SpecId> = video(&first).map(|(id, _)| id).collect();
+    let revised = bind(&first, &all, &[1], 9).plan;
+    let made: BTreeSet<SpecId> = ids(&revised).into_iter().collect();
+    let old: BTreeSet<SpecId> = made.intersection(&all).copied().collect();
+    assert!(!old.is_empty() && made.len() > old.len(), "chunks of before stand, with others beside them");
+    let lost = made.iter().map(|id| BTreeSet::from([*id])).chain([old.clone(), made.clone()]);
+    let mut changed = 0;
+    for lost in lost {
+        let stands: BTreeSet<SpecId> = made.difference(&lost).copied().collect();
+        let next = replan(&revised, track, &stands, "w was caught");
+        holds(&next);
+        let after: BTreeSet<SpecId> = ids(&next).into_iter().collect();
+        for chunk in next.chunks.iter().filter(|c| !stands.contains(&c.spec.spec_id())) {
+            let ChunkMedia::Video(chunk) = &chunk.spec.media else { continue };
+            for rung in &chunk.rungs {
+                assert!(
+                    next.video.iter().any(|v| v.folder == rung.folder),
+                    "an open chunk as it was bound before"
+                );
+            }
+        }
+        assert_eq!(next.video, revised.video, "nothing is bound anew");
+        for id in &stands {
+            let is_needed = after.contains(id) || !old.contains(id);
+            assert!(is_needed, "what stands is not made again");
+        }
+        if next == revised {
+            continue;
+        }
+        changed += 1;
+        assert_eq!((next.revision, next.parent), (3, Some(2)));
+        let why = next.report.decisions.last().unwrap();
+        assert!(why.contains("planned anew") && why.contains("w was caught"), "{why}");
+        assert_eq!(replan(&next, track, &stands, "again"), next, "once is enough");
+    }
+    assert!(changed > 0);
+    assert_eq!(replan(&first, track, &BTreeSet::new(), ""), first, "a first plan is made again as it is");
 }
 
 #[test]

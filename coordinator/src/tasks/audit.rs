@@ -12,15 +12,13 @@ use reelmill_common::plan::{Plan, PlannedChunk, RungSet};
 use reelmill_common::record::{CommitRecord, Placement};
 use reelmill_common::spec::ChunkMedia;
 use reelmill_coordinator_core::{AuditRef, SpecRef, TaskError, TaskOutput};
-use reelmill_plan::audit::{Drawn, ONE_IN, ONE_IN_AFTER, draw};
+use reelmill_plan::audit::{Drawn, ONE_IN, ONE_IN_AFTER, draw, memory_mib};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An audit decodes once and encodes nothing: so much less than its chunk it is taken to cost.
 const CHEAPER: u64 = 8;
 /// Predicted cost of the smallest, slot-milliseconds.
 const LEAST_COST_MS: u64 = 500;
-/// Memory admitted for an audit besides its decoder's, as far as a chunk's need tells that, MiB.
-const LEAST_MEMORY_MIB: u64 = 512;
 /// Objects deleted, or reports read, at a time.
 const AT_ONCE: usize = 16;
 
@@ -40,6 +38,10 @@ pub(super) async fn prepare(context: &Context, order: &Order) -> Result<TaskOutp
         reads.push(async move { Ok::<_, TaskError>((n, read.await?)) });
     }
     let reports: BTreeMap<usize, _> = stream::iter(reads).buffer_unordered(AT_ONCE).try_collect().await?;
+    let source = match drawn.is_empty() {
+        true => None,
+        false => context.catalog.indexed(record).await?.index.video,
+    };
     let mut files = BTreeMap::new();
     let mut refs = Vec::with_capacity(drawn.len());
     for d in drawn {
@@ -60,7 +62,13 @@ pub(super) async fn prepare(context: &Context, order: &Order) -> Result<TaskOutp
         };
         let spec =
             file.spec(&plan.plan).ok_or_else(|| internal("a drawn chunk is not planned".to_owned()))?;
-        refs.push(reference(spec.spec_id(), chunk, commit, &d));
+        let (Some(source), ChunkMedia::Video(video)) = (&source, &chunk.spec.media) else {
+            return Err(internal("a file was drawn of a film without a picture".to_owned()));
+        };
+        let rung = video.rungs.get(d.rung as usize);
+        let rung = rung.ok_or_else(|| internal("a file was drawn of no rung of its chunk".to_owned()))?;
+        let memory_mib = memory_mib(source, &rung.settings, report.bytes);
+        refs.push(reference(spec.spec_id(), chunk, commit, &d, memory_mib));
         files.insert(spec.spec_id(), file);
     }
     context.catalog.keep_audits(record.id.clone(), files);
@@ -72,6 +80,7 @@ fn reference(
     chunk: &PlannedChunk,
     commit: &CommitRecord,
     d: &Drawn,
+    memory_mib: u64,
 ) -> AuditRef {
     let number = match &chunk.spec.media {
         ChunkMedia::Video(v) => v.number,
@@ -83,7 +92,7 @@ fn reference(
         spec: SpecRef {
             id,
             cost_ms: (chunk.cost_ms / CHEAPER).max(LEAST_COST_MS),
-            needs: Needs { family: None, memory_mib: chunk.needs.memory_mib.min(LEAST_MEMORY_MIB) },
+            needs: Needs { family: None, memory_mib },
             rungs: RungSet::NONE,
         },
         chunk: commit.spec,

@@ -46,6 +46,9 @@ fn analyse_ref(spec: &AnalyseSpec) -> SpecRef {
 pub(super) async fn make_plan(context: &Context, order: &Order) -> Result<TaskOutput, TaskError> {
     let record = &order.record;
     if let Some(Rebind { rungs, found, .. }) = &record.rebind {
+        if rungs.is_empty() {
+            return replan(context, order).await;
+        }
         let found = found.as_ref();
         let found = found.ok_or_else(|| internal("a revision is made before its analysis".to_owned()))?;
         return make_revision(context, order, *rungs, found).await;
@@ -97,6 +100,32 @@ async fn make_revision(
     }
     let (plan, loaded) = store(context, record, revised.plan).await?;
     Ok(TaskOutput::Revised { plan, specs: specs(&loaded.plan), rebound: revised.rebound })
+}
+
+/// The next revision after what a worker made of this one, who was caught, was removed.
+async fn replan(context: &Context, order: &Order) -> Result<TaskOutput, TaskError> {
+    let record = &order.record;
+    let (current, indexed) = (context.catalog.plan(record).await?, context.catalog.indexed(record).await?);
+    let committed: BTreeSet<SpecId> = order.commits.iter().map(|c| c.spec).collect();
+    let why = record.audits.caught.last().map_or(String::new(), |c| {
+        format!("{} was caught, and nothing that it made of the job counts", c.worker)
+    });
+    let before = Arc::clone(&current);
+    let next = blocking(move || {
+        let video = indexed.index.video.as_ref();
+        let video =
+            video.ok_or_else(|| internal("a film without a picture has no rung to bind".to_owned()))?;
+        Ok(revise::replan(&before.plan, video, &committed, &why))
+    })
+    .await?;
+    let rebound = RungSet::NONE;
+    if next.revision == current.plan.revision {
+        let plan =
+            record.plan.clone().ok_or_else(|| internal("a job without a plan is revised".to_owned()))?;
+        return Ok(TaskOutput::Revised { plan, specs: specs(&current.plan), rebound });
+    }
+    let (plan, loaded) = store(context, record, next).await?;
+    Ok(TaskOutput::Revised { plan, specs: specs(&loaded.plan), rebound })
 }
 
 /// Stores a plan. Its key names its content: another leader, deposed or to come, of this version of the program or

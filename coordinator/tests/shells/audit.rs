@@ -9,7 +9,11 @@ use reelmill_proto::jobs::v1 as wire;
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_worker_made_that_is_caught_is_replaced_before_anything_is_published() {
     let world = World::new();
-    let cluster = world.start().await;
+    let mut config = world.config();
+    // the other of two workers has nobody to confirm what it sees
+    config.machine.second_voice_ms = 800;
+    let cluster = world.start_any(config).await;
+    cluster.leads().await;
     cluster.worker("bad", Manner::Rotten);
     cluster.worker("good", Manner::Good);
     cluster.workers(2).await;

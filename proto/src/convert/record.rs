@@ -104,6 +104,7 @@ impl From<&Audits> for pb::Audits {
             by_another: v.by_another,
             caught: v.caught.iter().map(Into::into).collect(),
             unswept: v.unswept,
+            unheard_ms: v.unheard_ms,
         }
     }
 }
@@ -116,6 +117,7 @@ impl TryFrom<pb::Audits> for Audits {
             by_another: v.by_another,
             caught: many(v.caught, MAX_FEW, "caught")?,
             unswept: v.unswept,
+            unheard_ms: v.unheard_ms,
         })
     }
 }

@@ -8,10 +8,13 @@ use super::store::Store;
 use super::tally::Tally;
 use super::world::World;
 use reelmill_common::capability::Needs;
+use reelmill_common::outcome::{FaultKind, Outcome};
 use reelmill_common::plan::RungSet;
 use reelmill_common::record::{CommitRecord, JobRecord};
 use reelmill_common::{AttemptId, JobId, Sha256, SpecId, WorkerId};
-use reelmill_coordinator_core::{AuditRef, Batch, LeaseOrder, Op, Record, SpecRef, TaskOutput, WorkKind};
+use reelmill_coordinator_core::{
+    AuditRef, Batch, LeaseOrder, Op, Record, SessionId, SpecRef, TaskOutput, WorkKind,
+};
 
 /// One chunk of so many is drawn.
 const ONE_IN: u8 = 3;
@@ -36,9 +39,13 @@ impl World {
         let least = made.iter().min_by_key(|c| lot(c)).map(|c| c.attempt);
         let drawn = made.iter().filter(|c| lot(c)[0].is_multiple_of(ONE_IN) || Some(c.attempt) == least);
         let mut refs = vec![];
+        // whoever spoke before is asked again
+        self.controls.iter_mut().for_each(|c| c.accusers.retain(|(job, ..), _| *job != record.id));
         for commit in drawn {
             let id = SpecId(Sha256::of(format!("audit/{}/{}", commit.job, commit.attempt).as_bytes()));
-            let needs = Needs { family: None, memory_mib: 50 };
+            // some files are too large for some workers to look at
+            let memory_mib = if lot(commit)[1].is_multiple_of(3) { 900 } else { 50 };
+            let needs = Needs { family: None, memory_mib };
             let spec = SpecRef { id, cost_ms: 200, needs, rungs: RungSet::NONE };
             let (attempt, maker) = (commit.attempt, commit.worker.clone());
             self.laws.audited.insert((record.id.clone(), id), Audited { spec, attempt, maker });
@@ -61,11 +68,34 @@ impl World {
     pub(super) fn sees_wrong(&mut self, w: usize, job: &JobId, spec: SpecId) -> bool {
         let Some(audited) = self.laws.audited.get(&(job.clone(), spec)) else { return false };
         let wrong = self.laws.rotten.contains(&audited.attempt);
-        let own = audited.maker == self.scenario.workers[w].worker;
+        let (maker, worker) = (audited.maker.clone(), self.scenario.workers[w].worker.clone());
+        let own = maker == worker;
         if wrong && own {
             self.tally.count("audit: a rotten maker says that all is well");
         }
+        if wrong && !own {
+            let accused = self.laws.accused.entry((job.clone(), maker)).or_default();
+            accused.entry(worker).or_insert(self.now_ms);
+        }
         wrong && !own
+    }
+
+    /// Somebody says that a file is wrong, of an attempt that it was given and that is not known to have ended.
+    pub(super) fn hears_accuser(
+        &mut self,
+        c: usize,
+        session: SessionId,
+        attempt: AttemptId,
+        of: (&JobId, SpecId),
+        outcome: &Outcome,
+    ) {
+        let accuses = matches!(outcome, Outcome::Failed { fault, .. } if fault.kind == FaultKind::Media);
+        let control = &mut self.controls[c];
+        let lives = control.leases.get(&session).is_some_and(|held| held.contains(&attempt));
+        let Some(worker) = control.told.get(&session).map(|told| told.worker.clone()) else { return };
+        if accuses && lives {
+            *control.accusers.entry((of.0.clone(), of.1, worker)).or_default() += 1;
+        }
     }
 
     /// What a worker has made is whole and right, or only looks so.
@@ -89,15 +119,25 @@ impl World {
         }
     }
 
-    /// Whoever made something does not look at it where somebody else could.
+    /// Whoever made something does not look at it where somebody else could; and nobody is asked again and again for what
+    /// it has said. (Once more may be: what it said may have come too late to be heard.)
     pub(super) fn law_of_audit(&mut self, c: usize, order: &LeaseOrder, worker: &WorkerId) {
         self.watch_auditors(c);
+        let accuser = (order.job.clone(), order.spec, worker.clone());
+        let said = self.controls[c].accusers.get(&accuser).copied().unwrap_or(0);
+        if said > 1 {
+            self.laws.breach(format!("{worker} is asked once more, and said {said} times what it saw"));
+        }
         let audited = self.laws.audited.get(&(order.job.clone(), order.spec));
         let Some(audited) = audited.filter(|a| a.maker == *worker) else { return };
         self.tally.count("audit: by its maker");
         let record = self.store.job(&order.job);
+        let could = |id: &WorkerId| {
+            self.scenario.workers.iter().any(|w| w.worker == *id && w.meets(audited.spec.needs))
+        };
         let other = self.controls[c].auditors.iter().find(|(id, since)| {
             *id != worker
+                && could(id)
                 && self.now_ms - **since > STEADY_MS
                 && record.is_some_and(|r| !r.audits.is_caught(id))
         });
@@ -145,6 +185,14 @@ impl Laws {
                 store.commits(&new.id).filter(|r| r.worker == c.worker).cloned().collect();
             let rotten = of.iter().any(|r| self.rotten.contains(&r.attempt));
             self.hold(rotten, || format!("{} is caught over {} and is innocent", c.worker, new.id));
+            let by = self.accused.remove(&(new.id.clone(), c.worker.clone())).unwrap_or_default();
+            if by.len() == 1 {
+                tally.count("job: a lone accuser is believed");
+                // clocks run a little fast
+                let (now_ms, wait_ms) = (self.now_ms, self.second_voice_ms - self.second_voice_ms / 100);
+                let waited = by.values().all(|since| now_ms - since >= wait_ms);
+                self.hold(waited, || format!("one worker alone was believed at once: {by:?} at {now_ms}"));
+            }
             for commit in of {
                 // what is told of its attempt from now on is told of one that did not win
                 self.void.insert(commit.attempt);

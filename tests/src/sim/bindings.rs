@@ -43,7 +43,7 @@ impl Laws {
         if new.unable.len() > old.unable.len() {
             tally.count("job: a build is unable");
         }
-        if revision(new) > revision(old).max(1) {
+        if revision(new) > revision(old).max(1) && !old.rebind.as_ref().is_some_and(is_replan) {
             tally.count("job: bound anew");
         }
         let right = if new.rebinds == old.rebinds { goes_on(old, new) } else { begins(old, new) };
@@ -68,7 +68,14 @@ fn revision(record: &JobRecord) -> u32 {
 fn goes_on(old: &JobRecord, new: &JobRecord) -> bool {
     match (&old.rebind, &new.rebind) {
         (None, None) => revision(new) == revision(old) || revision(old) == 0,
-        (None, Some(_)) => false,
+        // of a plan that was revised, after what a caught worker made has gone
+        (None, Some(now)) => {
+            is_replan(now)
+                && old.audits.unswept
+                && !new.audits.unswept
+                && revision(old) > 1
+                && now.revision == revision(new) + 1
+        }
         (Some(before), Some(now)) => {
             let found = before.found.is_none() || before.found == now.found;
             found
@@ -91,7 +98,12 @@ fn begins(old: &JobRecord, new: &JobRecord) -> bool {
     one && before && new.rebind.as_ref().is_some_and(next)
 }
 
+/// Is nothing bound anew, and only planned so?
+fn is_replan(rebind: &Rebind) -> bool {
+    rebind.rungs.is_empty()
+}
+
 /// Does the record say that a rebinding is done?
 fn is_done(rebind: &Rebind, old: &JobRecord, new: &JobRecord) -> bool {
-    rebind.found.is_some() && [revision(old), rebind.revision].contains(&revision(new))
+    (rebind.found.is_some() || is_replan(rebind)) && [revision(old), rebind.revision].contains(&revision(new))
 }

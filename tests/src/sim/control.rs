@@ -12,7 +12,7 @@ use super::world::{Clock, What, World};
 use reelmill_common::capability::Capability;
 use reelmill_common::job::JobState;
 use reelmill_common::session::ToWorker;
-use reelmill_common::{AttemptId, FencingTerm, JobId, TenantId, WorkerId};
+use reelmill_common::{AttemptId, FencingTerm, JobId, SpecId, TenantId, WorkerId};
 use reelmill_coordinator_core::{
     Batch, BatchId, Call, Coordinator, Count, Effect, Event, GrantOrder, SessionId, Step, TaskId, TermBegun,
     Token,
@@ -61,6 +61,8 @@ pub(super) struct Control {
     pub(super) fair_apart: BTreeMap<(TenantId, TenantId), (i128, i128)>,
     /// Workers that have been here, and could audit, since when.
     pub(super) auditors: BTreeMap<WorkerId, u64>,
+    /// How often each worker was heard in this term to call a file wrong.
+    pub(super) accusers: BTreeMap<(JobId, SpecId, WorkerId), u32>,
 }
 
 impl Control {
@@ -84,6 +86,7 @@ impl Control {
             leases: BTreeMap::new(),
             fair_apart: BTreeMap::new(),
             auditors: BTreeMap::new(),
+            accusers: BTreeMap::new(),
         }
     }
 }
@@ -369,6 +372,7 @@ impl World {
         control.told.clear();
         control.fair_apart.clear();
         control.auditors.clear();
+        control.accusers.clear();
         control.sessions_by_conn.clear();
         let conns = std::mem::take(&mut control.conns);
         conns.into_values().for_each(|conn| self.close(conn));

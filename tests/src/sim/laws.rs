@@ -15,7 +15,7 @@ use reelmill_common::job::JobState;
 use reelmill_common::plan::RungSet;
 use reelmill_common::record::{CommitRecord, FaultRecord, JobRecord, StateKey};
 use reelmill_common::spec::IndexSpec;
-use reelmill_common::{AttemptId, FencingTerm, JobId, RunNo, Sha256, SpecId, TenantId};
+use reelmill_common::{AttemptId, FencingTerm, JobId, RunNo, Sha256, SpecId, TenantId, WorkerId};
 use reelmill_coordinator_core::{Batch, BatchId, Op, Record, SpecRef, WorkKind};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,6 +78,12 @@ pub(super) struct Laws {
     pub(super) void: BTreeSet<AttemptId>,
     /// Commits whose keys go because their workers were caught.
     pub(super) withdrawn: BTreeSet<(JobId, SpecId)>,
+    /// Who saw since when that a worker's files of a job are wrong.
+    pub(super) accused: BTreeMap<(JobId, WorkerId), BTreeMap<WorkerId, u64>>,
+    /// How long an accuser waits for a second voice, milliseconds.
+    pub(super) second_voice_ms: u64,
+    /// Virtual milliseconds.
+    pub(super) now_ms: u64,
     /// All workers know how to.
     pub(super) all_audit: bool,
     /// Submits that were acknowledged: request hash and job, by tenant and key.
@@ -94,7 +100,9 @@ impl Laws {
     /// The laws for a scenario.
     pub(super) fn new(scenario: &Scenario) -> Self {
         let all_audit = scenario.workers.iter().all(|w| w.audits);
-        Self { films: scenario.films.clone(), seed: scenario.seed, all_audit, ..Self::default() }
+        let second_voice_ms = scenario.config().second_voice_ms;
+        let (films, seed) = (scenario.films.clone(), scenario.seed);
+        Self { films, seed, all_audit, second_voice_ms, ..Self::default() }
     }
 
     /// A law is broken.

@@ -70,6 +70,17 @@ impl Plan {
         if bindings == self.bindings {
             return self.clone();
         }
+        self.next(film, committed, bindings)
+    }
+
+    /// The next revision after some of what was committed ceased to count; the same one if its chunks can be made as they
+    /// are.
+    pub(super) fn replan(&self, film: &Film, committed: &BTreeSet<SpecId>) -> Self {
+        let next = self.next(film, committed, self.bindings.clone());
+        if next.chunks == self.chunks { self.clone() } else { next }
+    }
+
+    fn next(&self, film: &Film, committed: &BTreeSet<SpecId>, bindings: Bindings) -> Self {
         let is_current = |p: &usize, b: &u8| bindings.get(p) == Some(b);
         let done = |c: &&Chunk| committed.contains(&c.spec.id);
         let made = self.chunks.iter().filter(done).flat_map(|c| {

@@ -15,6 +15,9 @@ pub(super) const UPLOAD_MAX_MS: u64 = 3_000;
 /// A rung that nobody gives is bound anew after this, milliseconds.
 pub(super) const REBIND_AFTER_MS: u64 = 8_000;
 
+/// One who calls a file wrong is believed after so long without another, milliseconds.
+pub(super) const SECOND_VOICE_MS: u64 = 5_000;
+
 /// Chances of faults, in thousandths of the occasions named.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chances {
@@ -141,6 +144,7 @@ impl Scenario {
             suspend_after: 2,
             // some have no patience
             rebind_after_ms: if self.seed % 4 == 1 { 0 } else { REBIND_AFTER_MS },
+            second_voice_ms: SECOND_VOICE_MS,
             suspend_ms: 3_000,
             // some forget soon
             retain_ms: if self.seed % 4 == 2 { 15_000 } else { CoordinatorConfig::default().retain_ms },

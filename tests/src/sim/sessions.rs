@@ -78,6 +78,7 @@ impl World {
             (FromWorker::Outcome { attempt, job, spec, outcome }, Some(session)) => {
                 self.tally.count("heard: outcome");
                 let outcome = Box::new(self.checked(attempt, *outcome));
+                self.hears_accuser(c, session, attempt, (&job, spec), &outcome);
                 self.feed(c, Event::OutcomeChecked { session, attempt, job, spec, outcome });
             }
             (FromWorker::Grant { attempt, files }, Some(session)) => {

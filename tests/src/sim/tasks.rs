@@ -121,6 +121,11 @@ impl World {
         };
         let current = self.laws.plan(record).cloned();
         let (before, made) = match (&record.rebind, current) {
+            (Some(rebind), Some(current)) if rebind.rungs.is_empty() => {
+                self.tally.count("plan: made anew without a caught worker's chunks");
+                let next = current.replan(film, &order.committed);
+                (Some(current), next)
+            }
             (Some(rebind), Some(current)) => {
                 let analysis = rebind.found.as_ref().map(|f| &f.analysis);
                 let next = current.revise(film, &order.committed, &found(self, analysis, rebind.rungs));

@@ -214,6 +214,7 @@ impl World {
         let heal_ms = self.scenario.heal_ms;
         while let Some(Reverse(Entry(at, _, what))) = self.heap.pop() {
             self.now_ms = at;
+            self.laws.now_ms = at;
             self.happen(what);
             if at > heal_ms {
                 if self.is_at_rest() {

@@ -20,14 +20,15 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What one cluster makes of the film, and where its package goes.
-struct Cluster<'a> {
-    server: &'a Seaweed,
-    directory: &'a Path,
-    publish: &'a str,
+pub(crate) struct Cluster<'a> {
+    pub(crate) server: &'a Seaweed,
+    /// Is there.
+    pub(crate) directory: &'a Path,
+    pub(crate) publish: &'a str,
     /// Options of its coordinators beside the usual ones.
-    options: &'a [String],
+    pub(crate) options: &'a [String],
     /// Variables of its coordinators beside those of the store.
-    variables: &'a [(&'a str, &'a str)],
+    pub(crate) variables: &'a [(&'a str, &'a str)],
 }
 
 /// One of its coordinators.
@@ -105,7 +106,7 @@ impl Cluster<'_> {
     }
 
     /// With one coordinator, and nothing that goes wrong; the job.
-    fn publishes(&self) -> Result<String> {
+    pub(crate) fn publishes(&self) -> Result<String> {
         let grpc = own_address()?;
         let mut coordinator = self.coordinator("coordinator", &grpc, None)?;
         coordinator.is("leading")?;

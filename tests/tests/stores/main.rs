@@ -1,5 +1,6 @@
 //! Stores as a user has them: a real S3 server (SeaweedFS) and a real etcd, the product's own client, the real binary.
 
+mod audits;
 #[path = "../../../coordinator/src/state/etcd/server.rs"]
 #[allow(dead_code, reason = "only a part of it is needed here")]
 mod etcd_server;

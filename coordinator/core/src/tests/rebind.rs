@@ -265,6 +265,48 @@ fn a_build_whose_chunks_differ_from_its_own_analysis_fails_the_job_and_a_retry_t
     assert_eq!(rig.leases()[0].spec, same[1].id);
 }
 
+/// A build that missed with two rungs at once may well give one of them: that it says of the one what is asked for
+/// contradicts nothing, and it is given that chunk.
+#[test]
+fn a_build_that_missed_with_more_rungs_contradicts_nothing_when_it_gives_fewer() {
+    let mut rig = Rig::with(CoordinatorConfig { rebind_after_ms: 0, ..Default::default() });
+    let old = build(&mut rig, "old", "b1", 1, 1);
+    rig.submit("j");
+    let chunks = [bound(1, 900, &[0, 1]), bound(2, 500, &[0])];
+    rig.plan("j", old, &chunks);
+    rig.feed(Event::WorkerDisconnected { session: old });
+    let wide = build(&mut rig, "wide", "b1", 2, 1);
+    let both = rig.leases().remove(0);
+    assert_eq!(both.spec, chunks[0].id);
+    rig.ends(&both, fault(FaultKind::Binding));
+    let old = build(&mut rig, "old", "b2", 1, 1);
+    let both = rig.leases().into_iter().find(|l| l.session == old).expect("it gives both");
+    rig.wins(&both);
+    for session in [wide, old] {
+        rig.feed(Event::WorkerDisconnected { session });
+    }
+    // a third build does not give the one rung that is left
+    let narrow = build(&mut rig, "narrow", "b1", 3, 1);
+    let one = rig.leases().into_iter().find(|l| l.session == narrow).expect("it may be able");
+    assert_eq!(one.spec, chunks[1].id);
+    rig.ends(&one, fault(FaultKind::Binding));
+    rig.tick(250);
+    assert_eq!(rig.record("j").rebind.as_ref().map(|r| r.rungs), Some(RungSet::of([0])));
+    rig.task_ends(TaskKind::PrepareAnalyse, Ok(TaskOutput::AnalyseReady(Some(spec(9, 50)))));
+    let wide = build(&mut rig, "wide", "b2", 2, 1);
+    let analyse = rig.leases().into_iter().find(|l| l.session == wide).expect("asked");
+    assert_eq!(analyse.kind, WorkKind::Analyse);
+    rig.wins(&analyse);
+    rig.task_ends(TaskKind::MakePlan, revised(1, &chunks, &[]));
+    assert_eq!(rig.state("j"), JobState::Running);
+    rig.ask(wide, 1);
+    let one = rig.leases().into_iter().find(|l| l.session == wide).expect("it was not tried with one");
+    assert_eq!(one.spec, chunks[1].id);
+    rig.wins(&one);
+    rig.publish();
+    assert_eq!(rig.state("j"), JobState::Publishing);
+}
+
 #[test]
 fn a_fault_of_binding_of_work_without_one_is_a_fault() {
     let mut rig = Rig::new();
