@@ -180,14 +180,32 @@ impl<'a> Chunks<'a> {
                 this.covered.extend(made.map(|r| (r.folder.clone(), first_segment(video))));
             }
         }
-        for (chunk, committed) in planned {
+        let stays: Vec<bool> =
+            planned.iter().map(|(chunk, committed)| !committed && this.may_stay(&chunk.spec.media)).collect();
+        for ((chunk, committed), stays) in planned.into_iter().zip(stays) {
             match &chunk.spec.media {
+                _ if stays => this.chunks.push(chunk.clone()),
                 ChunkMedia::Audio(_) => this.chunks.push(chunk.clone()),
                 ChunkMedia::Video(video) if committed => this.beside(chunk, video),
                 ChunkMedia::Video(video) => this.instead(chunk, video),
             }
         }
         this
+    }
+
+    /// An open chunk all of whose rungs are as they are bound now, and wanted, is left to whoever works on it.
+    fn may_stay(&mut self, media: &ChunkMedia) -> bool {
+        let ChunkMedia::Video(video) = media else { return false };
+        let first = first_segment(video);
+        let makes: Vec<(String, u32)> = video.rungs.iter().map(|r| (r.folder.clone(), first)).collect();
+        let is_wanted = |made: &(String, u32)| {
+            self.next.iter().any(|v| v.folder == made.0) && !self.covered.contains(made)
+        };
+        let stays = makes.iter().all(is_wanted);
+        if stays {
+            self.covered.extend(makes);
+        }
+        stays
     }
 
     /// A committed chunk stands if it makes anything of the package; what else its rungs need is made beside it.
@@ -208,9 +226,7 @@ impl<'a> Chunks<'a> {
     /// An open chunk makes its rungs as they are bound now.
     fn instead(&mut self, chunk: &PlannedChunk, video: &VideoChunk) {
         let rungs = self.missing(video);
-        if rungs == video.rungs {
-            self.chunks.push(chunk.clone());
-        } else if !rungs.is_empty() {
+        if !rungs.is_empty() {
             self.push(chunk, VideoChunk { rungs, ..video.clone() });
         }
     }

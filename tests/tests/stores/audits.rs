@@ -32,10 +32,12 @@ async fn a_signed_file_that_comes_damaged_once_is_read_again_and_the_job_is_publ
     let cluster = Cluster {
         server: &server,
         directory: &directory.path().join("cluster"),
-        variables: &[("AWS_ENDPOINT", &endpoint)],
         publish: "s3://vod/audited",
+        options: &[],
+        variables: &[("AWS_ENDPOINT", &endpoint)],
     };
-    let (job, _) = cluster.publishes().expect("published");
+    std::fs::create_dir(cluster.directory).expect("a directory");
+    let job = cluster.publishes().expect("published");
     assert_eq!(faulty.end(), 1, "a segment was read, and came damaged");
     let package = open(&server, &format!("s3://vod/audited/local/{job}"));
     let report = package.get("report.json").await.expect("read").0;
