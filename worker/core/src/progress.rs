@@ -15,6 +15,10 @@ pub struct Update {
     pub ended: bool,
 }
 
+/// No film is this long (142 years). Before its first packet a run may tell a time that is none: ffmpeg 9.0 does so where
+/// it gets its turn late.
+const NEVER_US: i64 = 1 << 52;
+
 /// Reads the stream line by line.
 #[derive(Clone, Debug, Default)]
 pub struct ProgressParser {
@@ -29,7 +33,10 @@ impl ProgressParser {
         let value = value.trim();
         match key.trim() {
             "frame" => self.block.frames = value.parse().unwrap_or(self.block.frames),
-            "out_time_us" => self.block.out_time_us = value.parse().ok().or(self.block.out_time_us),
+            "out_time_us" => {
+                let told = value.parse().ok().filter(|us| (-NEVER_US..NEVER_US).contains(us));
+                self.block.out_time_us = told.or(self.block.out_time_us);
+            }
             "total_size" => self.block.bytes = value.parse().unwrap_or(self.block.bytes),
             "progress" => {
                 self.block.ended = value == "end";
@@ -106,6 +113,19 @@ mod tests {
         }
         let expected = Update { frames: 40, out_time_us: Some(10_500_000), bytes: 4_096, ended: true };
         assert_eq!(p.line("progress=end"), Some(expected));
+    }
+
+    #[test]
+    fn a_time_that_no_film_has_is_none() {
+        let mut p = ProgressParser::default();
+        for wrong in
+            ["9223372036854775807", "-9223372036854775808", "4503599627370496", "18446744073709551615"]
+        {
+            assert_eq!(p.line(&format!("out_time_us={wrong}")), None);
+            assert_eq!(p.line("progress=continue").map(|u| u.out_time_us), Some(None), "{wrong}");
+        }
+        assert_eq!(p.line("out_time_us=-21333"), None);
+        assert_eq!(p.line("progress=continue").map(|u| u.out_time_us), Some(Some(-21_333)));
     }
 
     #[test]
