@@ -1,11 +1,13 @@
 //! One table: what each kind of failure below means for the attempt, as a [`Fault`] a person can act on.
 
 use crate::process::{ChildError, Failure};
+use futures::FutureExt as _;
 use reelmill_blob::{BlobError, BlobErrorKind};
 use reelmill_common::outcome::{Fault, FaultKind};
 use reelmill_media::IndexError;
 use reelmill_worker_core::argv::ArgvError;
 use reelmill_worker_core::stderr::{self, Ending, Tail};
+use std::panic::AssertUnwindSafe;
 
 /// Sent for a file larger than RLIMIT_FSIZE allows (signal(7), x86 and ARM).
 const SIGXFSZ: i32 = 25;
@@ -13,6 +15,13 @@ const SIGXFSZ: i32 = 25;
 /// A fault without a child's last words.
 pub(crate) fn fault(kind: FaultKind, message: impl Into<String>) -> Fault {
     Fault { kind, message: message.into(), detail: String::new() }
+}
+
+/// What work comes to, if it panics, too: an attempt whose task is gone would count as running for ever.
+pub(crate) async fn caught<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    let ended = AssertUnwindSafe(work).catch_unwind().await;
+    let panicked = |_| Err(fault(FaultKind::Worker, "the worker's own code panicked; its log says where"));
+    ended.unwrap_or_else(panicked)
 }
 
 /// A child failed in the run `what`, as `encoding chunk 7`.
@@ -128,5 +137,15 @@ mod tests {
         assert_eq!(of_source(&away).kind, FaultKind::Storage);
         let missing = BlobError::new(BlobErrorKind::NotFound, "cannot read /a.mp4: it does not exist");
         assert_eq!(of_source(&missing).kind, FaultKind::Source);
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_has_failed() {
+        assert_eq!(caught(async { Ok(7) }).await, Ok(7));
+        let failed = caught(async { Err::<(), _>(fault(FaultKind::Media, "x")) }).await.unwrap_err();
+        assert_eq!(failed.kind, FaultKind::Media);
+        let samples = |of: u64| async move { Ok(of.checked_mul(48_000).expect("a time that a film has")) };
+        let failed = caught(samples(u64::MAX)).await.unwrap_err();
+        assert_eq!(failed.kind, FaultKind::Worker);
     }
 }

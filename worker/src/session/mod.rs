@@ -16,7 +16,7 @@ use crate::scratch::{AttemptDir, Scratch};
 use crate::security::Security;
 use crate::source::SignedSource;
 use crate::work::{Craft, Made, Order, Spent};
-use crate::{metrics, upload};
+use crate::{fault, metrics, upload};
 pub use dial::Dial;
 use dial::{Connection, Dialer};
 use reelmill_blob::{SignedRequests, Stores};
@@ -357,7 +357,7 @@ impl Driver {
                     let progress =
                         move |done, total| drop(progress.try_send(Event::Progress(attempt, done, total)));
                     let progress = Box::new(progress);
-                    craft.perform(Order { lease, source, dir, stop, progress, spent }).await
+                    fault::caught(craft.perform(Order { lease, source, dir, stop, progress, spent })).await
                 }
                 (Err(e), _) => Err(e.into()),
                 (_, Err(fault)) => Err(fault),
@@ -379,7 +379,8 @@ impl Driver {
             if let Some(report) = early {
                 let _ = events.send(Event::Uploaded(attempt, Ok(Box::new(report)))).await;
             }
-            let result = upload::upload(&stores, &output, signed.as_ref(), &made, &switch).await;
+            let put = upload::upload(&stores, &output, signed.as_ref(), &made, &switch);
+            let result = fault::caught(put).await;
             let _ = events.send(Event::Uploaded(attempt, result.map(Box::new))).await;
         };
         held.task = Some(AbortOnDropHandle::new(tokio::spawn(put.instrument(span))));
