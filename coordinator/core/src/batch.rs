@@ -2,7 +2,9 @@
 //!
 //! Transitions push transactions (changes that belong together, and what may be done once they are durable). One
 //! batch is in flight; whatever is pushed meanwhile waits and forms the next one, in order. Effects of a transaction
-//! without changes wait too: they may tell of an earlier transaction that is not durable yet.
+//! without changes wait too: they may tell of an earlier transaction that is not durable yet. What tells of nothing leaves
+//! at once; what tells of few keys (a lease: its job, its spec) leaves when what was decided about those is durable,
+//! and not behind the commits of everybody else.
 //!
 //! Deletions that nobody waits for (the parts of a job that has ended, thousands at once) stand aside: each batch takes a
 //! few of them along, so that commits and leases do not wait behind them.
@@ -13,10 +15,12 @@
 //!                     `--'unknown: the very same batch again
 //! ```
 
-use crate::effect::{Effect, Step};
+use crate::effect::{Effect, Needs, Step};
+use crate::event::SessionId;
 use crate::record::{BATCH_OPS_MAX, Batch, BatchId, Op};
 use reelmill_common::FencingTerm;
 use reelmill_common::record::StateKey;
+use reelmill_common::session::ToWorker;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Waits before a batch of unknown fate is sent again: doubling from the first to the last, milliseconds.
@@ -25,6 +29,10 @@ const RESEND_MS: (u64, u64) = (50, 2_000);
 /// Of a batch's operations, as many may be deletions that nobody waits for, and as many are left to them while there are
 /// any: every commit is deleted one day, so that fewer would never come to an end under full load.
 const ASIDE_MAX: usize = BATCH_OPS_MAX / 2;
+
+/// With more operations waiting than this, work whose commits would come behind them is not given out: a store that is
+/// slower than its workers sets the pace, and neither memory nor the wait for an acknowledgement grows with the fleet.
+const BEHIND_OPS: usize = 20 * BATCH_OPS_MAX;
 
 /// Changes that are made together or not at all, and what follows. Far fewer than [`BATCH_OPS_MAX`] operations.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -35,17 +43,35 @@ pub(crate) struct Transaction {
     pub(crate) aside: Vec<StateKey>,
 }
 
-/// Decided, not durable.
+/// Decided, not durable. Transactions are numbered in order.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     term: FencingTerm,
     last: BatchId,
     in_flight: Option<(Batch, Vec<Effect>)>,
     queue: VecDeque<Transaction>,
+    /// The number of the first one in the queue: those in flight are before it.
+    first: u64,
     queued_ops: usize,
+    /// The last transaction, in flight or in the queue, that changes a key.
+    changes: BTreeMap<StateKey, u64>,
+    /// The last transaction that a session's Revoke waits for.
+    stops: BTreeMap<SessionId, u64>,
+    /// What only waits for the batch in flight, and what waited for the last one.
+    behind: Vec<Effect>,
+    released: Vec<Effect>,
     /// Keys to be deleted some time. What came before them is durable or in the batch that takes them along; what a
     /// leader does not come to, the next one finds.
     aside: VecDeque<StateKey>,
+}
+
+/// When an effect may leave.
+enum Leaves {
+    AtOnce,
+    /// With the batch in flight.
+    InFlight,
+    /// With the transaction of this number.
+    With(u64),
 }
 
 impl Outbox {
@@ -55,7 +81,12 @@ impl Outbox {
             last: BatchId(0),
             in_flight: None,
             queue: VecDeque::new(),
+            first: 0,
             queued_ops: 0,
+            changes: BTreeMap::new(),
+            stops: BTreeMap::new(),
+            behind: Vec::new(),
+            released: Vec::new(),
             aside: VecDeque::new(),
         }
     }
@@ -65,6 +96,11 @@ impl Outbox {
         self.queued_ops + self.in_flight.as_ref().map_or(0, |(b, _)| b.ops.len())
     }
 
+    /// Does so much wait that more commits should not be asked for?
+    pub(crate) fn is_behind(&self) -> bool {
+        self.waiting_ops() > BEHIND_OPS
+    }
+
     /// Is this the batch in flight?
     pub(crate) fn is_in_flight(&self, id: BatchId) -> bool {
         self.in_flight.as_ref().is_some_and(|(b, _)| b.id == id)
@@ -72,34 +108,80 @@ impl Outbox {
 
     /// Takes what one event led to and says what to do now. `early`: also let dependent effects go (a sabotage).
     pub(crate) fn step(&mut self, transactions: Vec<Transaction>, early: bool) -> Step {
-        let mut at_once = Vec::new();
-        for mut t in transactions {
-            if self.in_flight.is_some() {
-                let (go, wait) = t.then.into_iter().partition(|e| early || e.is_independent());
-                at_once.extend::<Vec<_>>(go);
-                t.then = wait;
-            }
-            self.queued_ops += t.ops.len();
-            if t != Transaction::default() {
-                self.queue.push_back(t);
+        let mut now = std::mem::take(&mut self.released);
+        for t in transactions {
+            self.push(t, early, &mut now);
+        }
+        let mut step = if self.in_flight.is_some() { Step::default() } else { self.next() };
+        now.append(&mut step.now);
+        Step { now, ..step }
+    }
+
+    /// Queues a transaction; what may leave at once is added to `now`.
+    fn push(&mut self, mut t: Transaction, early: bool, now: &mut Vec<Effect>) {
+        let number = self.first + self.queue.len() as u64;
+        self.changes.extend(t.ops.iter().map(|op| (op.key(), number)));
+        for effect in std::mem::take(&mut t.then) {
+            let leaves = if early { Leaves::AtOnce } else { self.leaves(&effect, number, t.ops.is_empty()) };
+            match leaves {
+                Leaves::AtOnce => now.push(effect),
+                Leaves::InFlight => self.behind.push(effect),
+                Leaves::With(n) if n == number => {
+                    if let Effect::Send { session, message: ToWorker::Revoke { .. }, .. } = &effect {
+                        self.stops.insert(*session, number);
+                    }
+                    t.then.push(effect);
+                }
+                Leaves::With(n) => {
+                    if let Some(earlier) = self.queue.get_mut((n - self.first) as usize) {
+                        earlier.then.push(effect);
+                    }
+                }
             }
         }
-        if self.in_flight.is_some() {
-            return Step { writes: Batch::default(), then: at_once };
+        self.queued_ops += t.ops.len();
+        if t != Transaction::default() {
+            self.queue.push_back(t);
         }
-        self.next()
+    }
+
+    /// When an effect of the transaction that comes next may leave.
+    fn leaves(&self, effect: &Effect, number: u64, is_empty: bool) -> Leaves {
+        let last = match effect.needs() {
+            Needs::Nothing => None,
+            Needs::These { keys, session } => {
+                let changed = keys.iter().filter_map(|key| self.changes.get(key));
+                changed.chain(self.stops.get(&session)).max().copied()
+            }
+            Needs::Everything if self.in_flight.is_none() && self.queue.is_empty() && is_empty => None,
+            Needs::Everything => Some(number),
+        };
+        match last {
+            None => Leaves::AtOnce,
+            Some(n) if n < self.first => Leaves::InFlight,
+            Some(n) => Leaves::With(n),
+        }
     }
 
     /// The batch in flight is durable and its effects are performed: gives both back.
     pub(crate) fn acknowledged(&mut self) -> (Vec<Op>, Vec<Effect>) {
-        self.in_flight.take().map(|(b, then)| (b.ops, then)).unwrap_or_default()
+        let Some((batch, then)) = self.in_flight.take() else { return Default::default() };
+        for op in &batch.ops {
+            let key = op.key();
+            if self.changes.get(&key).is_some_and(|n| *n < self.first) {
+                self.changes.remove(&key);
+            }
+        }
+        self.stops.retain(|_, n| *n >= self.first);
+        self.released.append(&mut self.behind);
+        (batch.ops, then)
     }
 
     /// The fate of the batch in flight is unknown: the very same again, a little later.
     pub(crate) fn again(&mut self) -> Step {
         let Some((batch, then)) = &mut self.in_flight else { return Step::default() };
         batch.delay_ms = (batch.delay_ms * 2).clamp(RESEND_MS.0, RESEND_MS.1);
-        Step { writes: batch.clone(), then: then.clone() }
+        Step { now: Vec::new(), writes: batch.clone(), then: then.clone() }
     }
 
     /// Forms the next batch from the queue: whole transactions, in order, as many as fit.
@@ -114,6 +196,7 @@ impl Outbox {
             }
             let Some(t) = self.queue.pop_front() else { break };
             debug_assert!(t.ops.len() <= BATCH_OPS_MAX, "a transaction must fit into a batch");
+            self.first += 1;
             self.queued_ops -= t.ops.len();
             // values are absolute: of two changes of one key the later one is what both come to
             ops.extend(t.ops.into_iter().map(|op| (op.key(), op)));
@@ -126,19 +209,21 @@ impl Outbox {
             ops.entry(key.clone()).or_insert(Op::Delete(key));
         }
         if ops.is_empty() {
-            return Step { writes: Batch::default(), then };
+            return Step { now: then, ..Step::default() };
         }
         self.last = BatchId(self.last.0 + 1);
         let batch = Batch { id: self.last, term: self.term, ops: ops.into_values().collect(), delay_ms: 0 };
         self.in_flight = Some((batch.clone(), then.clone()));
-        Step { writes: batch, then }
+        Step { now: Vec::new(), writes: batch, then }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reelmill_common::JobId;
+    use crate::effect::LeaseOrder;
+    use crate::work::WorkKind;
+    use reelmill_common::{AttemptId, JobId, Sha256, SpecId};
 
     fn delete(n: u32) -> Op {
         Op::Delete(StateKey::Job(JobId::parse(&format!("j{n}")).expect("id")))
@@ -228,9 +313,109 @@ mod tests {
     #[test]
     fn independent_effects_do_not_wait() {
         let mut out = Outbox::new(FencingTerm(1));
-        let _ = out.step(vec![transaction(0..1, 0)], false);
-        let close = Effect::CloseSession { session: crate::SessionId(1) };
+        let close = Effect::CloseSession { session: SessionId(1) };
+        let first = Transaction { then: vec![changed(0), close.clone()], ..transaction(0..1, 0) };
+        let step = out.step(vec![first], false);
+        assert_eq!((step.now, step.then), (vec![close.clone()], vec![changed(0)]));
         let both = Transaction { then: vec![changed(1), close.clone()], ..Transaction::default() };
-        assert_eq!(out.step(vec![both], false).then, vec![close]);
+        assert_eq!(out.step(vec![both], false).now, vec![close]);
+    }
+
+    fn job(name: &str) -> JobId {
+        JobId::parse(name).expect("id")
+    }
+
+    fn spec(n: u8) -> SpecId {
+        SpecId(Sha256([n; 32]))
+    }
+
+    fn lease(to: u64, of: &str, n: u8) -> Effect {
+        Effect::Lease(Box::new(LeaseOrder {
+            session: SessionId(to),
+            term: FencingTerm(1),
+            attempt: AttemptId { term: FencingTerm(1), sequence: n.into() },
+            job: job(of),
+            spec: spec(n),
+            kind: WorkKind::Encode,
+            alone: false,
+        }))
+    }
+
+    fn revoke(to: u64) -> Effect {
+        let attempt = AttemptId { term: FencingTerm(1), sequence: 99 };
+        Effect::Send { session: SessionId(to), term: FencingTerm(1), message: ToWorker::Revoke { attempt } }
+    }
+
+    /// Changes of these keys, and then these effects.
+    fn changes(keys: &[StateKey], then: &[Effect]) -> Transaction {
+        Transaction { ops: keys.iter().cloned().map(Op::Delete).collect(), then: then.to_vec(), aside: vec![] }
+    }
+
+    #[test]
+    fn a_lease_waits_for_its_job_and_its_spec_and_for_nothing_else() {
+        for (key, waits) in [
+            (StateKey::Job(job("a")), true),
+            (StateKey::Commit(job("a"), spec(1)), true),
+            (StateKey::Fault(job("a"), spec(1)), true),
+            (StateKey::Outside, true),
+            (StateKey::Job(job("b")), false),
+            (StateKey::Commit(job("a"), spec(2)), false),
+            (StateKey::Fault(job("a"), spec(2)), false),
+            (StateKey::Commit(job("b"), spec(1)), false),
+        ] {
+            let one = lease(1, "a", 1);
+            // with the same changes, in the batch in flight, and behind it
+            let mut with = Outbox::new(FencingTerm(1));
+            let step = with.step(vec![changes(&[key.clone()], &[one.clone()])], false);
+            assert_eq!((step.now.len(), step.then.len()), if waits { (0, 1) } else { (1, 0) }, "{key:?}");
+            let mut flies = Outbox::new(FencingTerm(1));
+            let _ = flies.step(vec![changes(&[key.clone()], &[])], false);
+            let now = flies.step(vec![changes(&[], &[one.clone()])], false).now;
+            assert_eq!(now.is_empty(), waits, "{key:?}");
+            flies.acknowledged();
+            assert_eq!(flies.step(vec![], false).now.len(), usize::from(waits), "{key:?}");
+            let mut queued = Outbox::new(FencingTerm(1));
+            let _ = queued.step(vec![changes(&[StateKey::Term], &[])], false);
+            let _ = queued.step(vec![changes(&[key.clone()], &[changed(1)]), changes(&[], &[changed(2)])], false);
+            let now = queued.step(vec![changes(&[], &[one.clone()])], false).now;
+            assert_eq!(now.is_empty(), waits, "{key:?}");
+            queued.acknowledged();
+            let then = queued.step(vec![], false).then;
+            let expected = if waits { vec![changed(1), one, changed(2)] } else { vec![changed(1), changed(2)] };
+            assert_eq!(then, expected, "{key:?}");
+            queued.acknowledged();
+            assert!(queued.changes.is_empty() && queued.stops.is_empty(), "what is durable is forgotten");
+        }
+    }
+
+    #[test]
+    fn a_lease_does_not_overtake_what_frees_its_slot() {
+        let mut out = Outbox::new(FencingTerm(1));
+        let _ = out.step(vec![transaction(0..1, 0)], false);
+        let commit = changes(&[StateKey::Commit(job("b"), spec(7))], &[revoke(1)]);
+        let leases = changes(&[], &[lease(1, "a", 1), lease(2, "a", 2)]);
+        assert_eq!(out.step(vec![commit, leases], false).now, [lease(2, "a", 2)], "another worker's");
+        out.acknowledged();
+        let step = out.step(vec![changes(&[], &[lease(1, "a", 3)])], false);
+        assert_eq!(step.then, [revoke(1), lease(1, "a", 1), lease(1, "a", 3)]);
+        assert_eq!(out.step(vec![changes(&[], &[lease(1, "a", 4)])], false).now, [], "it was not told yet");
+        out.acknowledged();
+        assert_eq!(out.step(vec![], false).now, [lease(1, "a", 4)]);
+    }
+
+    #[test]
+    fn a_key_that_changes_again_is_waited_for_again() {
+        let mut out = Outbox::new(FencingTerm(1));
+        let key = [StateKey::Job(job("a"))];
+        let _ = out.step(vec![changes(&key, &[])], false);
+        let _ = out.step(vec![changes(&key, &[])], false);
+        assert_eq!(out.step(vec![changes(&[], &[lease(1, "a", 1)])], false), Step::default());
+        out.acknowledged();
+        let second = out.step(vec![], false);
+        assert_eq!((second.now, second.then), (vec![], vec![lease(1, "a", 1)]));
+        // the first was acknowledged, the second is in flight
+        assert_eq!(out.step(vec![changes(&[], &[lease(1, "a", 2)])], false).now, []);
+        out.acknowledged();
+        assert_eq!(out.step(vec![], false).now, [lease(1, "a", 2)]);
     }
 }

@@ -5,20 +5,23 @@ use crate::event::SessionId;
 use crate::record::Batch;
 use crate::work::{Task, WorkKind};
 use reelmill_common::outcome::{AttemptCost, FaultKind};
+use reelmill_common::record::StateKey;
 use reelmill_common::session::{NamedFile, ToWorker};
 use reelmill_common::{AttemptId, FencingTerm, JobId, SpecId, WorkerId};
 
 /// What one event leads to.
 ///
-/// The driver writes `writes` (if it is not empty), and performs `then` only when the store has acknowledged it;
-/// with empty `writes`, at once. When a batch is acknowledged: perform its `then`, then feed
+/// The driver performs `now`, then writes `writes` (if it is not empty), and performs `then` only when the store has
+/// acknowledged it. When a batch is acknowledged: perform its `then`, then feed
 /// [`Event::BatchDone`](crate::Event::BatchDone). At most one batch is ever in flight.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[must_use = "a step that is not performed is lost"]
 pub struct Step {
-    /// To be made durable first.
+    /// To be done at once: all that these tell of is durable, or tells of nothing that has to be.
+    pub now: Vec<Effect>,
+    /// To be made durable.
     pub writes: Batch,
-    /// To be done after that.
+    /// To be done after that; empty where nothing is to be written.
     pub then: Vec<Effect>,
 }
 
@@ -172,17 +175,50 @@ pub enum Count {
     },
 }
 
+/// What has to be durable before an effect may leave.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Needs {
+    /// Nothing: it neither depends on nor tells of anything that is stored.
+    Nothing,
+    /// What was decided about these keys so far, and, of a worker's session, that it was told to stop what it is to stop.
+    These {
+        /// All that it tells of.
+        keys: [StateKey; 4],
+        /// Where it goes.
+        session: SessionId,
+    },
+    /// All that was decided so far.
+    Everything,
+}
+
 impl Effect {
-    /// May it leave although a batch is in flight? Only what neither depends on nor tells of any undurable state.
-    pub(crate) fn is_independent(&self) -> bool {
+    /// What it depends on, and what it tells of.
+    ///
+    /// A lease or a grant tells that its job is there, is to be worked for by this plan and these settings, and where it
+    /// stands (all of it the job's record); that its spec is open (no commit that counts), with what budget is left; and
+    /// that workers may be here who outlive the leader. Nothing about other specs, jobs or workers is said by it: what is
+    /// on its way of them is nobody's to wait for.
+    pub(crate) fn needs(&self) -> Needs {
+        let these = |job: &JobId, spec, session| Needs::These {
+            keys: [
+                StateKey::Job(job.clone()),
+                StateKey::Commit(job.clone(), spec),
+                StateKey::Fault(job.clone(), spec),
+                StateKey::Outside,
+            ],
+            session,
+        };
         match self {
-            Self::Send { message, .. } => matches!(
-                message,
-                ToWorker::HeartbeatAck { .. } | ToWorker::Welcome { .. } | ToWorker::Drain { .. }
-            ),
+            Self::Lease(order) => these(&order.job, order.spec, order.session),
+            Self::Grant(order) => these(&order.job, order.spec, order.session),
+            Self::Send {
+                message:
+                    ToWorker::HeartbeatAck { .. } | ToWorker::Welcome { .. } | ToWorker::Drain { .. },
+                ..
+            } => Needs::Nothing,
             // a view shows durable state, whatever is decided meanwhile
-            Self::CloseSession { .. } | Self::JobChanged(_) | Self::Count(_) | Self::Forget(_) => true,
-            _ => false,
+            Self::CloseSession { .. } | Self::JobChanged(_) | Self::Count(_) | Self::Forget(_) => Needs::Nothing,
+            _ => Needs::Everything,
         }
     }
 }

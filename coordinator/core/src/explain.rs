@@ -124,6 +124,12 @@ impl Leader {
                  the access file"
             ));
         }
+        if self.outbox.is_behind() {
+            why.push(format!(
+                "the state store has {} changes to write: nothing more is given out until it has caught up",
+                self.outbox.waiting_ops()
+            ));
+        }
         why.extend(self.before(job));
         why.extend(self.shared(config, tenant));
         if able.iter().all(|(_, w)| w.free_memory_mib() < demand.needs.memory_mib) {

@@ -145,7 +145,9 @@ impl Leader {
     /// The changes of a batch are durable.
     pub(crate) fn acknowledged(&mut self, turn: &mut Turn<'_>) {
         let mut changed = BTreeSet::new();
+        let was_behind = self.outbox.is_behind();
         let (ops, performed) = self.outbox.acknowledged();
+        turn.reschedule |= was_behind && !self.outbox.is_behind();
         self.performed(turn.now, &performed);
         for op in ops {
             let Op::Put(record) = op else { continue };

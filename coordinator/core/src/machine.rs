@@ -6,7 +6,6 @@ use crate::effect::{Effect, Step};
 use crate::event::{Event, SessionId, TermBegun};
 use crate::leader::Leader;
 use crate::outcomes::Ended;
-use crate::record::Batch;
 use crate::turn::{Turn, sabotaged};
 use reelmill_common::Millis;
 use reelmill_common::session::{FromWorker, ToWorker};
@@ -125,7 +124,7 @@ impl Coordinator {
 
 /// A follower's answer to anything.
 fn follow(event: Event) -> Step {
-    let then = match event {
+    let now = match event {
         Event::Call { token, .. } => vec![Effect::Reply { token, result: Err(Refusal::NotLeader) }],
         Event::WorkerCall { token, .. } => {
             vec![Effect::ReplyWorker { token, result: Err(Refusal::NotLeader) }]
@@ -133,13 +132,13 @@ fn follow(event: Event) -> Step {
         Event::WorkerConnected { session, .. } => vec![Effect::CloseSession { session }],
         _ => vec![],
     };
-    Step { writes: Batch::default(), then }
+    Step { now, ..Step::default() }
 }
 
 /// The term ends: what was not durable is gone with it.
-fn end(mut then: Vec<Effect>) -> Step {
-    then.push(Effect::EndTerm);
-    Step { writes: Batch::default(), then }
+fn end(mut now: Vec<Effect>) -> Step {
+    now.push(Effect::EndTerm);
+    Step { now, ..Step::default() }
 }
 
 /// The term ends on purpose: workers keep what they run and look for the next leader.
@@ -204,8 +203,6 @@ fn finish(mut turn: Turn<'_>, leader: &mut Leader) -> Step {
     }
     let early = sabotaged!(turn.config, EffectBeforeWrite);
     let step = leader.outbox.step(turn.done, early);
-    if step.writes.is_empty() {
-        leader.performed(turn.now, &step.then);
-    }
+    leader.performed(turn.now, &step.now);
     step
 }

@@ -126,13 +126,15 @@ impl Pass {
 impl Leader {
     /// One pass.
     pub(crate) fn schedule(&mut self, turn: &mut Turn<'_>) {
+        if self.outbox.is_behind() || (self.ready.is_empty() && !turn.speculate) {
+            return;
+        }
         let workers = &self.workers;
         self.asking.retain(|id| workers.get(id).is_some_and(|w| w.wanted > 0));
         let slots = |id: &WorkerId| workers.get(id).map_or(0, |w| w.free_slots(turn.now, turn.config));
         let free = self.asking.iter().map(|id| (id.clone(), slots(id))).filter(|(_, slots)| *slots > 0);
         let free = Free::new(free.collect());
-        // nothing waits, and nothing that runs is looked at: most turns of a fleet that has little to do
-        if free.is_empty() || (self.ready.is_empty() && !turn.speculate) {
+        if free.is_empty() {
             return;
         }
         let bounds = self.slots_left(turn.config);

@@ -363,11 +363,10 @@ impl Driver {
         self.follow(step).await
     }
 
-    /// Performs a step, or begins to write it.
+    /// Performs what needs not wait, and begins to write.
     async fn follow(&mut self, step: Step) -> Result<(), CoordinatorError> {
-        if step.writes.is_empty() {
-            self.perform(step.then).await;
-        } else {
+        self.perform(step.now).await;
+        if !step.writes.is_empty() {
             self.begin_write(step.writes, step.then);
         }
         Ok(())

@@ -306,9 +306,10 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn feed(&mut self, event: Event) {
-        let step = self.machine.handle(self.now, event);
+        let mut step = self.machine.handle(self.now, event);
+        self.perform(std::mem::take(&mut step.now));
         if step.writes.is_empty() {
-            return self.perform(step.then);
+            return;
         }
         let id = step.writes.id;
         self.waiting = Some(step);

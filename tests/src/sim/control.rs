@@ -241,8 +241,9 @@ impl World {
     }
 
     fn perform_step(&mut self, c: usize, step: Step) {
+        self.perform(c, step.now);
         if step.writes.is_empty() {
-            return self.perform(c, step.then);
+            return;
         }
         let control = &mut self.controls[c];
         let batch = step.writes;

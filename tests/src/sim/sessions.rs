@@ -77,6 +77,10 @@ impl World {
             (_, None) => {}
             (FromWorker::Outcome { attempt, job, spec, outcome }, Some(session)) => {
                 self.tally.count("heard: outcome");
+                if let Some(leases) = self.controls[c].leases.get_mut(&session) {
+                    // its worker works on it no more; what it is told of it waits until that is durable
+                    leases.remove(&attempt);
+                }
                 let outcome = Box::new(self.checked(attempt, *outcome));
                 self.hears_accuser(c, session, attempt, (&job, spec), &outcome);
                 self.feed(c, Event::OutcomeChecked { session, attempt, job, spec, outcome });

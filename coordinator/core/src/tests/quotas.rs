@@ -96,7 +96,7 @@ fn a_follower_takes_rules_into_its_next_term() {
         Millis(1),
         Event::Tenants(rules(TenantRules { max_open_jobs: Some(0), ..Default::default() })),
     );
-    assert_eq!(told.then, []);
+    assert_eq!((told.now, told.then), (vec![], vec![]));
     let mut rig = Rig::new();
     rig.machine = machine;
     let begun = TermBegun { term: FencingTerm(2), records: vec![], plans: Default::default(), unix_ms: 1 };

@@ -133,8 +133,9 @@ impl Rig {
     }
 
     fn perform(&mut self, step: Step) {
+        self.done.extend(step.now.clone());
         if step.writes.is_empty() {
-            return self.done.extend(step.then);
+            return;
         }
         assert!(self.waiting.is_none(), "one batch in flight");
         self.waiting = Some(step);

@@ -13,10 +13,10 @@ fn a_follower_refuses_and_ignores() {
     let rig = Rig::new();
     let call = Call::Cancel { tenant: tenant("t"), job: job("j") };
     let step = machine.handle(rig.now, Event::Call { token: Token(1), call });
-    assert_eq!(step.then, [Effect::Reply { token: Token(1), result: Err(Refusal::NotLeader) }]);
+    assert_eq!(step.now, [Effect::Reply { token: Token(1), result: Err(Refusal::NotLeader) }]);
     let hello = Box::new(rig.hello("w", "b", 1));
     let step = machine.handle(rig.now, Event::WorkerConnected { session: SessionId(1), hello });
-    assert_eq!(step.then, [Effect::CloseSession { session: SessionId(1) }]);
+    assert_eq!(step.now, [Effect::CloseSession { session: SessionId(1) }]);
     assert_eq!(machine.handle(rig.now, Event::Tick { unix_ms: 0 }), Step::default());
     assert_eq!(machine.term(), None);
 }
