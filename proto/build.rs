@@ -15,6 +15,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .file_descriptor_set_path(out.join("reelmill.bin"))
         // labels are shown and stored in a fixed order
         .btree_map(".")
+        // queues hold room for messages of the largest kind: these are rare, or far larger than the others
+        .boxed(".reelmill.worker.v1.ToWorker.message.lease")
+        .boxed(".reelmill.worker.v1.FromWorker.message.hello")
+        .boxed(".reelmill.worker.v1.FromWorker.message.outcome")
         // its URL is a secret
         .skip_debug([".reelmill.worker.v1.SignedRequest"])
         .compile_protos(&PROTOS, &["proto"])?;

@@ -1,8 +1,9 @@
 //! Newtypes for every id. Text ids obey one grammar, `[a-z0-9][a-z0-9_-]{0,62}`, so that they are safe in object
-//! keys, URLs, file names and labels everywhere.
+//! keys, URLs, file names and labels everywhere. A clone of one shares its text: they are in every event, key and effect.
 
 use crate::hash::Sha256;
 use std::fmt;
+use std::sync::Arc;
 
 /// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,13 +29,13 @@ macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Checks the grammar of names.
             pub fn parse(text: &str) -> Result<Self, InvalidName> {
                 if valid(text) {
-                    Ok(Self(text.to_owned()))
+                    Ok(Self(text.into()))
                 } else {
                     Err(InvalidName { what: $what, text: text.chars().take(80).collect() })
                 }
@@ -95,7 +96,7 @@ name_type!(
 impl TenantId {
     /// The one tenant of local mode.
     pub fn local() -> Self {
-        Self("local".to_owned())
+        Self("local".into())
     }
 }
 

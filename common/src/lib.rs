@@ -18,6 +18,7 @@ pub mod loudness;
 pub mod outcome;
 pub mod plan;
 pub mod record;
+pub mod rungs;
 pub mod secret;
 pub mod session;
 pub mod spec;

@@ -8,6 +8,7 @@ use crate::hash::Canonical;
 use crate::ids::{SegmentNumber, SpecId};
 use crate::index::{Colour, Demuxer, FieldOrder, Rotation, SampleGrid, SourceId};
 use crate::ladder::{AudioSettings, VideoSettings};
+use crate::rungs::Rungs;
 use crate::time::{TickRange, TickSeq, Ticks, Timebase};
 
 /// Version of the argv builder and of the segment writer: raised whenever the same spec would give other bytes.
@@ -161,7 +162,7 @@ pub struct VideoChunk {
     /// Output times of all forced IDRs, the first of every segment among them.
     pub idr: Vec<Ticks>,
     /// The renditions.
-    pub rungs: Vec<VideoRung>,
+    pub rungs: Rungs,
 }
 
 /// Source frames of a chunk and when each is shown.

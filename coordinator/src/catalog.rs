@@ -3,13 +3,18 @@
 //! Filled by the driver from acknowledged writes only and emptied at the end of a term. Plans are read from object
 //! storage when they are needed and kept while they are used; nothing here is a source of truth.
 
+mod plans;
+#[cfg(test)]
+mod tests;
+
 use crate::places::{JobPlace, Places};
+use plans::Plans;
 use reelmill_blob::{BlobError, BlobErrorKind, Blobs, SignedRequest};
 use reelmill_common::audit::AuditSpec;
 use reelmill_common::index::SourceIndex;
 use reelmill_common::job::{FailReason, JobState};
 use reelmill_common::outcome::{AnalyseReport, FaultKind};
-use reelmill_common::plan::Plan;
+use reelmill_common::plan::{Plan, PlannedChunk};
 use reelmill_common::record::{ArchiveRecord, JobRecord, ObjectRef};
 use reelmill_common::spec::{AnalyseSpec, IndexSpec, WorkItem};
 use reelmill_common::{AttemptId, JobId, SegmentNumber, Sha256, SpecId, TenantId};
@@ -21,9 +26,10 @@ use reelmill_proto::stored::{decode_analysis, decode_index, decode_plan};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
-/// Plans kept in memory. A lease of a job whose plan is not among them costs one read.
-const PLANS_MAX: usize = 64;
+/// Plans that are read at a time.
+const READ_AT_ONCE: usize = 2;
 /// Archived records kept in memory.
 const ARCHIVES_MAX: usize = 64;
 
@@ -31,19 +37,31 @@ const ARCHIVES_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct LoadedPlan {
     pub(crate) plan: Plan,
-    by_spec: BTreeMap<SpecId, usize>,
+    /// The names of its chunks, in plan order: each is a hash over the whole of a chunk.
+    ids: Vec<SpecId>,
+    /// Places of chunks, ascending by name.
+    by_id: Vec<u32>,
 }
 
 impl LoadedPlan {
+    /// Takes some microseconds a chunk.
     pub(crate) fn new(plan: Plan) -> Self {
-        let by_spec = plan.chunks.iter().enumerate().map(|(i, c)| (c.spec.spec_id(), i)).collect();
-        Self { plan, by_spec }
+        let ids: Vec<SpecId> = plan.chunks.iter().map(|c| c.spec.spec_id()).collect();
+        let mut by_id: Vec<u32> = (0u32..).zip(&ids).map(|(n, _)| n).collect();
+        by_id.sort_unstable_by_key(|n| ids.get(*n as usize));
+        Self { plan, ids, by_id }
     }
 
     /// The content of one of its chunks.
     pub(crate) fn item(&self, spec: SpecId) -> Option<WorkItem> {
-        let chunk = self.plan.chunks.get(*self.by_spec.get(&spec)?)?;
+        let at = self.by_id.binary_search_by_key(&Some(&spec), |n| self.ids.get(*n as usize)).ok()?;
+        let chunk = self.plan.chunks.get(*self.by_id.get(at)? as usize)?;
         Some(WorkItem::Encode(chunk.spec.clone()))
+    }
+
+    /// Its chunks with their names, in plan order.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (SpecId, &PlannedChunk)> {
+        self.ids.iter().copied().zip(&self.plan.chunks)
     }
 }
 
@@ -81,6 +99,7 @@ pub(crate) struct Indexed {
 pub(crate) struct Catalog {
     places: Places,
     known: Mutex<Known>,
+    reading: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -88,7 +107,7 @@ struct Known {
     records: BTreeMap<JobId, Arc<JobRecord>>,
     analyses: BTreeMap<JobId, Arc<AnalyseSpec>>,
     audits: BTreeMap<JobId, BTreeMap<SpecId, AuditedFile>>,
-    plans: VecDeque<(ObjectRef, JobId, Arc<LoadedPlan>)>,
+    plans: Plans,
     archives: VecDeque<Arc<ArchiveRecord>>,
     /// Records that have gone: what was read before the last of them went may be of a job that was deleted since.
     forgotten: u64,
@@ -96,7 +115,7 @@ struct Known {
 
 impl Catalog {
     pub(crate) fn new(places: Places) -> Self {
-        Self { places, known: Mutex::default() }
+        Self { places, known: Mutex::default(), reading: Semaphore::new(READ_AT_ONCE) }
     }
 
     /// Forgets everything: a term has ended.
@@ -111,7 +130,7 @@ impl Catalog {
         if record.state.is_terminal() {
             known.analyses.remove(&record.id);
             known.audits.remove(&record.id);
-            known.plans.retain(|(_, job, _)| *job != record.id);
+            known.plans.forget(&record.id);
         }
         known.archives.retain(|a| a.job.id != record.id);
         known.records.insert(record.id.clone(), Arc::new(record));
@@ -197,15 +216,15 @@ impl Catalog {
     /// The content of a job's work item; `None` when the job (in its present state) has none of that name.
     pub(crate) async fn item(&self, job: &JobId, spec: SpecId) -> Result<Option<WorkItem>, TaskError> {
         let Some(record) = self.record(job) else { return Ok(None) };
-        let index = index_spec(&record);
-        if index.spec_id() == spec {
-            return Ok(Some(WorkItem::Index(index)));
-        }
         if record.plan.is_some() {
             let plan = self.plan(&record).await?;
             if let Some(item) = plan.item(spec).or_else(|| self.audit(&record.id, spec, &plan.plan)) {
                 return Ok(Some(item));
             }
+        }
+        let index = index_spec(&record);
+        if index.spec_id() == spec {
+            return Ok(Some(WorkItem::Index(index)));
         }
         if record.index.is_none() {
             return Ok(None);
@@ -281,8 +300,15 @@ impl Catalog {
     pub(crate) async fn plan(&self, record: &JobRecord) -> Result<Arc<LoadedPlan>, TaskError> {
         let object = record.plan.as_ref().map(|p| &p.object);
         if let Some(object) = object
-            && let Some(plan) = self.kept(&record.id, object)
+            && let Some(plan) = self.known().plans.get(&record.id, object)
         {
+            return Ok(plan);
+        }
+        // many may ask for it together: after the first read it is there for the others
+        let Ok(_place) = self.reading.acquire().await else {
+            return Err(internal("plans are read no more".to_owned()));
+        };
+        if let Some(plan) = object.and_then(|object| self.known().plans.get(&record.id, object)) {
             return Ok(plan);
         }
         let bytes = self.object(record, object, "plan").await?;
@@ -297,22 +323,12 @@ impl Catalog {
         Ok(plan)
     }
 
-    fn kept(&self, job: &JobId, object: &ObjectRef) -> Option<Arc<LoadedPlan>> {
-        let mut known = self.known();
-        let at = known.plans.iter().position(|(o, j, _)| j == job && o == object)?;
-        // the last used is the last to go
-        let entry = known.plans.remove(at)?;
-        let plan = Arc::clone(&entry.2);
-        known.plans.push_back(entry);
-        Some(plan)
-    }
-
-    /// Keeps a plan that was just made or read.
+    /// Keeps a plan that was just made or read, unless its job has ended: what is still asked about that (a late report, what
+    /// is to be deleted) is asked once.
     pub(crate) fn keep(&self, job: JobId, object: ObjectRef, plan: Arc<LoadedPlan>) {
         let mut known = self.known();
-        known.plans.push_back((object, job, plan));
-        if known.plans.len() > PLANS_MAX {
-            known.plans.pop_front();
+        if known.records.get(&job).is_some_and(|record| !record.state.is_terminal()) {
+            known.plans.keep(job, object, plan);
         }
     }
 

@@ -3,7 +3,7 @@
 //! A report that does not fit becomes a fault on its way. Pure checks live in `reelmill_common::check`; this adds what
 //! needs the plan and the stored object: that the object named is the report told.
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, blocking};
 use crate::telemetry;
 use reelmill_common::audit::{AuditReport, AuditSpec};
 use reelmill_common::check::check_report;
@@ -67,7 +67,9 @@ async fn index(catalog: &Catalog, job: &JobId, report: &Report) -> Result<Result
     let place = catalog.place(&record).map_err(not_now)?;
     match place.work.get_verified(report.key.as_str(), report.bytes, report.sha256).await {
         Ok(bytes) => {
-            Ok(decode_index(&bytes).map(drop).map_err(|e| wrong(format!("its index cannot be read: {e}"))))
+            // that of a long film has a million frames
+            let read = blocking(move || Ok(decode_index(&bytes).map(drop))).await.map_err(not_now)?;
+            Ok(read.map_err(|e| wrong(format!("its index cannot be read: {e}"))))
         }
         Err(error) if error.retryable() => Err(Status::unavailable(error.to_string())),
         Err(error) => Ok(Err(wrong(format!("its index cannot be read: {error}")))),

@@ -3,6 +3,7 @@
 //! Encoding cannot fail. Decoding refuses what is too large, of another version, or not what its key says.
 //! The bytes of equal values are equal (fields in order, maps sorted), so that a hash of them is a hash of the value.
 
+use crate::convert::plan_parts;
 use crate::store::v1 as pb;
 use crate::wire::{MAX_MESSAGE_BYTES, MAX_PARTS, Problem, WireError, bounded, many, present, version};
 use prost::Message;
@@ -36,8 +37,17 @@ pub fn decode_index(bytes: &[u8]) -> Result<SourceIndex, WireError> {
 }
 
 /// A plan as stored.
+///
+/// Chunk by chunk: fields follow each other in the order of their numbers, so the parts of a message behind each other are
+/// the message. As a whole it would be in memory once more, with everything that chunks share as often as there are chunks.
 pub fn encode_plan(v: &Plan) -> Vec<u8> {
-    pb::Plan::from(v).encode_to_vec()
+    let (head, report) = plan_parts(v);
+    let mut bytes = head.encode_to_vec();
+    for chunk in &v.chunks {
+        bytes.extend(pb::Plan { chunks: vec![chunk.into()], ..Default::default() }.encode_to_vec());
+    }
+    bytes.extend(report.encode_to_vec());
+    bytes
 }
 
 /// A plan from its stored form.

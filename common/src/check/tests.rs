@@ -55,7 +55,7 @@ fn video() -> ChunkSpec {
         picture,
         segments: vec![span(1, 0, 10), span(2, 10, 21)],
         idr: vec![Ticks(0), Ticks(10)],
-        rungs: vec![rung("a-0", 1), rung("b-0", 2)],
+        rungs: vec![rung("a-0", 1), rung("b-0", 2)].into(),
     };
     ChunkSpec { source: SourceId(Sha256::of(b"x")), demuxer: Demuxer::Mov, media: ChunkMedia::Video(chunk) }
 }

@@ -19,6 +19,7 @@ use reelmill_common::job::{JobOptions, SegmentAlignment};
 use reelmill_common::ladder::settings_hash;
 use reelmill_common::outcome::AnalyseReport;
 use reelmill_common::plan::{AudioRendition, Plan, PlanReport, PlannedChunk, VideoRendition};
+use reelmill_common::rungs::{RungLists, Rungs};
 use reelmill_common::spec::{
     AnalyseSpec, AudioChunk, ChunkMedia, ChunkSpec, ExactTime, FrameTable, PictureRecipe, RECIPE,
     SegmentSpan, VideoChunk, VideoRung,
@@ -300,13 +301,14 @@ impl Film<'_> {
         let rung_ns: Vec<u64> = settings().map(|s| cost::encode_frame_ns(std::iter::once(s))).collect();
         let family = renditions.first().map(|r| r.settings.family);
         let mut chunks = Vec::new();
+        let mut lists = RungLists::default();
         let mut split = 0;
         for (cut, parts) in cuts.iter().zip(shares) {
             let parts = tail::shared(&rung_ns, parts);
             split += usize::from(parts.len() > 1);
             for part in parts {
                 let ns = part.iter().map(|i| rung_ns[*i]).sum();
-                let rungs: Vec<_> = part.iter().map(|i| rung(&renditions[*i])).collect();
+                let rungs = lists.shared(part.iter().map(|i| rung(&renditions[*i])).collect());
                 chunks.push(PlannedChunk {
                     cost_ms: cutter.cost_ms(cut.first, cut.end, ns),
                     needs: Needs {
@@ -325,7 +327,7 @@ impl Film<'_> {
         (chunks, note)
     }
 
-    fn chunk(&self, number: u32, cut: Cut, cutter: &Cutter<'_>, rungs: Vec<VideoRung>) -> VideoChunk {
+    fn chunk(&self, number: u32, cut: Cut, cutter: &Cutter<'_>, rungs: Rungs) -> VideoChunk {
         let (first, _) = self.grid.frames(cut.first, self.map);
         let (_, end) = self.grid.frames(cut.end - 1, self.map);
         // the first chunk begins with the film, also where frames before the first kept one would be left out

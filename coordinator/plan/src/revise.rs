@@ -16,6 +16,7 @@ use reelmill_common::capability::Needs;
 use reelmill_common::index::VideoTrack;
 use reelmill_common::outcome::AnalyseReport;
 use reelmill_common::plan::{Plan, PlannedChunk, RungSet, VideoRendition};
+use reelmill_common::rungs::{RungLists, Rungs};
 use reelmill_common::spec::{AnalyseSpec, ChunkMedia, ChunkSpec, VideoChunk, VideoRung};
 use reelmill_common::time::TickSeq;
 use std::collections::BTreeSet;
@@ -151,6 +152,7 @@ struct Chunks<'a> {
     /// What is made already or by a chunk of the revision: folder and first segment. A rendition's chunks begin at the
     /// same segments in all revisions.
     covered: BTreeSet<(String, u32)>,
+    lists: RungLists,
     chunks: Vec<PlannedChunk>,
     numbers: u32,
     kept: usize,
@@ -167,6 +169,7 @@ impl<'a> Chunks<'a> {
             video: base.video,
             next,
             covered: BTreeSet::new(),
+            lists: RungLists::default(),
             chunks: Vec::new(),
             numbers: numbers.max().unwrap_or(0),
             kept: 0,
@@ -232,7 +235,7 @@ impl<'a> Chunks<'a> {
     }
 
     /// The rungs of a chunk that nobody makes yet in its range, as they are bound now.
-    fn missing(&mut self, video: &VideoChunk) -> Vec<VideoRung> {
+    fn missing(&mut self, video: &VideoChunk) -> Rungs {
         let first = first_segment(video);
         let mut rungs = Vec::new();
         for old in &video.rungs {
@@ -243,7 +246,7 @@ impl<'a> Chunks<'a> {
                 rungs.push(planner::rung(rendition));
             }
         }
-        rungs
+        self.lists.shared(rungs.into())
     }
 
     fn push(&mut self, old: &PlannedChunk, video: VideoChunk) {

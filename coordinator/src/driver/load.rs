@@ -106,7 +106,7 @@ async fn load_plan(catalog: &Catalog, record: &JobRecord) -> Result<Vec<SpecRef>
     let id: &JobId = &record.id;
     loop {
         match catalog.plan(record).await {
-            Ok(loaded) => return Ok(specs(&loaded.plan)),
+            Ok(loaded) => return Ok(specs(&loaded)),
             Err(TaskError::Fatal(reason)) => return Err(reason),
             Err(TaskError::Transient { message }) => {
                 tracing::warn!(job = %id, %message, "a plan cannot be read just now, asking again");

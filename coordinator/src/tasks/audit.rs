@@ -3,12 +3,12 @@
 use super::collect::{foreign_roots, media_names};
 use super::package::{folder_of, in_plan_order, read_report};
 use super::{Context, Order};
-use crate::catalog::{AuditedFile, fatal, internal, storage};
+use crate::catalog::{AuditedFile, LoadedPlan, fatal, internal, storage};
 use crate::places::JobPlace;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use reelmill_common::capability::Needs;
 use reelmill_common::outcome::FaultKind;
-use reelmill_common::plan::{Plan, PlannedChunk, RungSet};
+use reelmill_common::plan::{PlannedChunk, RungSet};
 use reelmill_common::record::{CommitRecord, Placement};
 use reelmill_common::spec::ChunkMedia;
 use reelmill_coordinator_core::{AuditRef, SpecRef, TaskError, TaskOutput};
@@ -27,7 +27,7 @@ pub(super) async fn prepare(context: &Context, order: &Order) -> Result<TaskOutp
     let record = &order.record;
     let plan = context.catalog.plan(record).await?;
     let place = context.catalog.place(record)?;
-    let commits = in_plan_order(&plan.plan, &order.commits)?;
+    let commits = in_plan_order(&plan, &order.commits)?;
     let one_in = if record.audits.caught.is_empty() { ONE_IN } else { ONE_IN_AFTER };
     let drawn = draw(&plan.plan, &record.id, &commits, one_in);
     let chunks: BTreeSet<usize> = drawn.iter().map(|d| d.chunk).collect();
@@ -110,7 +110,7 @@ pub(super) async fn sweep(context: &Context, order: &Order) -> Result<TaskOutput
     }
     let plan = context.catalog.plan(record).await?;
     let place = context.catalog.place(record)?;
-    let names = loose(&place, &plan.plan, &order.commits).await?;
+    let names = loose(&place, &plan, &order.commits).await?;
     if place.is_shared && !names.is_empty() {
         is_ours(context, order, &place, &names).await?;
     }
@@ -124,11 +124,15 @@ pub(super) async fn sweep(context: &Context, order: &Order) -> Result<TaskOutput
 }
 
 /// Media of the plan that is there and that no commit accounts for.
-async fn loose(place: &JobPlace, plan: &Plan, commits: &[CommitRecord]) -> Result<Vec<String>, TaskError> {
+async fn loose(
+    place: &JobPlace,
+    plan: &LoadedPlan,
+    commits: &[CommitRecord],
+) -> Result<Vec<String>, TaskError> {
     let committed: BTreeSet<_> = commits.iter().map(|c| c.spec).collect();
-    let stand = plan.chunks.iter().filter(|c| committed.contains(&c.spec.spec_id()));
+    let stand = plan.named().filter(|(id, _)| committed.contains(id)).map(|(_, chunk)| chunk);
     let stand: BTreeSet<String> = stand.flat_map(|c| reelmill_common::check::chunk_files(&c.spec)).collect();
-    let planned: BTreeSet<String> = media_names(plan).into_iter().collect();
+    let planned: BTreeSet<String> = media_names(&plan.plan).into_iter().collect();
     let folders: BTreeSet<&str> = planned.iter().filter_map(|n| Some(n.split_once('/')?.0)).collect();
     let mut loose = Vec::new();
     for folder in folders {

@@ -22,7 +22,11 @@ use reelmill_coordinator_core::{Task, TaskError, TaskId, TaskKind, TaskOutput};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
+
+/// Plans that are made at a time: of a hundred jobs that are submitted together, one after the other.
+const PLANNED_AT_ONCE: usize = 2;
 
 /// A task with what the machine knew when it was started.
 #[derive(Debug)]
@@ -40,13 +44,21 @@ pub(crate) struct Context {
     pub(crate) switch: Arc<AbortSwitch>,
     /// Packages between BuildManifests and WriteManifests: spares reading every report twice.
     built: Mutex<BTreeMap<JobId, Arc<Package>>>,
+    /// Places for those that plan: each takes a processor, and memory for an index, its chunks and their stored form.
+    planning: Semaphore,
     /// Held by the one that promotes into a place that was named by a submitter.
     shared_place: tokio::sync::Mutex<()>,
 }
 
 impl Context {
     pub(crate) fn new(catalog: Arc<Catalog>, switch: Arc<AbortSwitch>) -> Self {
-        Self { catalog, switch, built: Mutex::default(), shared_place: tokio::sync::Mutex::default() }
+        Self {
+            catalog,
+            switch,
+            built: Mutex::default(),
+            planning: Semaphore::new(PLANNED_AT_ONCE),
+            shared_place: tokio::sync::Mutex::default(),
+        }
     }
 
     fn put_built(&self, job: &JobId, package: Arc<Package>) {

@@ -59,7 +59,7 @@ pub(super) async fn build_manifests(context: &Context, order: &Order) -> Result<
 pub(super) async fn build(context: &Context, order: &Order) -> Result<Package, TaskError> {
     let plan = context.catalog.plan(&order.record).await?;
     let place = context.catalog.place(&order.record)?;
-    let commits = in_plan_order(&plan.plan, &order.commits)?;
+    let commits = in_plan_order(&plan, &order.commits)?;
     // a list, because the compiler cannot see that a lazy iterator of these futures may change threads
     let mut reads = Vec::with_capacity(commits.len());
     for (chunk, commit) in plan.plan.chunks.iter().zip(&commits) {
@@ -78,15 +78,18 @@ pub(super) async fn build(context: &Context, order: &Order) -> Result<Package, T
     Ok(Package { plan, commits, reports, manifests })
 }
 
-pub(super) fn in_plan_order(plan: &Plan, commits: &[CommitRecord]) -> Result<Vec<CommitRecord>, TaskError> {
+pub(super) fn in_plan_order(
+    plan: &LoadedPlan,
+    commits: &[CommitRecord],
+) -> Result<Vec<CommitRecord>, TaskError> {
     let by_spec: BTreeMap<SpecId, &CommitRecord> = commits.iter().map(|c| (c.spec, c)).collect();
-    let find = |(number, chunk): (usize, &PlannedChunk)| {
-        let commit = by_spec.get(&chunk.spec.spec_id());
+    let find = |(number, (id, _)): (usize, (SpecId, &PlannedChunk))| {
+        let commit = by_spec.get(&id);
         commit
             .map(|c| (*c).clone())
             .ok_or_else(|| internal(format!("chunk {number} of the plan is not committed")))
     };
-    plan.chunks.iter().enumerate().map(find).collect()
+    plan.named().enumerate().map(find).collect()
 }
 
 /// A commit's report, held against hash and spec once more.

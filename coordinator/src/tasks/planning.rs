@@ -44,6 +44,9 @@ fn analyse_ref(spec: &AnalyseSpec) -> SpecRef {
 
 /// Plans, or makes the revision that the job's record names.
 pub(super) async fn make_plan(context: &Context, order: &Order) -> Result<TaskOutput, TaskError> {
+    let Ok(_place) = context.planning.acquire().await else {
+        return Err(internal("planning has ended".to_owned()));
+    };
     let record = &order.record;
     if let Some(Rebind { rungs, found, .. }) = &record.rebind {
         if rungs.is_empty() {
@@ -63,7 +66,7 @@ pub(super) async fn make_plan(context: &Context, order: &Order) -> Result<TaskOu
     })
     .await?;
     let (plan, loaded) = store(context, record, plan).await?;
-    Ok(TaskOutput::Planned { plan, specs: specs(&loaded.plan) })
+    Ok(TaskOutput::Planned { plan, specs: specs(&loaded) })
 }
 
 /// The next revision of the plan: from the one there is, what is committed, and what a worker found.
@@ -96,10 +99,10 @@ async fn make_revision(
     if revised.rebound.is_empty() {
         let plan =
             record.plan.clone().ok_or_else(|| internal("a job without a plan is revised".to_owned()))?;
-        return Ok(TaskOutput::Revised { plan, specs: specs(&current.plan), rebound: RungSet::NONE });
+        return Ok(TaskOutput::Revised { plan, specs: specs(&current), rebound: RungSet::NONE });
     }
     let (plan, loaded) = store(context, record, revised.plan).await?;
-    Ok(TaskOutput::Revised { plan, specs: specs(&loaded.plan), rebound: revised.rebound })
+    Ok(TaskOutput::Revised { plan, specs: specs(&loaded), rebound: revised.rebound })
 }
 
 /// The next revision after what a worker made of this one, who was caught, was removed.
@@ -136,18 +139,17 @@ async fn store(
     record: &JobRecord,
     plan: Plan,
 ) -> Result<(PlanRef, Arc<LoadedPlan>), TaskError> {
-    let (plan, bytes) = blocking(move || {
+    let (loaded, bytes, sha256) = blocking(move || {
         let bytes = Bytes::from(encode_plan(&plan));
-        Ok((plan, bytes))
+        let sha256 = Sha256::of(&bytes);
+        Ok((Arc::new(LoadedPlan::new(plan)), bytes, sha256))
     })
     .await?;
-    let sha256 = Sha256::of(&bytes);
+    let plan = &loaded.plan;
     let object = ObjectRef { key: plan_key(plan.revision, sha256), bytes: bytes.len() as u64, sha256 };
     let work = context.catalog.place(record)?.work;
     let put = work.put_replace(object.key.as_str(), bytes, PutOptions::default());
     context.switch.around("put_plan", put).await.map_err(storage)?;
-    let loaded = Arc::new(LoadedPlan::new(plan));
-    let plan = &loaded.plan;
     let reference = PlanRef {
         revision: plan.revision,
         chunks: u32::try_from(plan.chunks.len()).unwrap_or(u32::MAX),
@@ -166,18 +168,18 @@ fn media_ms(plan: &Plan) -> u64 {
 }
 
 /// A plan's chunks as the machine sees them, in plan order.
-pub(crate) fn specs(plan: &Plan) -> Vec<SpecRef> {
-    let spec = |c: &reelmill_common::plan::PlannedChunk| SpecRef {
-        id: c.spec.spec_id(),
+pub(crate) fn specs(loaded: &LoadedPlan) -> Vec<SpecRef> {
+    let spec = |(id, c): (SpecId, &reelmill_common::plan::PlannedChunk)| SpecRef {
+        id,
         cost_ms: c.cost_ms.max(1),
         needs: c.needs,
-        rungs: revise::rungs_of(plan, &c.spec),
+        rungs: revise::rungs_of(&loaded.plan, &c.spec),
     };
-    plan.chunks.iter().map(spec).collect()
+    loaded.named().map(spec).collect()
 }
 
 /// Reads the stored plan's specs.
 pub(super) async fn load_plan(context: &Context, order: &Order) -> Result<TaskOutput, TaskError> {
     let loaded = context.catalog.plan(&order.record).await?;
-    Ok(TaskOutput::PlanLoaded(specs(&loaded.plan)))
+    Ok(TaskOutput::PlanLoaded(specs(&loaded)))
 }

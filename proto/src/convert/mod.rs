@@ -12,3 +12,4 @@ mod settings;
 mod spec;
 
 pub use job::job_request;
+pub(crate) use plan::plan_parts;

@@ -3,13 +3,15 @@
 use super::basic::source_id;
 use crate::store::v1 as pb;
 use crate::wire::{
-    MAX_FEW, MAX_PARTS, WireError, config, from_deltas, many, need, text, texts, to_deltas, version,
+    MAX_FEW, MAX_PARTS, WireError, bounded, config, from_deltas, many, need, one, text, texts, to_deltas, version,
 };
 use reelmill_common::plan::{AudioRendition, PLAN_VERSION, Plan, PlanReport, PlannedChunk, VideoRendition};
+use reelmill_common::rungs::RungLists;
+use reelmill_common::spec::ChunkMedia;
 
-impl From<&Plan> for pb::Plan {
-    fn from(v: &Plan) -> Self {
-        Self {
+/// What comes before a plan's chunks, and what comes after them.
+pub(crate) fn plan_parts(v: &Plan) -> (pb::Plan, pb::Plan) {
+    let head = pb::Plan {
             version: PLAN_VERSION,
             revision: v.revision,
             parent: v.parent,
@@ -20,10 +22,9 @@ impl From<&Plan> for pb::Plan {
             grid_deltas: to_deltas(v.grid.iter().copied()),
             video: v.video.iter().map(Into::into).collect(),
             audio: v.audio.iter().map(Into::into).collect(),
-            chunks: v.chunks.iter().map(Into::into).collect(),
-            report: Some((&v.report).into()),
-        }
-    }
+            ..Default::default()
+    };
+    (head, pb::Plan { report: Some((&v.report).into()), ..Default::default() })
 }
 
 impl TryFrom<pb::Plan> for Plan {
@@ -40,10 +41,24 @@ impl TryFrom<pb::Plan> for Plan {
             grid: from_deltas(&v.grid_deltas, MAX_PARTS, "grid_deltas")?,
             video: many(v.video, MAX_FEW, "video")?,
             audio: many(v.audio, MAX_FEW, "audio")?,
-            chunks: many(v.chunks, MAX_PARTS, "chunks")?,
+            chunks: chunks(v.chunks)?,
             report: need(v.report, "report")?,
         })
     }
+}
+
+/// The chunks of a plan, sharing lists of rungs.
+fn chunks(stored: Vec<pb::PlannedChunk>) -> Result<Vec<PlannedChunk>, WireError> {
+    bounded(stored.len(), MAX_PARTS, "chunks")?;
+    let mut lists = RungLists::default();
+    let chunk = |chunk| {
+        let mut chunk: PlannedChunk = one(chunk, "chunks")?;
+        if let ChunkMedia::Video(video) = &mut chunk.spec.media {
+            video.rungs = lists.shared(video.rungs.clone());
+        }
+        Ok(chunk)
+    };
+    stored.into_iter().map(chunk).collect()
 }
 
 impl From<&VideoRendition> for pb::VideoRendition {

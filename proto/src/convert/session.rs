@@ -25,7 +25,7 @@ impl From<&FromWorker> for pb::FromWorker {
     fn from(v: &FromWorker) -> Self {
         use pb::from_worker::Message;
         let message = match v {
-            FromWorker::Hello(hello) => Message::Hello(hello.into()),
+            FromWorker::Hello(hello) => Message::Hello(Box::new(hello.into())),
             FromWorker::Lease { slots } => Message::Lease(pb::LeaseRequest { slots: *slots }),
             FromWorker::Heartbeat { sequence, running } => Message::Heartbeat(pb::Heartbeat {
                 sequence: *sequence,
@@ -36,7 +36,7 @@ impl From<&FromWorker> for pb::FromWorker {
                 files: files.iter().map(Into::into).collect(),
             }),
             FromWorker::Outcome { attempt, job, spec, outcome } => {
-                Message::Outcome(outcome_report(*attempt, job, *spec, outcome))
+                Message::Outcome(Box::new(outcome_report(*attempt, job, *spec, outcome)))
             }
             FromWorker::Draining => Message::Draining(pb::Draining {}),
         };
@@ -49,7 +49,7 @@ impl TryFrom<pb::FromWorker> for FromWorker {
     fn try_from(v: pb::FromWorker) -> Result<Self, WireError> {
         use pb::from_worker::Message;
         Ok(match present(v.message, "message")? {
-            Message::Hello(m) => Self::Hello(one(m, "hello")?),
+            Message::Hello(m) => Self::Hello(one(*m, "hello")?),
             Message::Lease(m) => Self::Lease { slots: m.slots },
             Message::Heartbeat(m) => Self::Heartbeat {
                 sequence: m.sequence,
@@ -60,7 +60,7 @@ impl TryFrom<pb::FromWorker> for FromWorker {
                 files: many(m.files, MAX_PARTS, "grant.files")?,
             },
             Message::Outcome(m) => {
-                let (attempt, job, spec, outcome): NamedOutcome = one(m, "outcome")?;
+                let (attempt, job, spec, outcome): NamedOutcome = one(*m, "outcome")?;
                 Self::Outcome { attempt, job, spec, outcome: Box::new(outcome) }
             }
             Message::Draining(pb::Draining {}) => Self::Draining,
@@ -174,7 +174,7 @@ impl From<&Termed<ToWorker>> for pb::ToWorker {
             ToWorker::Welcome { lease_ttl_ms, heartbeat_ms } => {
                 Message::Welcome(pb::Welcome { lease_ttl_ms: *lease_ttl_ms, heartbeat_ms: *heartbeat_ms })
             }
-            ToWorker::Lease(lease) => Message::Lease(lease.as_ref().into()),
+            ToWorker::Lease(lease) => Message::Lease(Box::new(lease.as_ref().into())),
             ToWorker::HeartbeatAck { sequence } => {
                 Message::HeartbeatAck(pb::HeartbeatAck { sequence: *sequence })
             }
@@ -209,7 +209,7 @@ impl TryFrom<pb::ToWorker> for Termed<ToWorker> {
             Message::Welcome(m) => {
                 ToWorker::Welcome { lease_ttl_ms: m.lease_ttl_ms, heartbeat_ms: m.heartbeat_ms }
             }
-            Message::Lease(m) => ToWorker::Lease(Box::new(one(m, "lease")?)),
+            Message::Lease(m) => ToWorker::Lease(Box::new(one(*m, "lease")?)),
             Message::HeartbeatAck(m) => ToWorker::HeartbeatAck { sequence: m.sequence },
             Message::Granted(m) => ToWorker::Granted {
                 attempt: need(m.attempt, "granted.attempt")?,

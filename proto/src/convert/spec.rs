@@ -8,6 +8,7 @@ use crate::wire::{
 };
 use reelmill_common::audit::AuditSpec;
 use reelmill_common::index::{Demuxer, FieldOrder, SampleGrid};
+use reelmill_common::rungs::Rungs;
 use reelmill_common::spec::{
     AnalyseSpec, AudioChunk, AudioRange, AudioSegment, ChunkMedia, ChunkSpec, FrameTable, IndexSpec,
     PictureRecipe, SegmentSpan, ToneMap, VideoChunk, VideoRung, WorkItem,
@@ -181,7 +182,7 @@ impl TryFrom<pb::VideoChunk> for VideoChunk {
             picture: need(v.picture, "picture")?,
             segments: many(v.segments, MAX_PARTS, "segments")?,
             idr: from_deltas(&v.idr_deltas, MAX_FRAMES, "idr_deltas")?.into_iter().map(Ticks).collect(),
-            rungs: many(v.rungs, MAX_FEW, "rungs")?,
+            rungs: Rungs::from(many::<_, VideoRung>(v.rungs, MAX_FEW, "rungs")?),
         })
     }
 }

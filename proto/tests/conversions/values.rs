@@ -178,7 +178,7 @@ prop_compose! {
                 .into_iter()
                 .map(|(n, range)| SegmentSpan { number: SegmentNumber(n), range })
                 .collect(),
-            idr, rungs,
+            idr, rungs: rungs.into(),
         }
     }
 }

@@ -57,7 +57,7 @@ fn chunk(bounds: &[i64]) -> VideoChunk {
         },
         segments: bounds.windows(2).enumerate().map(span).collect(),
         idr: Vec::new(),
-        rungs: vec![rung("a", 800), rung("b", 350), rung("c", 100)],
+        rungs: vec![rung("a", 800), rung("b", 350), rung("c", 100)].into(),
     }
 }
 

@@ -99,7 +99,7 @@ pub(crate) fn half(index: &SourceIndex, avcc: &[Vec<u8>], number: u32) -> WorkIt
         },
         segments: vec![segment],
         idr: vec![Ticks(start)],
-        rungs: vec![rung(0, "180p-0", settings(320, 180, 1)), rung(1, "90p-0", settings(160, 90, 2))],
+        rungs: vec![rung(0, "180p-0", settings(320, 180, 1)), rung(1, "90p-0", settings(160, 90, 2))].into(),
     };
     WorkItem::Encode(ChunkSpec {
         source: index.source,

@@ -103,7 +103,7 @@ fn an_honest_segment_is_clean_at_any_rate_turned_and_at_half_the_frames() {
             poor(&mut chunk);
             rungs.clone_from_slice(&chunk.rungs);
             bind(&program, dir.path(), film.timebase, &mut rungs);
-            chunk.rungs = rungs.to_vec();
+            chunk.rungs = rungs.to_vec().into();
             let file = first(&program, dir.path(), &film, &chunk);
             let sides = look(&program, dir.path(), &film, &chunk, &file);
             assert_eq!(sides.shows.len(), 50 / usize::from(every), "{program}");

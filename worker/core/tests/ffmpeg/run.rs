@@ -143,7 +143,7 @@ impl Film {
             },
             segments: spans.collect(),
             idr: cuts.iter().map(|i| Ticks(shown[*i])).collect(),
-            rungs: rungs.to_vec(),
+            rungs: rungs.to_vec().into(),
         }
     }
 }
@@ -211,7 +211,7 @@ pub(crate) fn encode(
 /// Times (from the chunk's first frame) and hashes of the pictures that reach a rung's encoder, in order.
 pub(crate) fn pictures(program: &str, chunk: &VideoChunk, input: &Input, rung: usize) -> Vec<(i64, String)> {
     let mut one = chunk.clone();
-    one.rungs = vec![chunk.rungs[rung].clone()];
+    one.rungs = vec![chunk.rungs[rung].clone()].into();
     let argv = video::encode(&one, input, &["unused".to_owned()]).unwrap();
     let graph = argv.iter().position(|a| a == "-map").unwrap();
     let mut argv = argv[..graph].to_vec();

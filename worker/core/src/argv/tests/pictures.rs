@@ -23,7 +23,7 @@ pub(super) fn video_chunk() -> VideoChunk {
         },
         segments: vec![SegmentSpan { number: SegmentNumber(2), range: TickRange::new(97_097, 145_145) }],
         idr: vec![Ticks(97_097), Ticks(121_121)],
-        rungs: vec![rung(1280, 720, 1), rung(640, 360, 2)],
+        rungs: vec![rung(1280, 720, 1), rung(640, 360, 2)].into(),
     }
 }
 
@@ -129,7 +129,7 @@ fn a_video_chunk_at_two_rungs() {
 fn an_interlaced_turned_sd_film_over_the_loopback_reader() {
     let mut c = video_chunk();
     c.seek = None;
-    c.rungs.truncate(1);
+    c.rungs = c.rungs[..1].to_vec().into();
     c.picture = PictureRecipe {
         rotation: Rotation { quarter_turns: 1, mirrored: true },
         deinterlace: Some(FieldOrder::TopFirst),
@@ -197,7 +197,7 @@ fn an_interlaced_turned_sd_film_over_the_loopback_reader() {
 #[test]
 fn an_hdr_film_with_held_and_dropped_frames() {
     let mut c = video_chunk();
-    c.rungs.truncate(1);
+    c.rungs = c.rungs[..1].to_vec().into();
     c.picture.colour =
         Colour { primaries: Some(9), transfer: Some(16), matrix: Some(9), full_range: Some(false) };
     c.picture.tone_map = Some(ToneMap { white: 203, peak: 4_000 });
