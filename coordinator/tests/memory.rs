@@ -18,7 +18,8 @@ use reelmill_common::plan::{Plan, RungSet};
 use reelmill_common::record::{JobRecord, ObjectRef, Placement, PlanRef};
 use reelmill_common::session::{FromWorker, Hello};
 use reelmill_common::{
-    BootId, FencingTerm, Fingerprint, JobId, Millis, RunNo, Sha256, TenantId, TickSeq, Ticks, Timebase, WorkerId,
+    BootId, FencingTerm, Fingerprint, JobId, Millis, RunNo, Sha256, TenantId, TickSeq, Ticks, Timebase,
+    WorkerId,
 };
 use reelmill_coordinator_core::{
     Coordinator, CoordinatorConfig, Effect, Event, LeaseOrder, Record, SessionId, SpecRef, Step, TermBegun,
@@ -86,8 +87,13 @@ fn plan() -> Plan {
     // as long as those of x264 are
     let avcc = spec.rungs.iter().map(|r| [vec![1, 100, 0, r.level], vec![0xff; 42]].concat()).collect();
     let analyses = AnalyseReport { avcc, ..AnalyseReport::default() };
-    let input =
-        PlanInput { index: &index, analyses: &analyses, ladder: &ladder, options: &options, slots_hint: 2_000 };
+    let input = PlanInput {
+        index: &index,
+        analyses: &analyses,
+        ladder: &ladder,
+        options: &options,
+        slots_hint: 2_000,
+    };
     let plan = reelmill_plan::plan(&input).expect("a plan");
     assert_eq!(plan.chunks.len(), CHUNKS);
     assert!(plan.video.len() >= 5, "a whole ladder");

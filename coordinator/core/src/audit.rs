@@ -119,9 +119,9 @@ impl Leader {
 
     /// Somebody who could confirm a verdict, or audit at all, may have gone.
     pub(crate) fn look_at_audits(&mut self, turn: &mut Turn<'_>) {
-        let ready = self.ready.values().flatten().map(|(_, id)| id);
         let auditing = |j: &Job| j.work.as_ref().is_some_and(|w| w.kind == WorkKind::Audit);
-        let ids: Vec<JobId> = ready.filter(|id| self.jobs.get(id).is_some_and(auditing)).cloned().collect();
+        let ids: Vec<JobId> =
+            self.ready.jobs().filter(|id| self.jobs.get(id).is_some_and(auditing)).cloned().collect();
         for id in ids {
             let Some(job) = self.jobs.get(&id) else { continue };
             let rests = |spec: SpecId| job.work.as_ref().is_some_and(|w| w.is_ready(spec));

@@ -348,7 +348,11 @@ mod tests {
 
     /// Changes of these keys, and then these effects.
     fn changes(keys: &[StateKey], then: &[Effect]) -> Transaction {
-        Transaction { ops: keys.iter().cloned().map(Op::Delete).collect(), then: then.to_vec(), aside: vec![] }
+        Transaction {
+            ops: keys.iter().cloned().map(Op::Delete).collect(),
+            then: then.to_vec(),
+            aside: vec![],
+        }
     }
 
     #[test]
@@ -376,12 +380,14 @@ mod tests {
             assert_eq!(flies.step(vec![], false).now.len(), usize::from(waits), "{key:?}");
             let mut queued = Outbox::new(FencingTerm(1));
             let _ = queued.step(vec![changes(&[StateKey::Term], &[])], false);
-            let _ = queued.step(vec![changes(&[key.clone()], &[changed(1)]), changes(&[], &[changed(2)])], false);
+            let _ =
+                queued.step(vec![changes(&[key.clone()], &[changed(1)]), changes(&[], &[changed(2)])], false);
             let now = queued.step(vec![changes(&[], &[one.clone()])], false).now;
             assert_eq!(now.is_empty(), waits, "{key:?}");
             queued.acknowledged();
             let then = queued.step(vec![], false).then;
-            let expected = if waits { vec![changed(1), one, changed(2)] } else { vec![changed(1), changed(2)] };
+            let expected =
+                if waits { vec![changed(1), one, changed(2)] } else { vec![changed(1), changed(2)] };
             assert_eq!(then, expected, "{key:?}");
             queued.acknowledged();
             assert!(queued.changes.is_empty() && queued.stops.is_empty(), "what is durable is forgotten");

@@ -212,12 +212,13 @@ impl Effect {
             Self::Lease(order) => these(&order.job, order.spec, order.session),
             Self::Grant(order) => these(&order.job, order.spec, order.session),
             Self::Send {
-                message:
-                    ToWorker::HeartbeatAck { .. } | ToWorker::Welcome { .. } | ToWorker::Drain { .. },
+                message: ToWorker::HeartbeatAck { .. } | ToWorker::Welcome { .. } | ToWorker::Drain { .. },
                 ..
             } => Needs::Nothing,
             // a view shows durable state, whatever is decided meanwhile
-            Self::CloseSession { .. } | Self::JobChanged(_) | Self::Count(_) | Self::Forget(_) => Needs::Nothing,
+            Self::CloseSession { .. } | Self::JobChanged(_) | Self::Count(_) | Self::Forget(_) => {
+                Needs::Nothing
+            }
             _ => Needs::Everything,
         }
     }

@@ -1,7 +1,6 @@
 //! Why a job stands where it stands: one sentence each, the most important first, from the rules that the schedule goes
 //! by. Nothing is decided here.
 
-use crate::attempt::{Attempt, Phase};
 use crate::config::Rules;
 use crate::job::Job;
 use crate::leader::Leader;
@@ -193,28 +192,34 @@ impl Leader {
     fn before(&self, job: &Job) -> Option<String> {
         let place = (std::cmp::Reverse(job.record.request.priority), job.id().clone());
         let tenant = &job.record.request.tenant;
-        let mut before = self.ready.get(tenant)?.range(..place);
-        let (priority, first) = before.next()?;
-        let jobs = 1 + before.count();
+        let (before, short) = self.ready.of(tenant)?.before(&place);
+        let (priority, first) = before.first()?;
+        let is_chunks = job.work.as_ref().is_some_and(|w| !w.kind.is_short());
+        let why = match short {
+            0 => String::new(),
+            _ if !is_chunks => String::new(),
+            n => format!(
+                "; {} short work (index, analysis, audits), which goes before chunks of its priority every second time",
+                if n == 1 { "1 has".to_owned() } else { format!("{n} have") }
+            ),
+        };
         Some(format!(
-            "{} of tenant {tenant} {} before it, by priority, then age; first {first}, of priority {}",
-            count(jobs, "job"),
-            if jobs == 1 { "goes" } else { "go" },
+            "{} of tenant {tenant} {} before it, by priority, then age; first {first}, of priority {}{why}",
+            count(before.len(), "job"),
+            if before.len() == 1 { "goes" } else { "go" },
             priority.0
         ))
     }
 
     /// What a tenant has of what it shares with others.
     fn shared(&self, config: &Rules, tenant: &TenantId) -> Option<String> {
-        let weights = self.ready.keys().map(|t| u64::from(config.tenants.of(t).weight));
+        let weights = self.ready.tenants().map(|(t, _)| u64::from(config.tenants.of(t).weight));
         let (tenants, all) = weights.fold((0, 0), |(n, sum), w| (n + 1, sum + w));
-        let in_slots = self.attempts.values().filter(|a| a.phase != Phase::Uploading);
-        let of = |a: &&Attempt| self.jobs.get(&a.job).is_some_and(|j| j.record.request.tenant == *tenant);
         (tenants > 1).then(|| {
             format!(
                 "{tenants} tenants share the slots by weight: tenant {tenant} has {} of {all}, and {} of {} slots now",
                 config.tenants.of(tenant).weight,
-                in_slots.filter(of).count(),
+                self.in_slots.of(tenant),
                 self.slots(),
             )
         })

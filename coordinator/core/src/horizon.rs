@@ -152,7 +152,7 @@ impl Leader {
         let mut horizon = Horizon { at: now, slots: self.slots(), is_shared, pacing, ..Horizon::default() };
         let mut waiting: BTreeMap<Option<EncoderFamily>, Sizes> =
             self.attempts.values().map(|a| (a.spec.needs.family, Default::default())).collect();
-        for work in self.ready.values().flatten().filter_map(|(_, id)| self.offered_work(now, id)) {
+        for work in self.ready.jobs().filter_map(|id| self.offered_work(now, id)) {
             for (demand, sizes) in work.waiting() {
                 waiting.entry(demand.needs.family).or_default().add_all(sizes);
             }

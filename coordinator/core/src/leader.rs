@@ -15,7 +15,9 @@ use crate::horizon::Horizon;
 use crate::job::Job;
 use crate::outside::Outside;
 use crate::pace::Paces;
+use crate::ready::Ready;
 use crate::record::{Op, Record};
+use crate::tenants::InSlots;
 use crate::turn::{Turn, sabotaged};
 use crate::work::{TaskId, WorkKind};
 use crate::worker::Worker;
@@ -42,8 +44,10 @@ pub(crate) struct Leader {
     /// Of those, all that want work, and perhaps some that no longer do.
     pub(crate) asking: BTreeSet<WorkerId>,
     pub(crate) sessions: BTreeMap<SessionId, WorkerId>,
-    /// Jobs with ready chunks, in the order in which a tenant's are served: priority, then age.
-    pub(crate) ready: BTreeMap<TenantId, BTreeSet<(Reverse<i32>, JobId)>>,
+    /// Jobs with work that waits.
+    pub(crate) ready: Ready,
+    /// Slots that each tenant's attempts take.
+    pub(crate) in_slots: InSlots,
     pub(crate) fair: Fair,
     pub(crate) tasks: BTreeMap<TaskId, JobId>,
     /// Attempts of older leaders whose fault this one has counted: a Hello that was sent before and comes after must not
@@ -78,7 +82,8 @@ impl Leader {
             workers: BTreeMap::new(),
             asking: BTreeSet::new(),
             sessions: BTreeMap::new(),
-            ready: BTreeMap::new(),
+            ready: Ready::default(),
+            in_slots: InSlots::default(),
             fair: Fair::default(),
             tasks: BTreeMap::new(),
             old_faults: BTreeSet::new(),
@@ -218,14 +223,8 @@ impl Leader {
         let Some(job) = self.jobs.get(id) else { return };
         let tenant = &job.record.request.tenant;
         let place = (Reverse(job.record.request.priority), id.clone());
-        if job.is_active() && job.work.as_ref().is_some_and(|w| w.ready_len() > 0) {
-            self.ready.entry(tenant.clone()).or_default().insert(place);
-        } else if let Some(jobs) = self.ready.get_mut(tenant) {
-            jobs.remove(&place);
-            if jobs.is_empty() {
-                self.ready.remove(tenant);
-            }
-        }
+        let work = job.work.as_ref().filter(|w| job.is_active() && w.ready_len() > 0);
+        self.ready.set(tenant, place, work.map(|w| w.kind));
     }
 
     /// An attempt begins to live: offered, or claimed by its worker under an older leader.
@@ -236,6 +235,7 @@ impl Leader {
             w.alone |= attempt.alone;
         }
         if let Some(job) = self.jobs.get_mut(&attempt.job) {
+            self.in_slots.takes(&job.record.request.tenant);
             job.live.insert(id);
             job.was_worked_on = true;
             if let Some(work) = &mut job.work {
@@ -257,6 +257,9 @@ impl Leader {
             w.alone &= !attempt.alone;
         }
         if let Some(job) = self.jobs.get_mut(&attempt.job) {
+            if attempt.phase != Phase::Uploading {
+                self.in_slots.leaves(&job.record.request.tenant);
+            }
             job.live.remove(&id);
             // what won has told its cost where its output is recorded
             if why != Why::Won {

@@ -26,6 +26,7 @@ mod machine;
 mod outcomes;
 mod outside;
 mod pace;
+mod ready;
 mod rebind;
 mod record;
 mod retention;

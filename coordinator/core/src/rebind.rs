@@ -87,8 +87,8 @@ impl Leader {
 
     /// Looks for jobs with rungs that nobody who is here gives; what has lasted for long enough is bound anew.
     pub(crate) fn look_at_bindings(&mut self, turn: &mut Turn<'_>) {
-        let ready = self.ready.values().flatten().map(|(_, id)| id);
-        let odd = ready.filter(|id| self.jobs.get(id).is_some_and(|j| !j.record.unable.is_empty()));
+        let odd =
+            self.ready.jobs().filter(|id| self.jobs.get(id).is_some_and(|j| !j.record.unable.is_empty()));
         for id in odd.chain(self.unbound.keys()).cloned().collect::<BTreeSet<_>>() {
             let Some(job) = self.jobs.get(&id).filter(|j| j.is_active()) else {
                 self.unbound.remove(&id);

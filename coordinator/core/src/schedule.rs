@@ -1,7 +1,8 @@
 //! Who does what next: free slots meet ready chunks.
 //!
 //! A pass gives every free slot the next chunk by policy, until slots or fitting chunks run out:
-//! the tenant by fair queueing, its job by priority and age, the chunk by length, the worker by [`Fit`]. At most
+//! the tenant by fair queueing, its job by priority and age (short work first, [`crate::ready`]), the chunk by length, the
+//! worker by [`Fit`]. At most
 //! [`WINDOW_PER_SLOT`] candidates a slot are looked at; work of a kind that no free worker can do, or should begin with,
 //! is set aside as one, however much of it there is. So a pass costs as much as the slots that ask, not the backlog.
 //! A tenant that has all the slots it may have is as if nothing of it waited: others have what it leaves.
@@ -171,6 +172,7 @@ impl Leader {
                     let weight = turn.config.tenants.of(&tenant).weight;
                     self.fair.charge(&tenant, candidate.spec.cost_ms, weight);
                     pass.takes(&tenant, &worker, candidate.spec);
+                    self.ready.gave(&tenant, candidate.kind);
                     self.offer(turn, candidate, &worker, false);
                     self.refresh(turn, pass, &worker);
                 }
@@ -189,18 +191,12 @@ impl Leader {
 
     /// What tenants with a bound on their slots may have beside what they have.
     pub(crate) fn slots_left(&self, rules: &Rules) -> SlotsLeft {
-        let mut left = SlotsLeft::of(&rules.tenants);
-        if left.is_unbounded() {
-            return left;
-        }
-        let in_slots = self.attempts.values().filter(|a| a.phase != Phase::Uploading);
-        in_slots.filter_map(|a| self.jobs.get(&a.job)).for_each(|job| left.take(&job.record.request.tenant));
-        left
+        SlotsLeft::of(&rules.tenants, &self.in_slots)
     }
 
     /// Do chunks of several tenants wait that may have a slot?
     pub(crate) fn is_shared(&self, bounds: &SlotsLeft) -> bool {
-        self.ready.keys().filter(|t| bounds.has(t)).count() > 1
+        self.ready.tenants().filter(|(t, _)| bounds.has(t)).count() > 1
     }
 
     /// The tenant with the least start tag of those that have something ready, may have a slot and were not passed over.
@@ -210,7 +206,8 @@ impl Leader {
         passed_over: &BTreeSet<TenantId>,
         bounds: &SlotsLeft,
     ) -> Option<TenantId> {
-        let waiting = self.ready.keys().filter(|t| !passed_over.contains(*t) && bounds.has(t));
+        let waiting = self.ready.tenants().map(|(t, _)| t);
+        let waiting = waiting.filter(|t| !passed_over.contains(*t) && bounds.has(t));
         if sabotaged!(turn.config, FairnessOff) {
             return waiting.min().cloned();
         }
@@ -224,7 +221,7 @@ impl Leader {
         tenant: &TenantId,
         pass: &mut Pass,
     ) -> Option<(Candidate, WorkerId)> {
-        for (_, id) in self.ready.get(tenant)? {
+        for (_, id) in self.ready.of(tenant)?.in_order() {
             let job = self.jobs.get(id).filter(|j| j.hold_until <= turn.now);
             let Some((job, work)) = job.and_then(|j| Some((j, j.work.as_ref()?))) else { continue };
             // what turns out not to be worth looking at is left out of a fresh look at the job

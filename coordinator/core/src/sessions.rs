@@ -271,6 +271,9 @@ impl Leader {
             self.jobs.get(&a.job).is_some_and(|j| j.is_active() && !j.commits.contains_key(&a.spec.id));
         if open && a.phase != Phase::Uploading {
             a.phase = Phase::Uploading;
+            if let Some(job) = self.jobs.get(&a.job) {
+                self.in_slots.leaves(&job.record.request.tenant);
+            }
             if let Some(w) = self.workers.get_mut(worker) {
                 w.uploading.insert(id);
             }

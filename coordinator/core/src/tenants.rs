@@ -48,19 +48,39 @@ impl FromIterator<(TenantId, TenantRules)> for Tenants {
     }
 }
 
+/// Slots that attempts take, by whose they are; those that upload take none.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct InSlots(BTreeMap<TenantId, u32>);
+
+impl InSlots {
+    /// How many of a tenant's are taken.
+    pub(crate) fn of(&self, tenant: &TenantId) -> u32 {
+        self.0.get(tenant).copied().unwrap_or(0)
+    }
+
+    /// An attempt of the tenant begins.
+    pub(crate) fn takes(&mut self, tenant: &TenantId) {
+        *self.0.entry(tenant.clone()).or_default() += 1;
+    }
+
+    /// An attempt of the tenant ends, or begins to upload.
+    pub(crate) fn leaves(&mut self, tenant: &TenantId) {
+        match self.0.get_mut(tenant) {
+            Some(taken) if *taken > 1 => *taken -= 1,
+            _ => drop(self.0.remove(tenant)),
+        }
+    }
+}
+
 /// Slots that tenants with a bound on them may still take; one that is not there may take all.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SlotsLeft(BTreeMap<TenantId, u32>);
 
 impl SlotsLeft {
-    /// With nothing taken.
-    pub(crate) fn of(tenants: &Tenants) -> Self {
-        Self(tenants.max_slots().map(|(tenant, slots)| (tenant.clone(), slots)).collect())
-    }
-
-    /// Is nobody bounded?
-    pub(crate) fn is_unbounded(&self) -> bool {
-        self.0.is_empty()
+    /// Beside what is taken.
+    pub(crate) fn of(tenants: &Tenants, taken: &InSlots) -> Self {
+        let left = |(tenant, most): (&TenantId, u32)| (tenant.clone(), most.saturating_sub(taken.of(tenant)));
+        Self(tenants.max_slots().map(left).collect())
     }
 
     /// The tenant has taken one.

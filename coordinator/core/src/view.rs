@@ -66,8 +66,8 @@ impl Coordinator {
     /// Tenants with work that waits, ascending.
     pub fn tenants(&self, now: Millis) -> Vec<TenantView> {
         let Some(leader) = self.leader() else { return vec![] };
-        let ready = |jobs: &std::collections::BTreeSet<(std::cmp::Reverse<i32>, JobId)>| {
-            let jobs = jobs.iter().filter_map(|(_, id)| leader.jobs.get(id));
+        let ready = |jobs: &crate::ready::Jobs| {
+            let jobs = jobs.in_order().filter_map(|(_, id)| leader.jobs.get(id));
             let offered = jobs.filter(|j| j.hold_until <= now).filter_map(|j| j.work.as_ref());
             offered.map(|w| w.ready_len() as u64).sum()
         };
@@ -76,7 +76,7 @@ impl Coordinator {
             served_ms: leader.fair.served_ms(tenant),
             tenant: tenant.clone(),
         };
-        leader.ready.iter().map(view).collect()
+        leader.ready.tenants().map(view).collect()
     }
 
     /// The term it leads, if it does.

@@ -1,12 +1,12 @@
 //! What the catalog's tests are made of: plans of nothing.
 
+use reelmill_common::capability::Needs;
 use reelmill_common::index::{Demuxer, SourceId};
 use reelmill_common::keys::plan_key;
+use reelmill_common::ladder::{AudioMix, AudioSettings};
 use reelmill_common::plan::{Plan, PlanReport, PlannedChunk};
 use reelmill_common::record::ObjectRef;
 use reelmill_common::spec::{AudioChunk, ChunkMedia, ChunkSpec, ExactTime};
-use reelmill_common::ladder::{AudioMix, AudioSettings};
-use reelmill_common::capability::Needs;
 use reelmill_common::{Sha256, Ticks, Timebase};
 
 /// Where a revision would be stored.
@@ -27,7 +27,12 @@ pub(crate) fn plan(revision: u32, chunks: u32) -> Plan {
             timebase,
             zero,
             folder: "sound".to_owned(),
-            settings: AudioSettings { sample_rate: 48_000, channels: 2, bit_rate_kbps: 128, mix: AudioMix::Keep },
+            settings: AudioSettings {
+                sample_rate: 48_000,
+                channels: 2,
+                bit_rate_kbps: 128,
+                mix: AudioMix::Keep,
+            },
             total_samples: 1_024,
             packets: (0, 1),
             segments: Vec::new(),

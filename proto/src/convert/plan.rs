@@ -3,7 +3,8 @@
 use super::basic::source_id;
 use crate::store::v1 as pb;
 use crate::wire::{
-    MAX_FEW, MAX_PARTS, WireError, bounded, config, from_deltas, many, need, one, text, texts, to_deltas, version,
+    MAX_FEW, MAX_PARTS, WireError, bounded, config, from_deltas, many, need, one, text, texts, to_deltas,
+    version,
 };
 use reelmill_common::plan::{AudioRendition, PLAN_VERSION, Plan, PlanReport, PlannedChunk, VideoRendition};
 use reelmill_common::rungs::RungLists;
@@ -12,17 +13,17 @@ use reelmill_common::spec::ChunkMedia;
 /// What comes before a plan's chunks, and what comes after them.
 pub(crate) fn plan_parts(v: &Plan) -> (pb::Plan, pb::Plan) {
     let head = pb::Plan {
-            version: PLAN_VERSION,
-            revision: v.revision,
-            parent: v.parent,
-            source: v.source.0.0.to_vec(),
-            zero: Some(v.zero.into()),
-            timebase: Some(v.timebase.into()),
-            duration: v.duration,
-            grid_deltas: to_deltas(v.grid.iter().copied()),
-            video: v.video.iter().map(Into::into).collect(),
-            audio: v.audio.iter().map(Into::into).collect(),
-            ..Default::default()
+        version: PLAN_VERSION,
+        revision: v.revision,
+        parent: v.parent,
+        source: v.source.0.0.to_vec(),
+        zero: Some(v.zero.into()),
+        timebase: Some(v.timebase.into()),
+        duration: v.duration,
+        grid_deltas: to_deltas(v.grid.iter().copied()),
+        video: v.video.iter().map(Into::into).collect(),
+        audio: v.audio.iter().map(Into::into).collect(),
+        ..Default::default()
     };
     (head, pb::Plan { report: Some((&v.report).into()), ..Default::default() })
 }

@@ -171,8 +171,7 @@ impl Cluster {
         self.take();
     }
 
-    /// Leases that were let go, in the order in which they were decided (the first of a job leaves after its record); and
-    /// what the machine wants stopped.
+    /// Leases that were let go, in their order; and what the machine wants stopped.
     fn take(&mut self) {
         let over: Vec<_> = self.running.keys().copied().filter(|(_, a)| self.rig.was_revoked(*a)).collect();
         for key in over {
@@ -183,9 +182,7 @@ impl Cluster {
             self.sides[n].is_open &= !self.rig.state(&name(n)).is_terminal();
         }
         self.look();
-        let mut leases = self.rig.leases();
-        leases.sort_by_key(|order| order.attempt);
-        for order in leases {
+        for order in self.rig.leases() {
             let worker = self.sessions.iter().position(|s| *s == order.session).expect("a worker");
             let tenant = (0..self.sides.len()).find(|n| name(*n) == order.job.as_str()).expect("a tenant");
             let side = &mut self.sides[tenant];

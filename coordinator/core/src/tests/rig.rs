@@ -1,5 +1,7 @@
 //! A machine with a store that always answers, to hold transitions against.
 
+use crate::attempt::Phase;
+use crate::tenants::InSlots;
 use crate::*;
 use reelmill_common::capability::{Capability, EncoderProof, Needs};
 use reelmill_common::job::{FailReason, JobOptions, JobRequest, JobState};
@@ -129,7 +131,18 @@ impl Rig {
 
     pub(super) fn feed(&mut self, event: Event) {
         let step = self.machine.handle(self.now, event);
+        self.counts_slots();
         self.perform(step);
+    }
+
+    /// The slots that each tenant takes are counted as they are taken and left: after every event of every test they are
+    /// what a look at all attempts would find.
+    fn counts_slots(&self) {
+        let Some(leader) = self.machine.leader() else { return };
+        let mut found = InSlots::default();
+        let in_slots = leader.attempts.values().filter(|a| a.phase != Phase::Uploading);
+        in_slots.for_each(|a| found.takes(&leader.jobs[&a.job].record.request.tenant));
+        assert_eq!(leader.in_slots, found);
     }
 
     fn perform(&mut self, step: Step) {
@@ -267,17 +280,19 @@ impl Rig {
         self.said(session, FromWorker::Heartbeat { sequence: 1, running });
     }
 
-    /// Leases let go since the last call.
+    /// Leases let go since the last call, in the order in which they were decided: the first of a job leaves after its
+    /// record.
     pub(super) fn leases(&mut self) -> Vec<LeaseOrder> {
         let (leases, rest) =
             std::mem::take(&mut self.done).into_iter().partition(|e| matches!(e, Effect::Lease(_)));
         self.done = rest;
-        Vec::into_iter(leases)
-            .map(|e| match e {
-                Effect::Lease(order) => *order,
-                _ => unreachable!("partitioned"),
-            })
-            .collect()
+        let order = |e: Effect| match e {
+            Effect::Lease(order) => *order,
+            _ => unreachable!("partitioned"),
+        };
+        let mut leases: Vec<LeaseOrder> = Vec::into_iter(leases).map(order).collect();
+        leases.sort_by_key(|order| order.attempt);
+        leases
     }
 
     /// Tasks let go since the last call.

@@ -31,6 +31,27 @@ fn within_a_tenant_priority_then_age_then_the_longest() {
 }
 
 #[test]
+fn what_jobs_begin_with_does_not_wait_behind_older_chunks() {
+    let mut rig = Rig::new();
+    let chunks: Vec<SpecRef> = (10..30).map(|n| spec(n, 9_000)).collect();
+    rig.planned(&[("a", "t", 0, &chunks), ("urgent", "t", 5, &[spec(1, 100), spec(2, 100)])]);
+    for new in ["b", "c", "d"] {
+        rig.submit(new);
+    }
+    let says = "1 job of tenant t goes before it, by priority, then age; first urgent, of priority 5";
+    let why = |rig: &Rig, id: &str| rig.machine.explain(rig.now, &tenant("t"), &job(id)).expect("job");
+    rig.connect(rig.hello("busy", "b1", 1));
+    assert!(why(&rig, "b").iter().any(|w| w == says), "{:?}", why(&rig, "b"));
+    let says = "4 jobs of tenant t go before it, by priority, then age; first urgent, of priority 5; 3 have short work \
+                (index, analysis, audits), which goes before chunks of its priority every second time";
+    assert!(why(&rig, "a").iter().any(|w| w == says), "{:?}", why(&rig, "a"));
+    rig.worker("w", 9);
+    let jobs: Vec<String> = order(&mut rig).into_iter().map(|(job, _)| job).collect();
+    // a priority is a priority; then every second one is short, and the older job's chunks go on between them
+    assert_eq!(jobs, ["urgent", "urgent", "b", "a", "c", "a", "d", "a", "a"]);
+}
+
+#[test]
 fn tenants_share_by_weight() {
     let tenants = shares(&[("t", 1), ("u", 3)]);
     let mut rig = Rig::with(CoordinatorConfig { tenants, ..Default::default() });
