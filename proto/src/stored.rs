@@ -250,3 +250,58 @@ pub fn request_hash(v: &JobRequest) -> Sha256 {
     let keyless = JobRequest { idempotency_key: None, ..v.clone() };
     Sha256::of(&crate::jobs::v1::JobRequest::from(&keyless).encode_to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reelmill_common::capability::Needs;
+    use reelmill_common::index::{Demuxer, SourceId};
+    use reelmill_common::ladder::{AudioMix, AudioSettings};
+    use reelmill_common::plan::{PlanReport, PlannedChunk};
+    use reelmill_common::spec::{AudioChunk, ChunkMedia, ChunkSpec, ExactTime};
+    use reelmill_common::{Ticks, Timebase};
+
+    #[test]
+    fn the_parts_of_a_plan_behind_each_other_are_its_stored_form() {
+        let timebase = Timebase::new(1, 48_000).expect("a timebase");
+        let (zero, source) = (ExactTime { ticks: Ticks(-7), timebase }, SourceId(Sha256::of(b"film")));
+        let settings =
+            AudioSettings { sample_rate: 48_000, channels: 2, bit_rate_kbps: 128, mix: AudioMix::Keep };
+        let chunk = |number| {
+            let chunk = AudioChunk {
+                number,
+                stream: number,
+                timebase,
+                zero,
+                folder: "sound".to_owned(),
+                settings: settings.clone(),
+                total_samples: 1_024,
+                packets: (0, 1),
+                segments: Vec::new(),
+                asc: vec![1],
+                measure_loudness: false,
+                range: None,
+            };
+            let spec = ChunkSpec { source, demuxer: Demuxer::Mov, media: ChunkMedia::Audio(chunk) };
+            PlannedChunk { spec, cost_ms: 1, needs: Needs { family: None, memory_mib: 1 } }
+        };
+        let report = PlanReport { decisions: vec!["cut by cost".to_owned()], ..PlanReport::default() };
+        let plan = Plan {
+            revision: 2,
+            parent: Some(1),
+            source,
+            zero,
+            timebase,
+            duration: 1_024,
+            grid: vec![0, 1_024],
+            video: Vec::new(),
+            audio: Vec::new(),
+            chunks: (0..3).map(chunk).collect(),
+            report,
+        };
+        let stored = encode_plan(&plan);
+        let message: pb::Plan = decode(&stored).expect("a message");
+        assert_eq!(message.encode_to_vec(), stored, "as if it had been written as a whole");
+        assert_eq!(Plan::try_from(message), Ok(plan));
+    }
+}

@@ -141,7 +141,19 @@ where
     D: TryFrom<W, Error = WireError>,
 {
     bounded(values.len(), max, field)?;
-    values.into_iter().map(|v| one(v, field)).collect()
+    exactly(values, |v| one(v, field))
+}
+
+/// A list with room for nothing more: collected, it would keep the room of the list that it was made from.
+pub(crate) fn exactly<W, D>(
+    values: Vec<W>,
+    mut convert: impl FnMut(W) -> Result<D, WireError>,
+) -> Result<Vec<D>, WireError> {
+    let mut all = Vec::with_capacity(values.len());
+    for value in values {
+        all.push(convert(value)?);
+    }
+    Ok(all)
 }
 
 /// The value of a field that must be there.

@@ -103,11 +103,13 @@ impl Leader {
         let Some(work) = job.work.as_ref().filter(|w| w.kind == WorkKind::Audit && w.open() > 0) else {
             return;
         };
-        let here = || self.workers.values().filter(|w| w.session.is_some());
-        let could = |w: &Worker| w.capability.audits && !job.record.audits.is_caught(&w.capability.worker);
+        // whoever was caught is not asked, and says nothing of those who are away just now
+        let caught = &job.record.audits;
+        let may = |w: &&Worker| w.session.is_some() && !caught.is_caught(&w.capability.worker);
+        let here = || self.workers.values().filter(may);
         let is_disputed = job.audits.values().any(Audit::is_disputed);
         let waits = job.hold_until > turn.now || work.taken_len() > 0 || is_disputed;
-        if waits || here().next().is_none() || here().any(could) {
+        if waits || here().next().is_none() || here().any(|w| w.capability.audits) {
             return;
         }
         let Some(job) = self.jobs.get_mut(id) else { return };

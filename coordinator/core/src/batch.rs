@@ -209,6 +209,8 @@ impl Outbox {
             ops.entry(key.clone()).or_insert(Op::Delete(key));
         }
         if ops.is_empty() {
+            // nothing is in flight, so whoever is to be told to stop is told now
+            self.stops.retain(|_, n| *n >= self.first);
             return Step { now: then, ..Step::default() };
         }
         self.last = BatchId(self.last.0 + 1);
@@ -223,6 +225,7 @@ mod tests {
     use super::*;
     use crate::effect::LeaseOrder;
     use crate::work::WorkKind;
+    use proptest::prelude::*;
     use reelmill_common::{AttemptId, JobId, Sha256, SpecId};
 
     fn delete(n: u32) -> Op {
@@ -423,5 +426,145 @@ mod tests {
         assert_eq!(out.step(vec![changes(&[], &[lease(1, "a", 2)])], false).now, []);
         out.acknowledged();
         assert_eq!(out.step(vec![], false).now, [lease(1, "a", 2)]);
+    }
+
+    /// What may come to the outbox: a change with something told of it, a lease, the end of an attempt, an answer.
+    #[derive(Clone, Debug)]
+    enum Comes {
+        Change(u8, u8),
+        Lease { to: u64, job: u8, spec: u8 },
+        Stop(usize),
+        Acknowledged,
+    }
+
+    fn comes() -> impl Strategy<Value = Comes> {
+        prop_oneof![
+            3 => (0..6u8, 0..3u8).prop_map(|(kind, n)| Comes::Change(kind, n)),
+            4 => (0..3u64, 0..2u8, 0..3u8).prop_map(|(to, job, spec)| Comes::Lease { to, job, spec }),
+            2 => (0..8usize).prop_map(Comes::Stop),
+            4 => Just(Comes::Acknowledged),
+        ]
+    }
+
+    fn key(kind: u8, n: u8) -> StateKey {
+        let (a, b) = (job("j0"), job("j1"));
+        match kind {
+            0 => StateKey::Job(a),
+            1 => StateKey::Job(b),
+            2 => StateKey::Commit(a, spec(n)),
+            3 => StateKey::Fault(a, spec(n)),
+            4 => StateKey::Commit(b, spec(n)),
+            _ => StateKey::Outside,
+        }
+    }
+
+    /// A lease that was decided.
+    struct Decided {
+        to: u64,
+        /// How often each of its keys had changed.
+        waits: Vec<(StateKey, u32)>,
+        /// Those whose worker was to be told first that they are over.
+        frees: Vec<usize>,
+        left: bool,
+        stopped: bool,
+        told: bool,
+    }
+
+    fn attempt(n: usize) -> AttemptId {
+        AttemptId { term: FencingTerm(1), sequence: n as u64 }
+    }
+
+    /// Sees what leaves.
+    fn sees(
+        effect: &Effect,
+        leases: &mut [Decided],
+        durable: &BTreeMap<StateKey, u32>,
+    ) -> Result<(), TestCaseError> {
+        match effect {
+            Effect::Lease(order) => {
+                let n = order.attempt.sequence as usize;
+                prop_assert!(!leases[n].left, "{n} leaves twice");
+                prop_assert!(!leases[n].told, "{n} leaves after it was told to stop");
+                prop_assert!(leases[n].frees.iter().all(|f| leases[*f].told), "{n} before its slot is free");
+                let is_durable = |(k, n): &(StateKey, u32)| durable.get(k).is_some_and(|d| d >= n);
+                prop_assert!(
+                    leases[n].waits.iter().all(is_durable),
+                    "{n} before what it tells of is durable"
+                );
+                leases[n].left = true;
+            }
+            Effect::Send { message: ToWorker::Revoke { attempt }, .. } => {
+                let n = attempt.sequence as usize;
+                prop_assert!(leases[n].left, "{n} is told to stop before it leaves");
+                leases[n].told = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What comes, as a transaction; and what of it is seen when it leaves.
+    fn decide(
+        come: Comes,
+        decided: &mut BTreeMap<StateKey, u32>,
+        leases: &mut Vec<Decided>,
+    ) -> Vec<Transaction> {
+        match come {
+            Comes::Acknowledged => vec![],
+            Comes::Change(kind, n) => {
+                *decided.entry(key(kind, n)).or_default() += 1;
+                vec![changes(&[key(kind, n)], &[])]
+            }
+            Comes::Lease { to, job: of, spec: n } => {
+                let Effect::Lease(mut order) = lease(to, &format!("j{of}"), n) else { return vec![] };
+                order.attempt = attempt(leases.len());
+                let Needs::These { keys, .. } = Effect::Lease(order.clone()).needs() else { return vec![] };
+                let waits = keys.into_iter().filter_map(|k| Some((k.clone(), *decided.get(&k)?))).collect();
+                let is_freed = |n: &usize| leases[*n].to == to && leases[*n].stopped && !leases[*n].told;
+                let frees = (0..leases.len()).filter(is_freed).collect();
+                leases.push(Decided { to, waits, frees, left: false, stopped: false, told: false });
+                vec![changes(&[], &[Effect::Lease(order)])]
+            }
+            Comes::Stop(n) => {
+                let Some(l) = leases.get_mut(n).filter(|l| !l.stopped) else { return vec![] };
+                l.stopped = true;
+                let message = ToWorker::Revoke { attempt: attempt(n) };
+                let stop = Effect::Send { session: SessionId(l.to), term: FencingTerm(1), message };
+                vec![changes(&[], &[stop])]
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever comes: what leaves leaves once, a lease not before what it tells of is durable, and neither before what
+        /// frees its slot nor after what ends it.
+        #[test]
+        fn nothing_leaves_too_early_or_twice_or_out_of_order(all in prop::collection::vec(comes(), 1..60)) {
+            let mut out = Outbox::new(FencingTerm(1));
+            let (mut decided, mut durable) = (BTreeMap::new(), BTreeMap::new());
+            let mut leases: Vec<Decided> = Vec::new();
+            let mut in_flight: Option<(BTreeMap<StateKey, u32>, Vec<Effect>)> = None;
+            for come in all.into_iter().chain((0..100).map(|_| Comes::Acknowledged)) {
+                if let (Comes::Acknowledged, Some((done, then))) = (&come, in_flight.take_if(|_| matches!(come, Comes::Acknowledged))) {
+                    durable.extend(done);
+                    for effect in &then {
+                        sees(effect, &mut leases, &durable)?;
+                    }
+                    let _ = out.acknowledged();
+                }
+                let step = out.step(decide(come, &mut decided, &mut leases), false);
+                for effect in &step.now {
+                    sees(effect, &mut leases, &durable)?;
+                }
+                if step.writes.is_empty() {
+                    prop_assert!(step.then.is_empty());
+                } else {
+                    prop_assert!(in_flight.is_none(), "one batch at a time");
+                    let so_far = |op: &Op| (op.key(), decided.get(&op.key()).copied().unwrap_or(0));
+                    in_flight = Some((step.writes.ops.iter().map(so_far).collect(), step.then));
+                }
+            }
+            prop_assert!(leases.iter().all(|l| l.left), "something never left");
+        }
     }
 }

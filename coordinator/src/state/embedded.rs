@@ -32,6 +32,9 @@ const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
 const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
 const TERM: &str = "term";
 const DATABASE_FILE: &str = "state.redb";
+/// Pages of the file kept in memory: those of the commits of a job or two. What was read once, at the beginning of a term,
+/// is not read again, and redb would keep a gigabyte of it.
+const CACHE_BYTES: usize = 32 << 20;
 
 /// One contender's handle on the state in a directory. [`EmbeddedState::open`] makes the first one.
 pub struct EmbeddedState {
@@ -170,7 +173,7 @@ impl Shared {
 }
 
 fn open_database(path: &Path) -> Result<Database, redb::Error> {
-    let database = Database::create(path)?;
+    let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
     // the tables exist from the first moment on, so that reading never has to tell "none" from "empty"
     let transaction = database.begin_write()?;
     transaction.open_table(STATE)?;

@@ -3,8 +3,8 @@
 use super::basic::source_id;
 use crate::store::v1 as pb;
 use crate::wire::{
-    MAX_FEW, MAX_PARTS, WireError, bounded, config, from_deltas, many, need, one, text, texts, to_deltas,
-    version,
+    MAX_FEW, MAX_PARTS, WireError, bounded, config, exactly, from_deltas, many, need, one, text, texts,
+    to_deltas, version,
 };
 use reelmill_common::plan::{AudioRendition, PLAN_VERSION, Plan, PlanReport, PlannedChunk, VideoRendition};
 use reelmill_common::rungs::RungLists;
@@ -59,7 +59,7 @@ fn chunks(stored: Vec<pb::PlannedChunk>) -> Result<Vec<PlannedChunk>, WireError>
         }
         Ok(chunk)
     };
-    stored.into_iter().map(chunk).collect()
+    exactly(stored, chunk)
 }
 
 impl From<&VideoRendition> for pb::VideoRendition {

@@ -11,7 +11,7 @@ use super::tasks::Order;
 use super::world::{Clock, What, World};
 use reelmill_common::capability::Capability;
 use reelmill_common::job::JobState;
-use reelmill_common::session::ToWorker;
+use reelmill_common::session::{Termed, ToWorker};
 use reelmill_common::{AttemptId, FencingTerm, JobId, SpecId, TenantId, WorkerId};
 use reelmill_coordinator_core::{
     Batch, BatchId, Call, Coordinator, Count, Effect, Event, GrantOrder, SessionId, Step, TaskId, TermBegun,
@@ -145,6 +145,9 @@ impl World {
             }
             What::WriteAnswer { control: c, life, batch, written } if self.controls[c].life == life => {
                 self.write_answered(c, batch, written);
+            }
+            What::Signed(c, life, conn, message) if self.controls[c].life == life => {
+                self.send_to_worker(conn, *message);
             }
             What::TaskOver(c, life, task) if self.controls[c].life == life => self.task_over(c, task),
             _ => {}
@@ -318,11 +321,7 @@ impl World {
         match effect {
             Effect::Lease(order) => self.send_lease(c, *order),
             Effect::Send { session, term, message } => self.send(c, session, term, message),
-            Effect::Grant(order) => {
-                let GrantOrder { session, term, attempt, .. } = *order;
-                let message = ToWorker::Granted { attempt, allowed: true, uploads: vec![] };
-                self.send(c, session, term, message);
-            }
+            Effect::Grant(order) => self.grant(c, *order),
             Effect::CloseSession { session } => {
                 if let Some(conn) = self.controls[c].conns.remove(&session) {
                     self.controls[c].sessions_by_conn.remove(&conn);
@@ -343,6 +342,22 @@ impl World {
             Effect::Count(count) => self.count(&count),
             // nobody joins in here: workers are who they say
             Effect::JobChanged(_) | Effect::ReplyWorker { .. } => {}
+        }
+    }
+
+    /// The driver signs beside everything else. That needs the plan, which may have to be read first, from storage that is
+    /// slow.
+    fn grant(&mut self, c: usize, order: GrantOrder) {
+        let GrantOrder { session, term, attempt, .. } = order;
+        let message = ToWorker::Granted { attempt, allowed: true, uploads: vec![] };
+        if !self.rng.chance(self.chances.objects) {
+            return self.send(c, session, term, message);
+        }
+        self.law_of_message(c, term, &message);
+        if let Some(conn) = self.controls[c].conns.get(&session).copied() {
+            let took_ms = self.rng.range(500, 10_000);
+            let life = self.controls[c].life;
+            self.after(took_ms, What::Signed(c, life, conn, Box::new(Termed { term, message })));
         }
     }
 

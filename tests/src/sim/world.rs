@@ -39,6 +39,8 @@ pub(super) enum What {
     Write { control: usize, life: u64, batch: Box<Batch>, silent: bool },
     /// The store's answer; `None`: nobody knows.
     WriteAnswer { control: usize, life: u64, batch: BatchId, written: Option<Written> },
+    /// A grant that was long in signing leaves.
+    Signed(usize, u64, ConnId, Box<Termed<ToWorker>>),
     /// A task's work is over.
     TaskOver(usize, u64, TaskId),
     /// A message of a worker arrives.
@@ -301,6 +303,7 @@ impl World {
             What::WriteAnswer { control: c, .. } | What::TaskOver(c, ..) | What::Call { control: c, .. } => {
                 control(*c)
             }
+            What::Signed(c, ..) => control(*c),
             What::WorkerTick(w, _) | What::Dial(w, _) => worker(*w),
             What::Work { worker: w, .. } | What::WorkFails { worker: w, .. } => worker(*w),
             What::ToControl(conn, _) | What::ControlCutOff(conn) => {

@@ -365,6 +365,35 @@ fn after_a_revision_what_a_caught_worker_made_is_planned_anew_and_made_by_others
 
 /// What was found wrong is made again by others, when nothing of its maker can be on its way, and looked at again.
 #[test]
+fn nothing_is_published_unaudited_because_only_who_was_caught_is_here() {
+    let mut rig = Rig::new();
+    let w = made(&mut rig);
+    let a = auditor(&mut rig, "a");
+    draw(&mut rig);
+    rig.ask(a, 2);
+    let order = asked(&mut rig, a);
+    says_wrong(&mut rig, &order);
+    rig.task_ends(TaskKind::Sweep, Ok(TaskOutput::Swept));
+    rig.task_ends(TaskKind::LoadPlan, Ok(TaskOutput::PlanLoaded(vec![spec(1, 900), spec(2, 500)])));
+    rig.ask(a, 2);
+    rig.leases().iter().for_each(|l| rig.wins(l));
+    rig.feed(Event::WorkerDisconnected { session: a });
+    rig.beat(w, &[]);
+    rig.task_ends(TaskKind::PrepareAudit, Ok(TaskOutput::AuditsReady(vec![drawn(12, spec(1, 900))])));
+    rig.tick(250);
+    assert!(
+        rig.task().is_none(),
+        "others may come back; that one is not asked, and does not say that nobody could be"
+    );
+    let a = auditor(&mut rig, "a");
+    rig.ask(a, 2);
+    let order = asked(&mut rig, a);
+    rig.wins(&order);
+    rig.publish();
+    assert_eq!(rig.record("j").audits.files, 1);
+}
+
+#[test]
 fn what_was_found_wrong_is_made_again_by_others() {
     let mut rig = Rig::new();
     let w = made(&mut rig);
