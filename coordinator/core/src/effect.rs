@@ -176,6 +176,10 @@ pub enum Count {
 }
 
 /// What has to be durable before an effect may leave.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "looked at once and dropped: a box would be an allocation a lease"
+)]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Needs {
     /// Nothing: it neither depends on nor tells of anything that is stored.
