@@ -125,10 +125,10 @@ async fn replan(context: &Context, order: &Order) -> Result<TaskOutput, TaskErro
     if next.revision == current.plan.revision {
         let plan =
             record.plan.clone().ok_or_else(|| internal("a job without a plan is revised".to_owned()))?;
-        return Ok(TaskOutput::Revised { plan, specs: specs(&current.plan), rebound });
+        return Ok(TaskOutput::Revised { plan, specs: specs(&current), rebound });
     }
     let (plan, loaded) = store(context, record, next).await?;
-    Ok(TaskOutput::Revised { plan, specs: specs(&loaded.plan), rebound })
+    Ok(TaskOutput::Revised { plan, specs: specs(&loaded), rebound })
 }
 
 /// Stores a plan. Its key names its content: another leader, deposed or to come, of this version of the program or

@@ -373,8 +373,10 @@ fn nothing_is_published_unaudited_because_only_who_was_caught_is_here() {
     rig.ask(a, 2);
     let order = asked(&mut rig, a);
     says_wrong(&mut rig, &order);
+    waits(&mut rig, SECOND_VOICE_MS);
     rig.task_ends(TaskKind::Sweep, Ok(TaskOutput::Swept));
     rig.task_ends(TaskKind::LoadPlan, Ok(TaskOutput::PlanLoaded(vec![spec(1, 900), spec(2, 500)])));
+    rig.beat(a, &[]);
     rig.ask(a, 2);
     rig.leases().iter().for_each(|l| rig.wins(l));
     rig.feed(Event::WorkerDisconnected { session: a });
