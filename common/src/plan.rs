@@ -37,6 +37,24 @@ pub struct Plan {
     pub report: PlanReport,
 }
 
+/// For what cluster a plan is made. Fixed in the job's record, so that planning again gives the same plan; it decides who
+/// encodes what and changes nothing that a player sees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sizing {
+    /// Slots the cluster had at Submit; 0 counts as 1.
+    pub slots_hint: u32,
+    /// What a chunk may cost at most, predicted slot-milliseconds, where several tenants share the slots: whoever waits for
+    /// a slot waits for no more than that. `None`: nobody else is there.
+    pub chunk_cost_max_ms: Option<u64>,
+}
+
+impl Sizing {
+    /// For so many slots that nobody shares.
+    pub fn alone(slots_hint: u32) -> Self {
+        Self { slots_hint, chunk_cost_max_ms: None }
+    }
+}
+
 /// Video renditions of a plan, by their places in it. What lies beyond the last place is counted to it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct RungSet(pub u64);

@@ -12,7 +12,7 @@ use crate::ids::{
 use crate::job::{JobRequest, JobState};
 use crate::keys::ObjectKey;
 use crate::outcome::{AttemptCost, Fault};
-use crate::plan::RungSet;
+use crate::plan::{RungSet, Sizing};
 
 /// An object and the proof of its content.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,6 +45,9 @@ pub struct JobRecord {
     pub request: JobRequest,
     /// Slots the cluster had at Submit: fixed, so that replanning gives the same plan.
     pub slots_hint: u32,
+    /// What a chunk may cost at most, predicted slot-milliseconds: fixed with the index, just before anything is planned.
+    /// `None`: no bound, because no other tenant was there.
+    pub chunk_cost_max_ms: Option<u64>,
     /// How attempts' media comes to lie in the package: fixed at Submit, so that every leader and worker does the same.
     pub placement: Placement,
     /// Wall clock at Submit, milliseconds since the Unix epoch: shown and retained by, never decided with.
@@ -85,6 +88,11 @@ pub struct JobRecord {
 }
 
 impl JobRecord {
+    /// What its plan is made for.
+    pub fn sizing(&self) -> Sizing {
+        Sizing { slots_hint: self.slots_hint, chunk_cost_max_ms: self.chunk_cost_max_ms }
+    }
+
     /// How long its present run has encoded for at this wall clock, or did until the job ended, milliseconds; 0 before.
     pub fn elapsed_ms(&self, unix_ms: u64) -> u64 {
         let until = self.ended_unix_ms.unwrap_or(unix_ms);

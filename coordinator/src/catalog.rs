@@ -266,11 +266,11 @@ impl Catalog {
     /// The index of a job, read, and the ladder fitted to it.
     pub(crate) async fn indexed(&self, record: &JobRecord) -> Result<Indexed, TaskError> {
         let bytes = self.object(record, record.index.as_ref(), "source index").await?;
-        let (request, slots_hint) = (record.request.clone(), record.slots_hint);
+        let (request, sizing) = (record.request.clone(), record.sizing());
         blocking(move || {
             let index = decode_index(&bytes).map_err(|e| unreadable("source index", &e))?;
             let ladder = ladder::fit(&index, &request.ladder, &request.options).map_err(|e| refused(&e))?;
-            let analyse = reelmill_plan::analyse_spec(&index, &ladder, &request.options, slots_hint)
+            let analyse = reelmill_plan::analyse_spec(&index, &ladder, &request.options, sizing)
                 .map_err(|e| refused(&e))?;
             Ok(Indexed { index, ladder, analyse })
         })

@@ -14,7 +14,7 @@ use reelmill_common::job::{JobOptions, JobRequest, JobState};
 use reelmill_common::keys::{plan_key, report_key};
 use reelmill_common::ladder::{EncoderFamily, LadderChoice};
 use reelmill_common::outcome::{AnalyseReport, AttemptCost, ChunkReport, Outcome, Report, ReportBody};
-use reelmill_common::plan::{Plan, RungSet};
+use reelmill_common::plan::{Plan, RungSet, Sizing};
 use reelmill_common::record::{JobRecord, ObjectRef, Placement, PlanRef};
 use reelmill_common::session::{FromWorker, Hello};
 use reelmill_common::{
@@ -83,21 +83,19 @@ fn index() -> SourceIndex {
     }
 }
 
+/// A large fleet that tenants share.
+const SIZING: Sizing = Sizing { slots_hint: 2_000, chunk_cost_max_ms: Some(20_000) };
+
 fn plan() -> Plan {
     let options = JobOptions { segment_ms: 2_000, chunk_ms: Some(2_000), ..JobOptions::default() };
     let index = index();
     let ladder = ladder::fit(&index, &LadderChoice::Default, &options).expect("a ladder");
-    let spec = analyse_spec(&index, &ladder, &options, 2_000).expect("an analysis");
+    let spec = analyse_spec(&index, &ladder, &options, SIZING).expect("an analysis");
     // as long as those of x264 are
     let avcc = spec.rungs.iter().map(|r| [vec![1, 100, 0, r.level], vec![0xff; 42]].concat()).collect();
     let analyses = AnalyseReport { avcc, ..AnalyseReport::default() };
-    let input = PlanInput {
-        index: &index,
-        analyses: &analyses,
-        ladder: &ladder,
-        options: &options,
-        slots_hint: 2_000,
-    };
+    let input =
+        PlanInput { index: &index, analyses: &analyses, ladder: &ladder, options: &options, sizing: SIZING };
     let plan = reelmill_plan::plan(&input).expect("a plan");
     assert_eq!(plan.chunks.len(), CHUNKS);
     assert!(plan.video.len() >= 5, "a whole ladder");
@@ -141,7 +139,8 @@ fn job() -> JobRecord {
     JobRecord {
         id: JobId::parse("0192f0c1-aaaa-7bbb-8ccc-0123456789ab").expect("a job"),
         request,
-        slots_hint: 2_000,
+        slots_hint: SIZING.slots_hint,
+        chunk_cost_max_ms: SIZING.chunk_cost_max_ms,
         placement: Placement::Direct,
         submitted_unix_ms: 1,
         state: JobState::Running,

@@ -1,9 +1,9 @@
 //! What becomes of a fleet's speed: the figures of [`reelmill_tests::fleet`], and floors that they must not fall below.
 //!
 //! The goals are 950 permille at 16 and 64 workers, 900 at 256 and 750 at 1,000; `tests/SOAK.md` tells what is reached.
-//! Virtual time: the figures do not depend on the machine.
+//! `REELMILL_FLEET_TELL=1` tells of each run which slots idled when, and what was made last. Virtual time: the figures do not depend on the machine.
 
-use reelmill_tests::fleet::{Film, Fleet, at_random, run, visit};
+use reelmill_tests::fleet::{Film, Fleet, at_random, run, tell, visit};
 
 /// The least and the mean efficiency of so many seeds, permille.
 fn efficiency(size: usize, seeds: u64) -> (u64, u64) {
@@ -11,7 +11,11 @@ fn efficiency(size: usize, seeds: u64) -> (u64, u64) {
     let (mut least, mut sum) = (u64::MAX, 0);
     let (mut lost, mut doubled) = (0, 0);
     for seed in 0..seeds {
-        let run = run(&film, &Fleet::spread(size, seed), seed).expect("the film ends");
+        let fleet = Fleet::spread(size, seed);
+        let run = run(&film, &fleet, seed).expect("the film ends");
+        if std::env::var_os("REELMILL_FLEET_TELL").is_some() {
+            println!("seed {seed}: {} permille, {}", run.efficiency_permille(), tell(&film, &fleet, &run));
+        }
         least = least.min(run.efficiency_permille());
         sum += run.efficiency_permille();
         lost += run.lost_ms * 1_000 / (run.makespan_ms * size as u64);
@@ -106,4 +110,22 @@ fn urgent_jobs_of_the_same_tenant() {
 fn urgent_jobs_of_another_tenant() {
     urgent(&Fleet::equal(16), "u", 0);
     urgent(&Fleet::spread(16, 3), "u", 0);
+}
+
+/// What bounds the cost of chunks where tenants share is for: whoever comes waits for less.
+#[test]
+fn a_tenant_waits_for_less_where_chunks_are_bounded() {
+    let fleet = Fleet::equal(16);
+    let short = Film::lasting(60, 16).expect("a plan");
+    let guests = at_random(20, 150_000, "u", 0, 1);
+    let behind = |long: Film| {
+        let largest = long.specs.iter().map(|s| s.cost_ms).max().unwrap_or(0);
+        (largest, p95(visit(Some(&long), &fleet, &short, &guests, 1).expect("they end")))
+    };
+    let alone = behind(Film::lasting(36_000, 16).expect("a plan"));
+    let shared = behind(Film::shared(36_000, 16).expect("a plan"));
+    println!(
+        "16 workers, (largest chunk, p95) ms: {shared:?} where tenants share, {alone:?} where they do not"
+    );
+    assert!(shared.0 <= 20_000 && 3 * shared.1 <= 2 * alone.1);
 }

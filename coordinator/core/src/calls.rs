@@ -63,6 +63,7 @@ impl Leader {
             id: s.id.clone(),
             request: s.request,
             slots_hint: s.slots_hint.unwrap_or_else(|| self.slots()).max(1),
+            chunk_cost_max_ms: None,
             placement: s.placement,
             submitted_unix_ms: s.unix_ms,
             state: JobState::Accepted,

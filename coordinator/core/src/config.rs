@@ -42,6 +42,8 @@ pub struct CoordinatorConfig {
     pub jobs_open_max: usize,
     /// Jobs that have not ended, of one tenant for which nothing else is said. A submit beyond it is refused.
     pub jobs_open_per_tenant_max: usize,
+    /// What a chunk of a job that is planned while tenants share the slots may cost at most, predicted slot-milliseconds.
+    pub chunk_cost_max_ms: u64,
     /// Operations that may wait for the state store before calls are refused.
     pub queued_ops_max: usize,
     /// What each tenant may have; told anew by [`Event::Tenants`](crate::Event::Tenants).
@@ -66,6 +68,7 @@ impl Default for CoordinatorConfig {
             suspend_ms: 30_000,
             jobs_open_max: 10_000,
             jobs_open_per_tenant_max: 2_000,
+            chunk_cost_max_ms: 20_000,
             queued_ops_max: 20_000,
             tenants: Tenants::default(),
         }

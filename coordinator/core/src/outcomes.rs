@@ -104,6 +104,8 @@ impl Leader {
 
     /// The commit, and what follows from it for the job.
     fn commit(&mut self, turn: &mut Turn<'_>, id: AttemptId, attempt: &Attempt, report: Report) {
+        let is_index = attempt.kind == WorkKind::Index;
+        let bound_ms = is_index.then(|| self.chunk_cost_max_ms(turn.config, &attempt.job)).flatten();
         let Some(job) = self.jobs.get_mut(&attempt.job) else { return };
         let report = ObjectRef { key: report.key, bytes: report.bytes, sha256: report.sha256 };
         let commit = CommitRecord {
@@ -126,7 +128,10 @@ impl Leader {
             match (attempt.kind, &mut job.record.rebind) {
                 // that there is such a commit is all of it
                 (WorkKind::Audit, _) => {}
-                (WorkKind::Index, _) => job.record.index = Some(report),
+                (WorkKind::Index, _) => {
+                    job.record.index = Some(report);
+                    job.record.chunk_cost_max_ms = bound_ms;
+                }
                 (_, None) => job.record.analysis = Some(report),
                 (_, Some(rebind)) => {
                     let worker = self.workers.get(&attempt.worker);

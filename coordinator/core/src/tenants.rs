@@ -4,7 +4,10 @@
 //! slots delays work and refuses none; one on open jobs refuses a submit; one on a film's length fails the job as soon as
 //! the length is known, before anything is encoded. There is none on work a day: it would have to count what was deleted.
 
-use reelmill_common::TenantId;
+use crate::config::Rules;
+use crate::job::Job;
+use crate::leader::Leader;
+use reelmill_common::{JobId, TenantId};
 use std::collections::BTreeMap;
 
 /// One tenant's share and bounds.
@@ -26,7 +29,7 @@ impl Default for TenantRules {
     }
 }
 
-/// The rules of all tenants that have some; the default ones are for the others.
+/// The rules of all tenants that are known by name; the default ones are for the others.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Tenants(BTreeMap<TenantId, TenantRules>);
 
@@ -34,6 +37,11 @@ impl Tenants {
     /// The rules of a tenant.
     pub fn of(&self, tenant: &TenantId) -> TenantRules {
         self.0.get(tenant).copied().unwrap_or_default()
+    }
+
+    /// Is another tenant named than this one?
+    pub(crate) fn has_others(&self, tenant: &TenantId) -> bool {
+        self.0.keys().any(|other| other != tenant)
     }
 
     /// The slots that tenants with a bound on them may take.
@@ -93,5 +101,16 @@ impl SlotsLeft {
     /// May the tenant take one more?
     pub(crate) fn has(&self, tenant: &TenantId) -> bool {
         self.0.get(tenant) != Some(&0)
+    }
+}
+
+impl Leader {
+    /// What a chunk of a job that is about to be planned may cost at most: there is a bound where somebody else is known
+    /// by name, or has a job that has not ended. Whoever comes later meets the chunks as they are.
+    pub(crate) fn chunk_cost_max_ms(&self, rules: &Rules, job: &JobId) -> Option<u64> {
+        let tenant = &self.jobs.get(job)?.record.request.tenant;
+        let others = |j: &Job| j.record.request.tenant != *tenant && !j.state().is_terminal();
+        let is_shared = rules.tenants.has_others(tenant) || self.jobs.values().any(others);
+        is_shared.then_some(rules.chunk_cost_max_ms)
     }
 }

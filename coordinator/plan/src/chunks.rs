@@ -66,8 +66,10 @@ pub(crate) struct Cutter<'a> {
 }
 
 impl Cutter<'_> {
-    /// Cuts the whole film. Every segment is in exactly one chunk.
-    pub(crate) fn cut(&self, target: Target) -> Vec<Cut> {
+    /// Cuts the whole film. Every segment is in exactly one chunk; one of several costs no more than `most_ms`, but where
+    /// it cannot be cut.
+    pub(crate) fn cut(&self, target: Target, most_ms: Option<u64>) -> Vec<Cut> {
+        let most_ms = most_ms.unwrap_or(u64::MAX);
         let lines = self.grid.len();
         let mut left_ns: u64 = (0..lines).map(|s| self.segment_ns(s)).sum();
         let mut cuts = Vec::new();
@@ -76,13 +78,13 @@ impl Cutter<'_> {
             let end = match target {
                 Target::Duration(ticks) => {
                     let span = |s: usize| (self.grid.bounds[s + 1] - self.grid.bounds[s]).max(1) as u64;
-                    self.best_end(first, ticks.max(1) as u64, span)
+                    self.best_end(first, ticks.max(1) as u64, span, most_ms)
                 }
                 Target::Slots(slots) => {
                     let share =
                         fair_ns(left_ns, slots) / if are_unlike(slots) { SHARE_OF_UNLIKE } else { SHARE };
                     let share = share.clamp(LEAST_MS * 1_000_000, MOST_MS * 1_000_000);
-                    self.best_end(first, share, |s| self.segment_ns(s))
+                    self.best_end(first, share, |s| self.segment_ns(s), most_ms)
                 }
             };
             let share_ms = match target {
@@ -104,15 +106,19 @@ impl Cutter<'_> {
     }
 
     /// The end of the chunk that begins at `first`: among the lines within a third of the wanted size, the one with
-    /// the least decoding before it; of equals the nearest to the wanted size.
-    fn best_end(&self, first: usize, wanted: u64, size: impl Fn(usize) -> u64) -> usize {
+    /// the least decoding before it; of equals the nearest to the wanted size. None that would cost more than `most_ms`,
+    /// where there is another.
+    fn best_end(&self, first: usize, wanted: u64, size: impl Fn(usize) -> u64, most_ms: u64) -> usize {
         let lines = self.grid.len();
         let (mut sum, mut repeats) = (0u64, 0);
+        let mut cost_ns = self.preroll_ns(first);
         let mut best: Option<(bool, u64, u64, usize)> = None;
         for end in first + 1..=lines {
             sum = sum.saturating_add(size(end - 1));
             repeats += self.repeats(end - 1);
-            if best.is_some() && repeats > MOST_REPEATS {
+            cost_ns = cost_ns.saturating_add(self.segment_ns(end - 1));
+            let dear = CHUNK_OVERHEAD_MS + cost_ns / 1_000_000 > most_ms;
+            if best.is_some() && (dear || repeats > MOST_REPEATS) {
                 break;
             }
             let off = sum.abs_diff(wanted);

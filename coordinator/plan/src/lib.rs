@@ -12,6 +12,7 @@ mod chunks;
 mod cost;
 mod effort;
 mod error;
+mod film;
 mod framemap;
 mod grid;
 pub mod ladder;

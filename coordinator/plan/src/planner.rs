@@ -4,28 +4,22 @@
 //! the wanted chunk size decide who encodes what; they never change a boundary, a time, a name or a playlist.
 
 use crate::audio::{self, Wish, ranges};
-use crate::chunks::{Cut, Cutter, DecodeStarts, Target};
-use crate::effort::Effort;
+use crate::film::Film;
 use crate::framemap::{FrameMap, MapNeeds};
 use crate::grid::{self, GopRule, Grid};
 use crate::ladder::{FittedLadder, gop_frames_full_rate};
 use crate::limits::{self, LIMITS};
 use crate::timeline::{Timeline, place};
-use crate::{PlanError, cost, picture, tail, wish, words};
+use crate::{PlanError, cost, picture, wish, words};
 use reelmill_common::capability::Needs;
 use reelmill_common::hash::Canonical;
 use reelmill_common::index::{SourceId, SourceIndex, VideoTrack};
 use reelmill_common::job::{JobOptions, SegmentAlignment};
 use reelmill_common::ladder::settings_hash;
 use reelmill_common::outcome::AnalyseReport;
-use reelmill_common::plan::{AudioRendition, Plan, PlanReport, PlannedChunk, VideoRendition};
-use reelmill_common::rungs::{RungLists, Rungs};
-use reelmill_common::spec::{
-    AnalyseSpec, AudioChunk, ChunkMedia, ChunkSpec, ExactTime, FrameTable, PictureRecipe, RECIPE,
-    SegmentSpan, VideoChunk, VideoRung,
-};
-use reelmill_common::time::{TickRange, TickSeq, Ticks, Timebase};
-use reelmill_common::{SegmentNumber, time};
+use reelmill_common::plan::{AudioRendition, Plan, PlanReport, PlannedChunk, Sizing, VideoRendition};
+use reelmill_common::spec::{AnalyseSpec, AudioChunk, ChunkMedia, ChunkSpec, ExactTime, RECIPE};
+use reelmill_common::time::{self, Timebase};
 use std::num::NonZeroU32;
 
 /// Everything a plan depends on.
@@ -39,13 +33,10 @@ pub struct PlanInput<'a> {
     pub ladder: &'a FittedLadder,
     /// The submitter's wishes.
     pub options: &'a JobOptions,
-    /// Slots the cluster had at Submit; 0 counts as 1.
-    pub slots_hint: u32,
+    /// For what cluster.
+    pub sizing: Sizing,
 }
 
-/// With no more slots than this a slot has many chunks, and it does not matter which of them are the costly ones. Chunks
-/// of equal cost would even do harm: equal slots would get free at the same time, and what is urgent waits for one.
-const FEW_SLOTS: u64 = 32;
 /// Wanted distance of IDRs in milliseconds.
 const GOP_MS: i64 = 2_000;
 
@@ -60,7 +51,7 @@ pub fn analyse_spec(
     index: &SourceIndex,
     ladder: &FittedLadder,
     options: &JobOptions,
-    slots_hint: u32,
+    sizing: Sizing,
 ) -> Result<AnalyseSpec, PlanError> {
     let den = index
         .video
@@ -68,7 +59,7 @@ pub fn analyse_spec(
         .map_or(NonZeroU32::MIN, |v| NonZeroU32::new(v.timebase.den()).unwrap_or(NonZeroU32::MIN));
     let (wishes, _) = audio::wishes(index);
     let mut joins = Vec::new();
-    let rule = ranges::Rule::new(options, slots_hint);
+    let rule = ranges::Rule::new(options, sizing);
     if ranges::possible(&wishes, rule) {
         // costs depend on no finding: any that are well formed will do
         let analyses = AnalyseReport {
@@ -76,7 +67,7 @@ pub fn analyse_spec(
             peaks: wishes.iter().filter(|w| w.needs_peak).map(|_| 0).collect(),
             joins: Vec::new(),
         };
-        let input = PlanInput { index, analyses: &analyses, ladder, options, slots_hint };
+        let input = PlanInput { index, analyses: &analyses, ladder, options, sizing };
         let draft = continuous(&input, &wishes, Vec::new())?;
         joins.extend(ranges::wanted(&draft, &wishes, rule).joins.into_iter().map(|j| j.probe));
     }
@@ -102,7 +93,7 @@ pub fn analyse_spec(
 pub fn plan(input: &PlanInput<'_>) -> Result<Plan, PlanError> {
     let (wishes, audio_notes) = audio::wishes(input.index);
     let mut plan = continuous(input, &wishes, audio_notes)?;
-    let rule = ranges::Rule::new(input.options, input.slots_hint);
+    let rule = ranges::Rule::new(input.options, input.sizing);
     let wanted = if ranges::possible(&wishes, rule) {
         ranges::wanted(&plan, &wishes, rule)
     } else {
@@ -266,124 +257,6 @@ fn frame_rate(timeline: &Timeline, map: &FrameMap, frames: u64, every: u64) -> (
     let milli = u64::try_from(milli).unwrap_or(u64::MAX).max(1);
     let g = time::gcd(milli, 1000).max(1);
     (milli / g, 1000 / g)
-}
-
-/// What video chunks are made of.
-struct Film<'a> {
-    index: &'a SourceIndex,
-    video: &'a VideoTrack,
-    timeline: &'a Timeline,
-    map: &'a FrameMap,
-    grid: &'a Grid,
-    idrs: &'a [usize],
-    recipe: PictureRecipe,
-}
-
-impl Film<'_> {
-    fn chunks(&self, input: &PlanInput<'_>, renditions: &[VideoRendition]) -> (Vec<PlannedChunk>, String) {
-        let settings = || renditions.iter().map(|r| &r.settings);
-        let slots = u64::from(input.slots_hint.max(1));
-        let cutter = Cutter {
-            video: self.video,
-            map: self.map,
-            grid: self.grid,
-            starts: DecodeStarts::of(self.index, self.video),
-            effort: if slots > FEW_SLOTS { Effort::of(self.video) } else { Effort::default() },
-            encode_ns: cost::encode_frame_ns(settings()),
-            decode_ns: cost::decode_frame_ns(self.video),
-        };
-        let target = match input.options.chunk_ms {
-            Some(ms) => Target::Duration(self.timeline.timescale().saturating_mul(ms.into()) / 1000),
-            None => Target::Slots(slots),
-        };
-        let cuts = cutter.cut(target);
-        let shares = tail::parts(&cuts, slots);
-        let rung_ns: Vec<u64> = settings().map(|s| cost::encode_frame_ns(std::iter::once(s))).collect();
-        let family = renditions.first().map(|r| r.settings.family);
-        let mut chunks = Vec::new();
-        let mut lists = RungLists::default();
-        let mut split = 0;
-        for (cut, parts) in cuts.iter().zip(shares) {
-            let parts = tail::shared(&rung_ns, parts);
-            split += usize::from(parts.len() > 1);
-            for part in parts {
-                let ns = part.iter().map(|i| rung_ns[*i]).sum();
-                let rungs = lists.shared(part.iter().map(|i| rung(&renditions[*i])).collect());
-                chunks.push(PlannedChunk {
-                    cost_ms: cutter.cost_ms(cut.first, cut.end, ns),
-                    needs: Needs {
-                        family,
-                        memory_mib: cost::video_memory_mib(self.video, rungs.iter().map(|r| &r.settings)),
-                    },
-                    spec: ChunkSpec {
-                        source: self.index.source,
-                        demuxer: self.index.demuxer,
-                        media: ChunkMedia::Video(self.chunk(chunks.len() as u32, *cut, &cutter, rungs)),
-                    },
-                });
-            }
-        }
-        let note = words::cuts(input, &cuts, split);
-        (chunks, note)
-    }
-
-    fn chunk(&self, number: u32, cut: Cut, cutter: &Cutter<'_>, rungs: Rungs) -> VideoChunk {
-        let (first, _) = self.grid.frames(cut.first, self.map);
-        let (_, end) = self.grid.frames(cut.end - 1, self.map);
-        // the first chunk begins with the film, also where frames before the first kept one would be left out
-        let source = (cutter.source_frame(cut.first), cutter.source_frame(cut.end));
-        let span = |s: usize| SegmentSpan {
-            number: SegmentNumber(s as u32 + 1),
-            range: TickRange::new(self.grid.bounds[s], self.grid.bounds[s + 1]),
-        };
-        let idrs = self.idrs.partition_point(|j| *j < first)..self.idrs.partition_point(|j| *j < end);
-        VideoChunk {
-            number,
-            stream: self.video.stream,
-            timebase: self.video.timebase,
-            seek: cutter.seek(cut.first),
-            trim: self.trim(source),
-            frames: self.frames(source, (first, end)),
-            first_output: first as u64,
-            out_timebase: self.timeline.out,
-            picture: self.recipe.clone(),
-            segments: (cut.first..cut.end).map(span).collect(),
-            idr: self.idrs[idrs].iter().map(|j| Ticks(self.map.times[*j])).collect(),
-            rungs,
-        }
-    }
-
-    fn trim(&self, source: (u32, u32)) -> TickRange {
-        let frames = &self.video.frames;
-        let after_last = frames.last().unwrap_or(0).saturating_add(1);
-        let at = |n: u32| frames.get(n as usize).unwrap_or(after_last);
-        TickRange::new(at(source.0), at(source.1))
-    }
-
-    fn frames(&self, source: (u32, u32), output: (usize, usize)) -> FrameTable {
-        let mut copies = vec![0u8; (source.1 - source.0) as usize];
-        for shown in &self.map.source[output.0..output.1] {
-            if let Some(count) = copies.get_mut((shown - source.0) as usize) {
-                *count = count.saturating_add(1);
-            }
-        }
-        let identity = copies.iter().all(|c| *c == 1);
-        let times = (source.0..source.1).filter_map(|n| self.video.frames.get(n as usize));
-        FrameTable {
-            source: TickSeq::from_sorted(times.collect()),
-            copies: (!identity).then_some(copies),
-            output: TickSeq::from_sorted(self.map.times[output.0..output.1].to_vec()),
-        }
-    }
-}
-
-pub(crate) fn rung(rendition: &VideoRendition) -> VideoRung {
-    VideoRung {
-        folder: rendition.folder.clone(),
-        settings: rendition.settings.clone(),
-        avcc: rendition.avcc.clone(),
-        reorder_delay: rendition.reorder_delay,
-    }
 }
 
 fn plan_sound_only(

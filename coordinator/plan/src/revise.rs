@@ -9,6 +9,7 @@
 //! What was committed may cease to count, because its worker was caught ([`replan`]). Of a plan that was revised, chunks
 //! that stood for some of their rungs cannot be made again as they are: they hold the others as these were bound before.
 
+use crate::film::rung;
 use crate::planner::{self, folder};
 use crate::{PlanError, cost};
 use reelmill_common::SpecId;
@@ -243,7 +244,7 @@ impl<'a> Chunks<'a> {
                 |v: &&VideoRendition| old.folder.rsplit_once('-').is_some_and(|(name, _)| name == v.name);
             let Some(rendition) = self.next.iter().find(named) else { continue };
             if self.covered.insert((rendition.folder.clone(), first)) {
-                rungs.push(planner::rung(rendition));
+                rungs.push(rung(rendition));
             }
         }
         self.lists.shared(rungs.into())

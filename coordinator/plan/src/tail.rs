@@ -90,6 +90,25 @@ pub(crate) fn shared(costs: &[u64], parts: u64) -> Vec<Vec<usize>> {
     shares.into_iter().map(|(_, rungs)| rungs).collect()
 }
 
+/// As [`shared`], but into more parts where one would cost more than `most_ms`: as few as will do. Only a part of a single
+/// rung may cost more all the same.
+pub(crate) fn bounded(
+    costs: &[u64],
+    parts: u64,
+    most_ms: Option<u64>,
+    cost_ms: impl Fn(&[usize]) -> u64,
+) -> Vec<Vec<usize>> {
+    let most_ms = most_ms.unwrap_or(u64::MAX);
+    let over = |shares: &Vec<Vec<usize>>| {
+        let mut over: Vec<u64> = shares.iter().map(|part| cost_ms(part).saturating_sub(most_ms)).collect();
+        over.sort_unstable_by_key(|ms| Reverse(*ms));
+        over
+    };
+    // by the costliest part, then the next one; of equals the fewest
+    let all = (parts..=parts.max(costs.len() as u64)).map(|parts| shared(costs, parts));
+    all.min_by_key(over).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +146,21 @@ mod tests {
         let of = |cost_s: u64, share_s: u64| shared_out(cost_s * S, share_s * S);
         assert_eq!([of(16, 40), of(16, 16), of(16, 15), of(16, 6), of(16, 5), of(16, 0)], [1, 1, 2, 2, 4, 4]);
         assert_eq!([of(9, 1), of(3, 1)], [2, 1], "no part is smaller than decoding it twice is worth");
+    }
+
+    #[test]
+    fn what_costs_more_than_it_may_is_split_by_rung() {
+        let costs = [207, 92, 52, 23, 10];
+        let of = |most_ms: Option<u64>, parts: u64| {
+            bounded(&costs, parts, most_ms, |part| part.iter().map(|i| costs[*i]).sum()).len()
+        };
+        assert_eq!([of(None, 1), of(Some(384), 1), of(Some(383), 1), of(Some(207), 1)], [1, 1, 2, 2]);
+        assert_eq!(
+            [of(Some(1_000), 3), of(Some(100), 3)],
+            [3, 3],
+            "more would make nothing cheaper that is too dear"
+        );
+        assert_eq!([of(Some(100), 1), of(Some(0), 1)], [3, 5]);
     }
 
     #[test]

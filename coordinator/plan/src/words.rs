@@ -79,7 +79,7 @@ pub(crate) fn cuts(input: &PlanInput<'_>, cuts: &[Cut], split: usize) -> String 
     let largest = cuts.iter().map(|c| c.cost_ms).max().unwrap_or(0);
     let how = match input.options.chunk_ms {
         Some(ms) => format!("of about {} s as asked", tenths(ms.into())),
-        None => format!("sized by predicted cost for {} slots", input.slots_hint.max(1)),
+        None => format!("sized by predicted cost for {} slots", input.sizing.slots_hint.max(1)),
     };
     let split = match split {
         0 => String::new(),
@@ -89,6 +89,27 @@ pub(crate) fn cuts(input: &PlanInput<'_>, cuts: &[Cut], split: usize) -> String 
         "chunks: {} of the picture {how}; predicted {} slot-seconds in all, {} for the largest{split}",
         cuts.len(),
         tenths(total),
+        tenths(largest),
+    )
+}
+
+/// What a bound on the cost of chunks has changed; empty: nothing.
+pub(crate) fn bounded(most_ms: u64, costs: &[u64], instead_of: &[u64]) -> String {
+    let beyond = costs.iter().filter(|cost_ms| **cost_ms > most_ms).count();
+    if costs == instead_of && beyond == 0 {
+        return String::new();
+    }
+    let largest = costs.iter().max().copied().unwrap_or(0);
+    let beyond = match beyond {
+        0 => String::new(),
+        n => format!(", which {n} exceed all the same: there is nothing smaller than a segment at one rung"),
+    };
+    format!(
+        "; tenants share the slots, so a chunk may cost {} slot-seconds at most{beyond}: {} chunks instead of {}, \
+         {} for the largest",
+        tenths(most_ms),
+        costs.len(),
+        instead_of.len(),
         tenths(largest),
     )
 }

@@ -35,6 +35,13 @@ fn film(keys: &[u32]) -> SourceIndex {
     films::index(Some(video), Vec::new())
 }
 
+/// An hour and a half of 1080p, with sound.
+fn long() -> SourceIndex {
+    let (seconds, second) = (5_400, 12_288);
+    let picture = films::video(1920, 1080, second, i64::from(second) / 24, seconds * 24);
+    films::index(Some(picture), vec![films::audio(1, 2, 48_000, i64::from(seconds) * 48_000)])
+}
+
 fn asked(chunk_ms: u32) -> JobOptions {
     JobOptions { chunk_ms: Some(chunk_ms), ..JobOptions::default() }
 }
@@ -95,6 +102,42 @@ fn slots_without_a_chunk_take_rungs_of_another() {
     for plan in [few, whole, many] {
         assert!(plan.video.iter().all(|v| v.settings.threads == 1));
     }
+}
+
+/// Whoever waits for a slot waits for no more than a chunk.
+#[test]
+fn where_tenants_share_no_chunk_costs_more_than_it_may() {
+    let film = long();
+    for (options, slots) in [(JobOptions::default(), 2), (JobOptions::default(), 64), (asked(600_000), 4)] {
+        let alone = planned::plan(&film, &options, slots).unwrap();
+        let shared = planned::plan_shared(&film, &options, slots, 20_000).unwrap();
+        let largest = |plan: &Plan| plan.chunks.iter().map(|c| c.cost_ms).max().unwrap();
+        assert!(largest(&alone) > 20_000, "{slots} slots: {}", largest(&alone));
+        assert!(largest(&shared) <= 20_000, "{slots} slots: {}", largest(&shared));
+        assert!(shared.chunks.len() > alone.chunks.len());
+        let told =
+            |plan: &Plan| plan.report.decisions.iter().any(|d| d.contains("tenants share the slots, so"));
+        assert!(told(&shared) && !told(&alone), "{:#?}", shared.report.decisions);
+    }
+}
+
+#[test]
+fn a_segment_that_costs_more_than_it_may_is_split_by_rung() {
+    let film = films::cinema_24();
+    let rungs = |most_ms: u64| {
+        let plan = planned::plan_shared(&film, &asked(4_000), 1, most_ms).unwrap();
+        let told = plan.report.decisions.iter().find(|d| d.starts_with("chunks: ")).unwrap().clone();
+        (chunks(&plan)[0].rungs.len(), plan.chunks[1].cost_ms, told)
+    };
+    let (all, whole_ms, told) = rungs(60_000);
+    assert!(all > 2 && !told.contains("tenants"), "nothing was changed: {told}");
+    let (one, costliest_ms, told) = rungs(whole_ms * 2 / 3);
+    assert!(one < all && costliest_ms <= whole_ms * 2 / 3, "{told}");
+    assert!(told.contains("tenants share the slots, so a chunk may cost"), "{told}");
+    // a segment at one rung is the least there is
+    let (one, least_ms, told) = rungs(300);
+    assert_eq!((one, least_ms), (1, costliest_ms));
+    assert!(told.contains("exceed all the same"), "{told}");
 }
 
 #[test]

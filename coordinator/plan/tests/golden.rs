@@ -17,6 +17,14 @@ fn plans() {
     }
 }
 
+/// A long film of a tenant that shares the slots with another.
+#[test]
+fn a_shared_plan() {
+    let plan = planned::plan_shared(&films::cinema_24(), &JobOptions::default(), 2, 20_000).unwrap();
+    expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/plans/cinema_24_shared.txt")]
+        .assert_eq(&report::dump(&plan));
+}
+
 #[test]
 fn manifests() {
     for (name, index) in [

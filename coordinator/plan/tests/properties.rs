@@ -312,6 +312,28 @@ proptest! {
         prop_assert_eq!(planned::plan(&index, &options, slots).unwrap(), plan);
     }
 
+    /// A bound on what a chunk may cost holds wherever there is a smaller chunk, and the plan is whole with it.
+    #[test]
+    fn chunks_cost_no_more_than_they_may(
+        index in film(),
+        options in options(),
+        slots in 0u32..40,
+        most_ms in 250u64..30_000,
+    ) {
+        let plan = planned::plan_shared(&index, &options, slots, most_ms).unwrap();
+        check_frames(&index, &plan)?;
+        check_segments(&plan)?;
+        check_sound(&plan)?;
+        for chunk in &plan.chunks {
+            let ChunkMedia::Video(video) = &chunk.spec.media else { continue };
+            let smallest = video.segments.len() == 1 && video.rungs.len() == 1;
+            let held = video.frames.copies.as_ref().is_some_and(|c| c.iter().any(|copies| *copies > 1));
+            prop_assert!(chunk.cost_ms <= most_ms || smallest || held, "{} > {most_ms}", chunk.cost_ms);
+        }
+        let alone = planned::plan(&index, &options, slots).unwrap();
+        prop_assert_eq!((&plan.grid, &plan.video, &plan.audio), (&alone.grid, &alone.video, &alone.audio));
+    }
+
     /// `--chunk` and the fleet change who encodes what, and nothing that a player sees.
     #[test]
     fn chunks_change_nothing_that_is_seen(

@@ -10,7 +10,7 @@ use reelmill_common::index::SourceIndex;
 use reelmill_common::job::JobOptions;
 use reelmill_common::ladder::LadderChoice;
 use reelmill_common::outcome::AnalyseReport;
-use reelmill_common::plan::Plan;
+use reelmill_common::plan::{Plan, Sizing};
 use reelmill_common::spec::{AAC_FRAME, AnalyseSpec, AudioChunk, ChunkMedia};
 use reelmill_plan::{PlanError, PlanInput, analyse_spec, ladder};
 
@@ -42,11 +42,12 @@ fn found(
 ) -> Result<Plan, PlanError> {
     let options = &JobOptions::default();
     let ladder = ladder::fit(index, &LadderChoice::Default, options)?;
-    let spec = analyse_spec(index, &ladder, options, slots)?;
+    let sizing = Sizing::alone(slots);
+    let spec = analyse_spec(index, &ladder, options, sizing)?;
     let avcc = spec.rungs.iter().map(|r| vec![1, 100, 0, r.level, 0xFF, 0xE1, 0]).collect();
     let peaks = vec![10_000; spec.downmixes.len()];
     let analyses = &AnalyseReport { avcc, peaks, joins: joins(&spec) };
-    reelmill_plan::plan(&PlanInput { index, analyses, ladder: &ladder, options, slots_hint: slots })
+    reelmill_plan::plan(&PlanInput { index, analyses, ladder: &ladder, options, sizing })
 }
 
 #[test]
@@ -58,6 +59,19 @@ fn sound_is_one_encode_until_it_would_hold_up_the_job() {
         assert_eq!(sounds.len() > 1, ranges > 1, "{slots} slots");
         assert_eq!(sounds.len() == 1, sounds[0].range.is_none());
         assert!(sounds.iter().all(|s| s.measure_loudness));
+    }
+}
+
+#[test]
+fn where_tenants_share_sound_is_cut_as_small_as_chunks_are() {
+    let film = film();
+    for (most_ms, ranges) in [(90_000, 1), (60_000, 2), (20_000, 5)] {
+        let plan = planned::plan_shared(&film, &JobOptions::default(), 1, most_ms).unwrap();
+        assert_eq!(sounds(&plan).len(), ranges);
+        let sound = plan.chunks.iter().filter(|c| matches!(c.spec.media, ChunkMedia::Audio(_)));
+        assert!(sound.clone().all(|c| c.cost_ms <= most_ms), "{:?}", sound.map(|c| c.cost_ms).max());
+        let told = plan.report.decisions.iter().any(|d| d.contains("tenants share the slots: a chunk may"));
+        assert_eq!(told, ranges > 1, "{:#?}", plan.report.decisions);
     }
 }
 

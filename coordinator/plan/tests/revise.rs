@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use reelmill_common::SpecId;
 use reelmill_common::job::JobOptions;
 use reelmill_common::outcome::AnalyseReport;
-use reelmill_common::plan::{Plan, RungSet};
+use reelmill_common::plan::{Plan, RungSet, Sizing};
 use reelmill_common::spec::{AnalyseSpec, ChunkMedia, VideoChunk};
 use reelmill_plan::revise::{Revised, RevisionInput, rebind_spec, replan, revise, rungs_of};
 use reelmill_plan::{PlanError, analyse_spec, ladder};
@@ -187,7 +187,7 @@ fn an_analysis_that_does_not_answer_is_refused() {
 fn a_revision_asks_for_its_rungs_only_and_under_a_name_of_its_own() {
     let (film, options) = (films::cinema_24(), JobOptions::default());
     let ladder = ladder::fit(&film, &Default::default(), &options).unwrap();
-    let first = analyse_spec(&film, &ladder, &options, SLOTS).unwrap();
+    let first = analyse_spec(&film, &ladder, &options, Sizing::alone(SLOTS)).unwrap();
     let all = RungSet::of(0..first.rungs.len());
     let plain = AnalyseSpec { downmixes: vec![], joins: vec![], ..first.clone() };
     let names: BTreeSet<SpecId> = [plain, rebind_spec(&first, all, 2), rebind_spec(&first, all, 3)]

@@ -58,10 +58,10 @@ pub(super) async fn make_plan(context: &Context, order: &Order) -> Result<TaskOu
     }
     let indexed = context.catalog.indexed(record).await?;
     let analyses = context.catalog.analysis(record).await?;
-    let (options, slots_hint) = (record.request.options.clone(), record.slots_hint);
+    let (options, sizing) = (record.request.options.clone(), record.sizing());
     let plan = blocking(move || {
         let (index, ladder) = (&indexed.index, &indexed.ladder);
-        let input = PlanInput { index, analyses: &analyses, ladder, options: &options, slots_hint };
+        let input = PlanInput { index, analyses: &analyses, ladder, options: &options, sizing };
         reelmill_plan::plan(&input).map_err(|e| refused(&e))
     })
     .await?;

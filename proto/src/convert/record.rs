@@ -61,6 +61,7 @@ impl From<&JobRecord> for pb::JobRecord {
             spent: Some(v.spent.into()),
             promoted: v.placement == Placement::Promoted,
             audits: Some((&v.audits).into()),
+            chunk_cost_max_ms: v.chunk_cost_max_ms,
         }
     }
 }
@@ -74,6 +75,8 @@ impl TryFrom<pb::JobRecord> for JobRecord {
             id: parsed(&v.id, "id")?,
             request: job_request(tenant, present(v.request, "request")?)?,
             slots_hint: v.slots_hint,
+            // one of before there was a bound was planned without
+            chunk_cost_max_ms: v.chunk_cost_max_ms,
             placement: if v.promoted { Placement::Promoted } else { Placement::Direct },
             submitted_unix_ms: v.submitted_unix_ms,
             state: state_from_wire(v.state, v.failure)?,

@@ -9,6 +9,7 @@ mod values;
 use proptest::prelude::*;
 use prost::Message as _;
 use reelmill_common::job::{JobRequest, JobView};
+use reelmill_common::plan::Sizing;
 use reelmill_common::record::{ArchiveRecord, StateKey};
 use reelmill_common::session::{FromWorker, SignedGrant, Termed, ToWorker};
 use reelmill_common::spec::WorkItem;
@@ -78,6 +79,15 @@ proptest! {
             prop_assert_eq!(stored::decode_commits(&stored::encode_commits(&folded)), Ok(folded));
         }
         if let Record::Job(job) = &record {
+            // as it was written before chunks were bounded, and with the bound's field behind it
+            let mut old = job.as_ref().clone();
+            old.chunk_cost_max_ms = None;
+            let mut bytes = stored::encode_record(&Record::Job(Box::new(old.clone())));
+            prop_assert_eq!(old.sizing(), Sizing::alone(job.slots_hint));
+            prop_assert_eq!(stored::decode_record(&record.key(), &bytes), Ok(Record::Job(Box::new(old.clone()))));
+            bytes.extend([0xC0, 0x01, 0xA0, 0x9C, 0x01]);
+            old.chunk_cost_max_ms = Some(20_000);
+            prop_assert_eq!(stored::decode_record(&record.key(), &bytes), Ok(Record::Job(Box::new(old))));
             let archive = ArchiveRecord { job: (**job).clone(), archived_unix_ms: job.submitted_unix_ms };
             prop_assert_eq!(stored::decode_archive(&stored::encode_archive(&archive)), Ok(archive));
         }

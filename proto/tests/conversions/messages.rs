@@ -252,7 +252,7 @@ prop_compose! {
 prop_compose! {
     fn job_record()(
         id in job_id(), request in job_request(), state in job_state(),
-        (slots_hint, run, version) in any::<(u32, u32, u64)>(),
+        (slots_hint, chunk_cost_max_ms, run, version) in any::<(u32, Option<u64>, u32, u64)>(),
         (submitted_unix_ms, began_unix_ms, ended_unix_ms) in any::<(u64, Option<u64>, Option<u64>)>(),
         (index, analysis) in (of(object()), of(object())),
         spent in cost(),
@@ -266,7 +266,7 @@ prop_compose! {
         ),
     ) -> JobRecord {
         JobRecord {
-            id, request, slots_hint, placement, submitted_unix_ms, state, run: RunNo(run), version, index, analysis, plan,
+            id, request, slots_hint, chunk_cost_max_ms, placement, submitted_unix_ms, state, run: RunNo(run), version, index, analysis, plan,
             rebind, rebinds, unbound_ms, unable, manifests, began_unix_ms, ended_unix_ms, spent, audits,
         }
     }

@@ -13,10 +13,10 @@ use reelmill_common::index::{
 use reelmill_common::job::JobOptions;
 use reelmill_common::ladder::LadderChoice;
 use reelmill_common::outcome::AnalyseReport;
-use reelmill_common::plan::{PlannedChunk, RungSet};
+use reelmill_common::plan::{PlannedChunk, RungSet, Sizing};
 use reelmill_common::spec::{ChunkMedia, VideoChunk, VideoRung};
 use reelmill_common::time::{TickSeq, Ticks, Timebase};
-use reelmill_coordinator_core::SpecRef;
+use reelmill_coordinator_core::{CoordinatorConfig, SpecRef};
 use reelmill_plan::{PlanInput, analyse_spec, ladder};
 
 /// CPU milliseconds of each segment of a real film, all rungs, without start-up: `bench/RESULTS.md` says how they were
@@ -54,10 +54,20 @@ impl Film {
 
     /// One of so many seconds.
     pub fn lasting(seconds: u32, slots_hint: u32) -> Result<Self> {
+        Self::sized(seconds, Sizing::alone(slots_hint))
+    }
+
+    /// One of so many seconds, of a tenant that shares the slots with others.
+    pub fn shared(seconds: u32, slots_hint: u32) -> Result<Self> {
+        let most_ms = CoordinatorConfig::default().chunk_cost_max_ms;
+        Self::sized(seconds, Sizing { slots_hint, chunk_cost_max_ms: Some(most_ms) })
+    }
+
+    fn sized(seconds: u32, sizing: Sizing) -> Result<Self> {
         let index = index(seconds)?;
         let options = JobOptions::default();
         let ladder = ladder::fit(&index, &LadderChoice::Default, &options)?;
-        let spec = analyse_spec(&index, &ladder, &options, slots_hint)?;
+        let spec = analyse_spec(&index, &ladder, &options, sizing)?;
         let analyses = AnalyseReport {
             avcc: spec
                 .rungs
@@ -72,7 +82,7 @@ impl Film {
             analyses: &analyses,
             ladder: &ladder,
             options: &options,
-            slots_hint,
+            sizing,
         })?;
         let segments = numbers(MEASURED)?;
         let all: u64 =

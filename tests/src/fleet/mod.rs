@@ -7,8 +7,10 @@
 
 pub mod film;
 pub mod guests;
+pub mod trace;
 pub mod world;
 
 pub use film::Film;
 pub use guests::{Guest, at_random, visit};
+pub use trace::tell;
 pub use world::{Fleet, Run, run};

@@ -2,6 +2,7 @@
 
 use super::film::Film;
 use super::guests::Guests;
+use super::trace::{Ending, Try};
 use crate::sim::rng::Rng;
 use reelmill_common::capability::{Capability, EncoderProof};
 use reelmill_common::job::{JobOptions, JobRequest, JobState};
@@ -60,7 +61,7 @@ impl Fleet {
 }
 
 /// How a run went.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Run {
     /// From the plan to the last commit, milliseconds.
     pub makespan_ms: u64,
@@ -76,6 +77,8 @@ pub struct Run {
     pub lost_ms: u64,
     /// For how long they did what another one was done with first.
     pub doubled_ms: u64,
+    /// All attempts that ended before the film did.
+    pub tries: Vec<Try>,
 }
 
 impl Run {
@@ -105,6 +108,7 @@ pub fn run(film: &Film, fleet: &Fleet, seed: u64) -> Option<Run> {
                 won_ms: world.won_ms,
                 lost_ms: world.lost_ms,
                 doubled_ms: world.doubled_ms,
+                tries: world.tries,
             });
         }
     }
@@ -163,6 +167,7 @@ pub(super) struct World<'a> {
     won_ms: u64,
     lost_ms: u64,
     doubled_ms: u64,
+    tries: Vec<Try>,
 }
 
 impl<'a> World<'a> {
@@ -190,6 +195,7 @@ impl<'a> World<'a> {
             won_ms: 0,
             lost_ms: 0,
             doubled_ms: 0,
+            tries: vec![],
         }
     }
 
@@ -386,6 +392,7 @@ impl<'a> World<'a> {
             ToWorker::Granted { attempt, allowed: false, .. } | ToWorker::Revoke { attempt } => {
                 if let Some(doing) = self.labourers[w].doing.remove(&attempt) {
                     self.doubled_ms += self.now.since(doing.since).min(doing.takes_ms);
+                    self.tried(w, &doing, Ending::Superseded);
                 }
                 self.after(LAG_MS, What::Asks(w, life));
             }
@@ -421,6 +428,7 @@ impl<'a> World<'a> {
             What::Stored(w, life, attempt) if self.labourers[w].life == life => {
                 if let Some(doing) = self.labourers[w].doing.remove(&attempt) {
                     self.won_ms += doing.takes_ms;
+                    self.tried(w, &doing, Ending::Won);
                     self.concludes(w, attempt, doing.clone(), Outcome::Done(report(&doing, attempt)));
                 }
             }
@@ -456,6 +464,7 @@ impl<'a> World<'a> {
     fn breaks(&mut self, w: usize, attempt: AttemptId, crash: bool) {
         let Some(doing) = self.labourers[w].doing.remove(&attempt) else { return };
         self.lost_ms += self.now.since(doing.since);
+        self.tried(w, &doing, if crash { Ending::Crashed } else { Ending::Failed });
         let life = self.labourers[w].life;
         if crash {
             let session = self.labourers[w].session;
@@ -469,6 +478,11 @@ impl<'a> World<'a> {
             self.concludes(w, attempt, doing, Outcome::Failed { fault, cost: AttemptCost::default() });
             self.after(LAG_MS, What::Asks(w, life));
         }
+    }
+
+    fn tried(&mut self, worker: usize, doing: &Doing, ending: Ending) {
+        let (spec, from, until) = (doing.spec, doing.since, self.now);
+        self.tries.push(Try { spec, worker, from, until, ending });
     }
 
     fn concludes(&mut self, w: usize, attempt: AttemptId, doing: Doing, outcome: Outcome) {

@@ -157,3 +157,43 @@ fn a_bound_on_slots_costs_others_nothing_of_their_share() {
     let leases = rig.leases();
     assert_eq!((of(&leases, "a"), of(&leases, "b")), (5, 3), "half, and the first one");
 }
+
+/// Indexes a submitted job, and says what its record then says of the cost of its chunks.
+fn bound_of(rig: &mut Rig, id: &str) -> Option<u64> {
+    rig.worker(&format!("of-{id}"), 1);
+    let leases = rig.leases();
+    let index = leases.iter().find(|l| l.kind == WorkKind::Index && l.job.as_str() == id);
+    rig.wins(index.expect("an Index lease"));
+    rig.record(id).chunk_cost_max_ms
+}
+
+#[test]
+fn chunks_are_bounded_where_another_tenant_has_an_open_job() {
+    let mut rig = Rig::new();
+    rig.submit("a");
+    assert_eq!(bound_of(&mut rig, "a"), None, "nobody else is there");
+    assert!(matches!(rig.submit_as("b", "u", None, 1, 0), Some(Ok(_))));
+    assert_eq!(rig.record("b").chunk_cost_max_ms, None, "it is not planned yet");
+    assert_eq!(bound_of(&mut rig, "b"), Some(20_000));
+    assert_eq!(rig.record("a").chunk_cost_max_ms, None, "what is planned stays as it is");
+    // fixed: whoever leads next plans by what the record says
+    for id in ["a", "b"] {
+        let (tenant, job) = (tenant(if id == "a" { "t" } else { "u" }), job(id));
+        rig.call(Call::Cancel { tenant, job });
+    }
+    rig.term(2);
+    assert_eq!(rig.record("b").chunk_cost_max_ms, Some(20_000));
+    assert!(matches!(rig.submit_as("c", "u", None, 1, 0), Some(Ok(_))));
+    assert_eq!(bound_of(&mut rig, "c"), None, "the other one's job has ended");
+}
+
+#[test]
+fn chunks_are_bounded_where_another_tenant_is_known_by_name() {
+    let mut rig = rig(TenantRules::default());
+    rig.submit("a");
+    assert_eq!(bound_of(&mut rig, "a"), None, "it is the one that is named");
+    let names = ["t", "u"].map(|name| (tenant(name), TenantRules::default()));
+    rig.feed(Event::Tenants(names.into_iter().collect()));
+    rig.submit("b");
+    assert_eq!(bound_of(&mut rig, "b"), Some(20_000));
+}

@@ -13,7 +13,7 @@ use crate::cost;
 use crate::timeline::place;
 use reelmill_common::index::{AudioTrack, SampleGrid};
 use reelmill_common::job::JobOptions;
-use reelmill_common::plan::{AudioRendition, Plan, PlannedChunk};
+use reelmill_common::plan::{AudioRendition, Plan, PlannedChunk, Sizing};
 use reelmill_common::spec::{AAC_FRAME, AudioChunk, AudioRange, AudioSegment, ChunkMedia, ExactTime};
 use reelmill_common::time::{Ticks, Timebase};
 use std::num::NonZeroU32;
@@ -41,11 +41,28 @@ const SEEK_SECONDS: i64 = 5;
 pub(crate) struct Rule {
     least_ms: u32,
     slots: u32,
+    /// What a chunk may cost.
+    most_ms: Option<u64>,
 }
 
 impl Rule {
-    pub(crate) fn new(options: &JobOptions, slots: u32) -> Self {
-        Self { least_ms: options.sound_range_ms, slots: slots.max(1) }
+    pub(crate) fn new(options: &JobOptions, sizing: Sizing) -> Self {
+        let (slots, most_ms) = (sizing.slots_hint.max(1), sizing.chunk_cost_max_ms);
+        Self { least_ms: options.sound_range_ms, slots, most_ms }
+    }
+
+    /// Into how many ranges a rendition is to be cut so that none costs more than a chunk may.
+    fn by_cost(self, audio: &AudioRendition) -> u64 {
+        let ms = |samples| cost::audio_ms(samples, audio.settings.sample_rate);
+        let whole_ms = ms(audio.total_samples);
+        match self.most_ms {
+            // every range has a pre-roll, and a join may lie as far off as its candidates
+            Some(most_ms) if whole_ms > most_ms => {
+                let besides = ms(PRE_ROLL * AAC_FRAME + CANDIDATES as u64 * longest_samples(audio));
+                whole_ms.div_ceil(most_ms.saturating_sub(besides).max(1))
+            }
+            _ => 1,
+        }
     }
 
     fn least_samples(self, audio: &AudioRendition) -> u64 {
@@ -53,10 +70,14 @@ impl Rule {
     }
 
     fn most_ranges(self, audio: &AudioRendition) -> u64 {
-        let longest = audio.segments.iter().map(|s| s.end_packet - s.first_packet).max().unwrap_or(0);
         // candidates move a join by that much
-        audio.total_samples / (self.least_samples(audio) + CANDIDATES as u64 * longest * AAC_FRAME).max(1)
+        let moved = CANDIDATES as u64 * longest_samples(audio);
+        audio.total_samples / (self.least_samples(audio) + moved).max(1)
     }
+}
+
+fn longest_samples(audio: &AudioRendition) -> u64 {
+    audio.segments.iter().map(|s| s.end_packet - s.first_packet).max().unwrap_or(0) * AAC_FRAME
 }
 
 /// Joins that are wanted, in the order of the analysis.
@@ -94,7 +115,7 @@ pub(crate) fn possible(wishes: &[Wish<'_>], rule: Rule) -> bool {
         let span = Ticks(t.end.0.saturating_sub(t.first.0));
         t.timebase.rescale_floor(span, milliseconds).0 >= 2 * i64::from(rule.least_ms)
     };
-    rule.slots > 1 && wishes.iter().any(|w| long(w.track))
+    (rule.slots > 1 || rule.most_ms.is_some()) && wishes.iter().any(|w| long(w.track))
 }
 
 /// Which joins the sound of a plan should have, from predicted costs and the slots there are.
@@ -108,11 +129,18 @@ pub(crate) fn wanted(plan: &Plan, wishes: &[Wish<'_>], rule: Rule) -> Wanted {
     for (rendition, (audio, wish)) in plan.audio.iter().zip(wishes).enumerate() {
         let Some(chunk) = continuous(plan, rendition) else { continue };
         let ms = cost::audio_ms(audio.total_samples, audio.settings.sample_rate);
-        let ranges = (2 * ms).div_ceil(makespan).min(rule.most_ranges(audio)).min(slots);
-        if 2 * ms <= makespan || ranges < 2 {
+        let in_time = if 2 * ms <= makespan { 1 } else { (2 * ms).div_ceil(makespan).min(slots) };
+        let ranges = in_time.max(rule.by_cost(audio)).min(rule.most_ranges(audio));
+        if ranges < 2 {
             continue;
         }
-        let why = format!("one encode of {} would take {ms} ms of {makespan}", audio.name);
+        let why = match rule.most_ms {
+            Some(most_ms) if ranges > in_time => format!(
+                "one encode of {} would cost {ms} slot-ms, and tenants share the slots: a chunk may cost {most_ms}",
+                audio.name
+            ),
+            _ => format!("one encode of {} would take {ms} ms of {makespan}", audio.name),
+        };
         let sounding = match sounding(chunk, wish.track, audio) {
             Ok(sounding) => sounding,
             Err(not) => {

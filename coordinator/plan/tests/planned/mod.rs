@@ -11,13 +11,24 @@ use reelmill_common::index::SourceIndex;
 use reelmill_common::job::JobOptions;
 use reelmill_common::ladder::{LadderChoice, VideoSettings};
 use reelmill_common::outcome::{AnalyseReport, IFrame};
-use reelmill_common::plan::Plan;
+use reelmill_common::plan::{Plan, Sizing};
 use reelmill_plan::manifest::{PackageFacts, RenditionFacts, SegmentFacts};
 use reelmill_plan::{PlanError, PlanInput, analyse_spec, ladder};
 
 /// A plan of the default ladder.
 pub(crate) fn plan(index: &SourceIndex, options: &JobOptions, slots_hint: u32) -> Result<Plan, PlanError> {
-    plan_with(index, &LadderChoice::Default, options, slots_hint)
+    plan_with(index, &LadderChoice::Default, options, Sizing::alone(slots_hint))
+}
+
+/// The same where other tenants share the slots, and chunks may cost so much.
+pub(crate) fn plan_shared(
+    index: &SourceIndex,
+    options: &JobOptions,
+    slots_hint: u32,
+    most_ms: u64,
+) -> Result<Plan, PlanError> {
+    let sizing = Sizing { slots_hint, chunk_cost_max_ms: Some(most_ms) };
+    plan_with(index, &LadderChoice::Default, options, sizing)
 }
 
 /// A plan of any ladder.
@@ -25,16 +36,16 @@ pub(crate) fn plan_with(
     index: &SourceIndex,
     choice: &LadderChoice,
     options: &JobOptions,
-    slots_hint: u32,
+    sizing: Sizing,
 ) -> Result<Plan, PlanError> {
     let ladder = ladder::fit(index, choice, options)?;
-    let spec = analyse_spec(index, &ladder, options, slots_hint)?;
+    let spec = analyse_spec(index, &ladder, options, sizing)?;
     let analyses = AnalyseReport {
         avcc: spec.rungs.iter().map(avcc).collect(),
         peaks: vec![14_142; spec.downmixes.len()],
         joins: spec.joins.iter().map(|j| j.segments[0].first_packet).collect(),
     };
-    reelmill_plan::plan(&PlanInput { index, analyses: &analyses, ladder: &ladder, options, slots_hint })
+    reelmill_plan::plan(&PlanInput { index, analyses: &analyses, ladder: &ladder, options, sizing })
 }
 
 /// High profile at the settings' level, with parameter sets of no meaning.
