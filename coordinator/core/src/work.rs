@@ -136,6 +136,16 @@ impl TaskKind {
             Self::Archive => "archive",
         }
     }
+
+    /// Is what was committed, and what failed, of use to it? To those that end a job it is not, and a collection waits for
+    /// a minute and more before it begins.
+    pub fn reads_commits(self) -> bool {
+        match self {
+            Self::PrepareAnalyse | Self::MakePlan | Self::LoadPlan | Self::PrepareAudit => true,
+            Self::Sweep | Self::BuildManifests | Self::WriteManifests => true,
+            Self::Collect | Self::Archive => false,
+        }
+    }
 }
 
 /// What a task came to; each kind has one answer.

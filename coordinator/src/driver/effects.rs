@@ -81,10 +81,13 @@ impl Driver {
             tracing::error!(job = %task.job, task = task.kind.name(), "a task of an unknown job is not started");
             return;
         };
+        let reads = task.kind.reads_commits();
+        let commits = self.machine.commits(&task.job).filter(|_| reads);
+        let faults = self.machine.faults(&task.job).filter(|_| reads);
         let order = Order {
             record: record.as_ref().clone(),
-            commits: self.machine.commits(&task.job).cloned().collect(),
-            faults: self.machine.faults(&task.job).cloned().collect(),
+            commits: commits.cloned().collect(),
+            faults: faults.cloned().collect(),
             task,
         };
         self.tasks.start(order);

@@ -33,6 +33,7 @@ const PLANNED_AT_ONCE: usize = 2;
 pub(crate) struct Order {
     pub(crate) task: Task,
     pub(crate) record: JobRecord,
+    /// Empty where the task does not read them, as are the faults.
     pub(crate) commits: Vec<CommitRecord>,
     pub(crate) faults: Vec<FaultRecord>,
 }
