@@ -3,7 +3,7 @@
 //! The goals are 950 permille at 16 and 64 workers, 900 at 256 and 750 at 1,000; `tests/SOAK.md` tells what is reached.
 //! `REELMILL_FLEET_TELL=1` tells of each run which slots idled when, and what was made last. Virtual time: the figures do not depend on the machine.
 
-use reelmill_tests::fleet::{Film, Fleet, at_random, run, tell, visit};
+use reelmill_tests::fleet::{Film, Fleet, Guest, at_random, run, tell, visit};
 
 /// The least and the mean efficiency of so many seeds, permille.
 fn efficiency(size: usize, seeds: u64) -> (u64, u64) {
@@ -80,11 +80,15 @@ fn p95(mut all: Vec<u64>) -> u64 {
     all[(all.len() * 95).div_ceil(100) - 1]
 }
 
+/// One that comes: whose it is decides who goes first, by priority within a tenant, by share between two.
+const OF_THE_SAME: Guest = Guest { tenant: "t", weight: 1, priority: 10, at_ms: 0 };
+const OF_ANOTHER: Guest = Guest { tenant: "u", weight: 1, priority: 0, at_ms: 0 };
+
 /// Short jobs that come at random while a ten-hour film is made: 95 of 100 take no longer than on an idle fleet and one
-/// of the film's chunks. Whose they are decides who goes first: by priority within a tenant, by share between two.
-fn urgent(fleet: &Fleet, tenant: &'static str, priority: i32) {
+/// of the film's chunks.
+fn urgent(fleet: &Fleet, planned: fn(u32, u32) -> anyhow::Result<Film>, guest: Guest) {
     let slots = fleet.speed.len() as u32;
-    let long = Film::lasting(36_000, slots).expect("a plan");
+    let long = planned(36_000, slots).expect("a plan");
     let short = Film::lasting(60, slots).expect("a plan");
     let slowest = fleet.speed.iter().min().copied().unwrap_or(1_000);
     // of pictures: one encode of ten hours of sound takes longer than any
@@ -92,28 +96,35 @@ fn urgent(fleet: &Fleet, tenant: &'static str, priority: i32) {
     let chunk_ms = pictures.map(|(_, ms)| *ms).max().unwrap_or(0) * 1_000 / slowest;
     let (mut idle, mut busy) = (vec![], vec![]);
     for seed in 0..seeds(5) {
-        let guests = at_random(20, 150_000, tenant, priority, seed);
+        let guests = at_random(20, 150_000, guest, seed);
         idle.extend(visit(None, fleet, &short, &guests, seed).expect("they end"));
         busy.extend(visit(Some(&long), fleet, &short, &guests, seed).expect("they end"));
     }
     let (most, idle, busy) = (busy.iter().max().copied().unwrap_or(0), p95(idle), p95(busy));
+    let Guest { tenant, weight, priority, .. } = guest;
     println!(
-        "{slots} workers, tenant {tenant}, priority {priority}: p95 {busy} ms (most {most}) behind a film with chunks of up \
-         to {chunk_ms} ms; {idle} ms on an idle fleet"
+        "{slots} workers, tenant {tenant} of weight {weight}, priority {priority}: p95 {busy} ms (most {most}) behind a \
+         film with chunks of up to {chunk_ms} ms; {idle} ms on an idle fleet"
     );
     assert!(busy <= idle + chunk_ms, "{busy} > {idle} + {chunk_ms}");
 }
 
 #[test]
 fn urgent_jobs_of_the_same_tenant() {
-    urgent(&Fleet::equal(16), "t", 10);
-    urgent(&Fleet::spread(16, 3), "t", 10);
+    urgent(&Fleet::equal(16), Film::lasting, OF_THE_SAME);
+    urgent(&Fleet::spread(16, 3), Film::lasting, OF_THE_SAME);
+    urgent(&Fleet::equal(16), Film::shared, OF_THE_SAME);
+    urgent(&Fleet::spread(16, 3), Film::shared, OF_THE_SAME);
 }
 
+/// Where chunks are bounded, too, one of them is short beside the job itself, of which an equal share is half the fleet:
+/// there a tenant whose jobs are urgent has the larger share.
 #[test]
 fn urgent_jobs_of_another_tenant() {
-    urgent(&Fleet::equal(16), "u", 0);
-    urgent(&Fleet::spread(16, 3), "u", 0);
+    urgent(&Fleet::equal(16), Film::lasting, OF_ANOTHER);
+    urgent(&Fleet::spread(16, 3), Film::lasting, OF_ANOTHER);
+    urgent(&Fleet::equal(16), Film::shared, Guest { weight: 4, ..OF_ANOTHER });
+    urgent(&Fleet::spread(16, 3), Film::shared, Guest { weight: 4, ..OF_ANOTHER });
 }
 
 /// What bounds the cost of chunks where tenants share is for: whoever comes waits for less.
@@ -121,7 +132,7 @@ fn urgent_jobs_of_another_tenant() {
 fn a_tenant_waits_for_less_where_chunks_are_bounded() {
     let fleet = Fleet::equal(16);
     let short = Film::lasting(60, 16).expect("a plan");
-    let guests = at_random(20, 150_000, "u", 0, 1);
+    let guests = at_random(20, 150_000, OF_ANOTHER, 1);
     let behind = |long: Film| {
         let largest = long.specs.iter().map(|s| s.cost_ms).max().unwrap_or(0);
         (largest, p95(visit(Some(&long), &fleet, &short, &guests, 1).expect("they end")))

@@ -10,7 +10,7 @@ use reelmill_common::plan::RungSet;
 use reelmill_common::record::{ObjectRef, PlanRef};
 use reelmill_common::{JobId, Millis, Sha256, SpecId, TenantId};
 use reelmill_coordinator_core::{
-    Call, Event, SpecRef, Submission, Task, TaskId, TaskKind, TaskOutput, Token, WorkKind,
+    Call, Event, SpecRef, Submission, Task, TaskId, TaskKind, TaskOutput, TenantRules, Token, WorkKind,
 };
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -27,6 +27,8 @@ const TASK_MS: u64 = 100;
 pub struct Guest {
     /// Whose job it is; the long film's is `t`.
     pub tenant: &'static str,
+    /// The tenant's share; that of `t` is 1.
+    pub weight: u32,
     /// The long film's is 0.
     pub priority: i32,
     /// When, from the beginning of the run.
@@ -72,27 +74,27 @@ pub fn visit(
 }
 
 /// Arrivals at random, far enough from each other not to meet.
-pub fn at_random(count: u64, apart_ms: u64, tenant: &'static str, priority: i32, seed: u64) -> Vec<Guest> {
+pub fn at_random(count: u64, apart_ms: u64, like: Guest, seed: u64) -> Vec<Guest> {
     let mut rng = Rng::new(seed);
-    (1..=count)
-        .map(|n| Guest { tenant, priority, at_ms: n * apart_ms + rng.range(0, apart_ms / 2) })
-        .collect()
+    (1..=count).map(|n| Guest { at_ms: n * apart_ms + rng.range(0, apart_ms / 2), ..like }).collect()
 }
 
 impl World<'_> {
     fn expects(&mut self, film: &Film, list: &[Guest]) {
         self.cost_ms.extend(film.specs.iter().zip(&film.cost_ms).map(|(s, c)| (s.id, *c)));
         let (list, film) = (list.to_vec(), film.clone());
+        let rules = |g: &Guest| TenantRules { weight: g.weight, ..Default::default() };
+        self.config.tenants = list.iter().map(|g| (tenant(g.tenant), rules(g))).collect();
         self.guests = Some(Guests { film, list, came: BTreeMap::new(), took_ms: BTreeMap::new() });
     }
 
     pub(super) fn arrives(&mut self, n: usize) {
         let (now, Some(guests)) = (self.now, &mut self.guests) else { return };
-        let Guest { tenant, priority, .. } = guests.list[n];
+        let Guest { tenant: whose, priority, .. } = guests.list[n];
         let id = JobId::parse(&format!("guest-{n:04}")).unwrap_or_else(|_| unreachable!("a valid name"));
         guests.came.insert(id.clone(), now);
         let request = JobRequest {
-            tenant: TenantId::parse(tenant).unwrap_or_else(|_| unreachable!("a valid name")),
+            tenant: tenant(whose),
             source: "/films/short.mp4".to_owned(),
             ladder: LadderChoice::default(),
             options: JobOptions::default(),
@@ -149,4 +151,8 @@ impl World<'_> {
         };
         self.feed(Event::TaskEnded { task, result: Ok(output) });
     }
+}
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::parse(name).unwrap_or_else(|_| unreachable!("a valid name"))
 }

@@ -155,6 +155,7 @@ pub(super) struct World<'a> {
     pub(super) now: Millis,
     pub(super) heap: BinaryHeap<Reverse<(u64, u64, What)>>,
     made: u64,
+    pub(super) config: CoordinatorConfig,
     machine: Coordinator,
     waiting: Option<Step>,
     store: BTreeMap<String, Record>,
@@ -183,6 +184,7 @@ impl<'a> World<'a> {
             now: Millis(1),
             heap: BinaryHeap::new(),
             made: 0,
+            config: CoordinatorConfig::default(),
             machine: Coordinator::new(CoordinatorConfig::default()),
             waiting: None,
             store: BTreeMap::new(),
@@ -265,7 +267,7 @@ impl<'a> World<'a> {
             Result<Vec<reelmill_coordinator_core::SpecRef>, reelmill_common::job::FailReason>,
         >,
     ) {
-        self.machine = Coordinator::new(CoordinatorConfig::default());
+        self.machine = Coordinator::new(self.config.clone());
         self.waiting = None;
         let records = self.store.values().cloned().collect();
         let begun = TermBegun { term: FencingTerm(term), records, plans, unix_ms: 1 };
