@@ -195,8 +195,7 @@ impl Leader {
         match state {
             JobState::Collecting | JobState::Collected => Ok(Answer { job: id, existed: true }),
             JobState::Published | JobState::Failed(_) | JobState::Cancelled => {
-                self.move_job(turn, &id, JobState::Collecting, vec![], vec![]);
-                self.advance(turn, &id);
+                self.collect(turn, &id);
                 Ok(Answer { job: id, existed: false })
             }
             s => Err(Refusal::WrongState { job: id, state: s.name(), advice: "cancel it first" }),

@@ -37,10 +37,7 @@ impl Leader {
             .collect();
         for (id, state) in old {
             match state {
-                JobState::Failed(_) | JobState::Cancelled => {
-                    self.move_job(turn, &id, JobState::Collecting, vec![], vec![]);
-                    self.advance(turn, &id);
-                }
+                JobState::Failed(_) | JobState::Cancelled => self.collect(turn, &id),
                 JobState::Published => self.start(turn, &id, TaskKind::Archive, 0, 0),
                 JobState::Collected => self.forget_job(turn, &id),
                 _ => {}

@@ -50,7 +50,7 @@ impl Leader {
                     job.begin_work(WorkKind::Encode, &specs, turn.now);
                 }
             }
-            JobState::Published | JobState::Collected => self.forget_parts(turn, id),
+            JobState::Published | JobState::Collecting | JobState::Collected => self.forget_parts(turn, id),
             _ => {}
         }
         self.advance(turn, id);
@@ -163,8 +163,7 @@ impl Leader {
             }
             (Ok(TaskOutput::Collected), TaskKind::Collect) => {
                 job.told_until = turn.now.plus(turn.config.tell_collected_ms);
-                self.move_job(turn, &id, JobState::Collected, vec![], vec![]);
-                return self.forget_parts(turn, &id);
+                return self.move_job(turn, &id, JobState::Collected, vec![], vec![]);
             }
             (Ok(TaskOutput::Archived), TaskKind::Archive) => return self.archived(turn, &id),
             (Ok(_), kind) => {
@@ -236,8 +235,15 @@ impl Leader {
         self.advance(turn, id);
     }
 
-    /// The keys of a job's commits and faults go: at Published they are folded into an object, at Collected gone. A large
-    /// job has ten thousand, and nobody waits for it.
+    /// Nobody wants the job any more. What is known of its parts goes now; its objects go when no upload can land any more.
+    pub(crate) fn collect(&mut self, turn: &mut Turn<'_>, id: &JobId) {
+        self.move_job(turn, id, JobState::Collecting, vec![], vec![]);
+        self.forget_parts(turn, id);
+        self.advance(turn, id);
+    }
+
+    /// The keys of a job's commits and faults go: at Published they are folded into an object, at Collecting of no use. A
+    /// large job has ten thousand, and nobody waits for it.
     pub(crate) fn forget_parts(&mut self, turn: &mut Turn<'_>, id: &JobId) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         let commits = std::mem::take(&mut job.commits).into_keys().map(|s| StateKey::Commit(id.clone(), s));

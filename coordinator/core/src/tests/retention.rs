@@ -192,3 +192,29 @@ fn a_key_that_stands_is_answered_although_the_store_is_full() {
     let again = rig.submit_as("b", "t", Some("k"), 1, 0);
     assert_eq!(again, Some(Ok(Answer { job: job("a"), existed: true })));
 }
+
+#[test]
+fn what_a_deleted_job_had_committed_is_forgotten_before_its_objects_are() {
+    for leader_dies in [false, true] {
+        let mut rig = Rig::new();
+        let (_, leases) = rig.running();
+        rig.wins(&leases[0]);
+        let commits = |rig: &Rig| rig.store.keys().filter(|k| matches!(k, StateKey::Commit(..))).count();
+        let before = commits(&rig);
+        assert!(before > 0);
+        assert!(rig.call(Call::Cancel { tenant: tenant("t"), job: job("j") }).is_some_and(|a| a.is_ok()));
+        assert_eq!(commits(&rig), before, "a Retry goes on with them");
+        if leader_dies {
+            // between the record and the keys
+            let record = JobRecord { state: JobState::Collecting, ..rig.record("j").clone() };
+            rig.store.insert(StateKey::Job(job("j")), Record::Job(Box::new(record)));
+            rig.term(2);
+        } else {
+            assert!(delete(&mut rig));
+        }
+        assert_eq!((rig.state("j"), commits(&rig)), (JobState::Collecting, 0));
+        assert_eq!(rig.machine.commits(&job("j")).count(), 0);
+        rig.task_ends(TaskKind::Collect, Ok(TaskOutput::Collected));
+        assert_eq!(rig.state("j"), JobState::Collected);
+    }
+}
