@@ -14,3 +14,4 @@ mod retention;
 mod rig;
 mod scheduling;
 mod terms;
+mod voices;
