@@ -11,6 +11,7 @@
 //! tries every effect, before and after it, and twenty random moments a side. This module must not sleep: it waits for
 //! processes, files and answers with deadlines.
 
+mod again;
 mod bench;
 mod case;
 mod cluster;
@@ -125,7 +126,7 @@ fn worker_killed_at_random_moments() {
 fn serve_killed_again_and_again() {
     let bench = Bench::new();
     let reference = case::undisturbed(&bench);
-    let tally = case::serve_with_kills(&bench, &reference, if soak() { 20 } else { 4 });
+    let tally = again::serve_with_kills(&bench, &reference, if soak() { 20 } else { 4 });
     println!("serve: {tally}");
     assert!(tally.killed >= 3 && tally.committed > 0, "{tally}");
 }
@@ -135,7 +136,7 @@ fn serve_killed_again_and_again() {
 fn transcode_killed_and_started_again() {
     let bench = Bench::new();
     let reference = case::undisturbed(&bench);
-    let tally = case::transcode_with_kills(&bench, &reference, if soak() { 20 } else { 3 });
+    let tally = again::transcode_with_kills(&bench, &reference, if soak() { 20 } else { 3 });
     println!("transcode: {tally}");
     assert!(tally.killed >= 2 && tally.committed > 0, "{tally}");
 }
