@@ -34,8 +34,19 @@ pub(crate) struct Health {
     pub(crate) database: u64,
     /// Of that, in use.
     pub(crate) in_use: u64,
-    /// The 99th percentile of syncs of its log since it was started, at most, milliseconds.
-    pub(crate) fsync_p99_ms: f64,
+    /// How long syncs of its log took since it was started.
+    pub(crate) fsync: Took,
+    /// The same of commits of its database.
+    pub(crate) commit: Took,
+}
+
+/// How long something took, as a histogram tells it: bounds of buckets, milliseconds.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(crate) struct Took {
+    /// 99 of 100 no longer than this.
+    pub(crate) p99_ms: f64,
+    /// None longer than this; infinite beyond the histogram's last bound.
+    pub(crate) most_ms: f64,
 }
 
 impl Etcd {
@@ -86,7 +97,8 @@ impl Etcd {
         Ok(Health {
             database: value("etcd_mvcc_db_total_size_in_bytes")? as u64,
             in_use: value("etcd_mvcc_db_total_size_in_use_in_bytes")? as u64,
-            fsync_p99_ms: p99_ms(&text, "etcd_disk_wal_fsync_duration_seconds")?,
+            fsync: took(&text, "etcd_disk_wal_fsync_duration_seconds")?,
+            commit: took(&text, "etcd_disk_backend_commit_duration_seconds")?,
         })
     }
 
@@ -130,8 +142,8 @@ fn spawn(directory: &Path, client: &str, peer: &str) -> Result<Process> {
     Process::start(command, &directory.join("etcd.log"))
 }
 
-/// The upper bound of the bucket that holds the 99th percentile of a Prometheus histogram, milliseconds.
-fn p99_ms(text: &str, name: &str) -> Result<f64> {
+/// The upper bounds of the buckets of a Prometheus histogram that hold the 99th percentile and the longest.
+fn took(text: &str, name: &str) -> Result<Took> {
     let head = format!("{name}_bucket{{le=\"");
     let buckets: Vec<(f64, u64)> = text
         .lines()
@@ -142,8 +154,10 @@ fn p99_ms(text: &str, name: &str) -> Result<f64> {
         })
         .collect();
     let (_, all) = buckets.last().with_context(|| format!("etcd has no histogram {name}"))?;
-    let wanted = (all * 99).div_ceil(100);
-    Ok(buckets.iter().find(|(_, count)| *count >= wanted).map_or(0.0, |(bound, _)| bound * 1_000.0))
+    let bound_ms = |wanted: u64| {
+        buckets.iter().find(|(_, count)| *count >= wanted).map_or(0.0, |(bound, _)| bound * 1_000.0)
+    };
+    Ok(Took { p99_ms: bound_ms((all * 99).div_ceil(100)), most_ms: bound_ms(*all) })
 }
 
 #[cfg(test)]
@@ -154,7 +168,9 @@ mod tests {
     fn a_percentile_is_the_bound_of_its_bucket() {
         let text = "h_bucket{le=\"0.001\"} 10\nh_bucket{le=\"0.002\"} 989\nh_bucket{le=\"0.004\"} 999\n\
                     h_bucket{le=\"+Inf\"} 1000\nh_sum 1\n";
-        assert_eq!(p99_ms(text, "h").unwrap(), 4.0);
-        assert!(p99_ms(text, "other").is_err());
+        assert_eq!(took(text, "h").unwrap(), Took { p99_ms: 4.0, most_ms: f64::INFINITY });
+        let all = text.replace("999", "1000");
+        assert_eq!(took(&all, "h").unwrap(), Took { p99_ms: 4.0, most_ms: 4.0 });
+        assert!(took(text, "other").is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! What was measured, as one line of JSON and as a table.
 
+use crate::etcd::Health;
 use crate::process::Usage;
 use serde_json::{Value, json};
 use std::fmt;
@@ -81,7 +82,8 @@ pub struct Figures {
     pub(crate) etcd: Option<Used>,
     pub(crate) driver: Used,
     pub(crate) sizes: Vec<Size>,
-    pub(crate) fsync_p99_ms: Option<f64>,
+    /// How long etcd's disk took, at the end.
+    pub(crate) health: Option<Health>,
     /// Jobs that were counted and deleted on the way.
     pub(crate) deleted: u64,
     /// Welcomes beyond the first of each worker and those after kills: connections or terms that were lost.
@@ -115,7 +117,10 @@ impl Figures {
             "worst_10s_per_s": round(self.worst_per_s), "lease": self.leases.json(), "ack": self.acks.json(),
             "coordinator": self.coordinator.json(), "etcd": self.etcd.map(Used::json),
             "driver": self.driver.json(), "sizes": sizes.collect::<Vec<_>>(),
-            "etcd_fsync_p99_ms": self.fsync_p99_ms, "jobs_counted_and_deleted": self.deleted,
+            "etcd_fsync_p99_ms": self.health.map(|h| h.fsync.p99_ms),
+            "etcd_fsync_most_ms": self.health.map(|h| h.fsync.most_ms),
+            "etcd_commit_p99_ms": self.health.map(|h| h.commit.p99_ms),
+            "etcd_commit_most_ms": self.health.map(|h| h.commit.most_ms), "jobs_counted_and_deleted": self.deleted,
             "reconnects": self.reconnects, "kills": kills.collect::<Vec<_>>(), "acked_in_all": self.acked,
         })
     }
@@ -142,8 +147,9 @@ impl fmt::Display for Figures {
         for (name, used) in all.into_iter().filter_map(|(name, used)| Some((name, used?))) {
             row(name, format!("{:.2} cores, {} MiB, at most {}", used.cores, used.rss_mib, used.peak_mib))?;
         }
-        if let Some(fsync) = self.fsync_p99_ms {
-            row("etcd's fsync p99", format!("at most {fsync} ms"))?;
+        let disk = self.health.map(|h| [("etcd's fsync", h.fsync), ("etcd's database commit", h.commit)]);
+        for (name, t) in disk.into_iter().flatten() {
+            row(name, format!("p99 at most {} ms, most at most {} ms", t.p99_ms, t.most_ms))?;
         }
         for s in &self.sizes {
             let (file, used) = (s.database >> 20, s.in_use >> 20);

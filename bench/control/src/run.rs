@@ -221,7 +221,7 @@ impl Bench {
             etcd: self.etcd.is_some().then(|| used(1)),
             driver: used(2),
             sizes,
-            fsync_p99_ms: health.map(|h| h.fsync_p99_ms),
+            health,
             deleted: self.jobs.deleted,
             reconnects: shared
                 .welcomes
