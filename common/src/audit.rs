@@ -1,7 +1,7 @@
 //! Audits: a second look at files that were committed, by a worker that did not make them.
 //!
-//! A worker verifies what it makes and a coordinator checks what it reports, but neither decodes a picture for the
-//! other. A worker that is broken, or hostile, could so commit media that is well formed and wrong. Which files are
+//! A worker verifies what it makes and a coordinator checks what it reports, but neither decodes a picture, or
+//! a sound, for the other. A worker that is broken, or hostile, could so commit media that is well formed and wrong. Which files are
 //! looked at is drawn in `reelmill-plan`; what follows from a verdict is decided in `reelmill-coordinator-core`; what a
 //! file is held against is in `reelmill-worker-core`.
 
@@ -10,7 +10,7 @@ use crate::ids::{AttemptId, SegmentNumber, SpecId, WorkerId};
 use crate::spec::{ChunkMedia, ChunkSpec};
 use crate::time::Ticks;
 
-/// One file of a committed chunk of pictures, to be looked at.
+/// One file of a committed chunk, to be looked at.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuditSpec {
     /// The chunk as it was asked for.
@@ -37,9 +37,16 @@ impl AuditSpec {
         SpecId(c.digest())
     }
 
-    /// Frames that the file should hold: none for an init segment, or one of sound.
+    /// Frames that are held against the source: none of an init segment; of sound the packets, less the first, which
+    /// cannot be decoded without the one before it.
     pub fn frames(&self) -> u64 {
-        let ChunkMedia::Video(chunk) = &self.chunk.media else { return 0 };
+        let chunk = match &self.chunk.media {
+            ChunkMedia::Video(chunk) => chunk,
+            ChunkMedia::Audio(chunk) => {
+                let segment = chunk.segments.iter().find(|s| Some(s.number) == self.segment);
+                return segment.map_or(0, |s| s.end_packet.saturating_sub(s.first_packet + 1));
+            }
+        };
         let every = chunk.rungs.get(self.rung as usize).map_or(1, |r| r.settings.every);
         let span = chunk.segments.iter().find(|s| Some(s.number) == self.segment).map(|s| s.range);
         let shown = chunk.rung_frames(every).filter_map(|i| chunk.frames.output.get(i));
@@ -52,7 +59,8 @@ impl AuditSpec {
 pub struct AuditReport {
     /// Frames that were decoded and held against the source; 0 for an init segment.
     pub frames: u64,
-    /// The largest difference of a frame from the source's, in hundredths of a step of luma (0 to 25,500).
+    /// The largest difference from the source: of a frame's luma, in hundredths of a step (0 to 25,500); of half a second's
+    /// wave of sound, in hundredths of a percent.
     pub worst_x100: u32,
 }
 
@@ -61,6 +69,8 @@ pub struct AuditReport {
 pub struct Audits {
     /// Files that were looked at before the job was published, and were as they should be.
     pub files: u32,
+    /// Of those, files of sound.
+    pub sound: u32,
     /// Of those, by another worker than the one that made them.
     pub by_another: u32,
     /// Workers that committed something wrong. Nothing that they made of this job counts, or will.

@@ -20,6 +20,8 @@ pub struct Capability {
     pub ffmpeg_build: String,
     /// It knows how to audit what others made: workers of before there were audits do not.
     pub audits: bool,
+    /// It knows how to audit sound, too: workers of before sound was audited do not.
+    pub audits_sound: bool,
 }
 
 /// An encoder that works here.

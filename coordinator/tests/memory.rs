@@ -210,6 +210,7 @@ impl Rig {
             encoders: vec![encoder],
             ffmpeg_build: "5.1".to_owned(),
             audits: false,
+            audits_sound: false,
         };
         let boot = BootId::parse("boot").expect("a boot");
         let highest_term = FencingTerm(1);

@@ -88,6 +88,7 @@ impl Worker {
             encoders: proofs.encoders,
             ffmpeg_build: tools.build.clone(),
             audits: true,
+            audits_sound: true,
         };
         let clock = Clock::start();
         let shop = Shop {

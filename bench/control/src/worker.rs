@@ -85,6 +85,7 @@ pub(crate) async fn work(shared: Arc<Shared>, number: usize) -> Result<()> {
         ffmpeg_build: "no ffmpeg: a measurement".to_owned(),
         // it makes no media that could be looked at
         audits: false,
+        audits_sound: false,
     };
     let mut worker = Worker {
         agent: Agent::new(AgentConfig::new(id, BootId::parse("boot")?, capability)),

@@ -230,6 +230,7 @@ mod tests {
             encoders: vec![],
             ffmpeg_build: String::new(),
             audits: true,
+            audits_sound: true,
         };
         Worker::new(&id, BootId::parse("b").expect("boot"), capability, Millis(0))
     }

@@ -104,6 +104,7 @@ pub(crate) fn hello(name: &str, boot: &str) -> Hello {
             encoders: vec![proof],
             ffmpeg_build: "ffmpeg version of a test".to_owned(),
             audits: true,
+            audits_sound: true,
         },
         running: Vec::new(),
         unsettled: Vec::new(),

@@ -108,6 +108,7 @@ impl From<&Audits> for pb::Audits {
             caught: v.caught.iter().map(Into::into).collect(),
             unswept: v.unswept,
             unheard_ms: v.unheard_ms,
+            sound: v.sound,
         }
     }
 }
@@ -121,6 +122,7 @@ impl TryFrom<pb::Audits> for Audits {
             caught: many(v.caught, MAX_FEW, "caught")?,
             unswept: v.unswept,
             unheard_ms: v.unheard_ms,
+            sound: v.sound,
         })
     }
 }

@@ -117,6 +117,7 @@ impl From<&Capability> for pb::Capability {
             encoders: v.encoders.iter().map(Into::into).collect(),
             ffmpeg_build: v.ffmpeg_build.clone(),
             audits: v.audits,
+            audits_sound: v.audits_sound,
         }
     }
 }
@@ -132,6 +133,7 @@ impl TryFrom<pb::Capability> for Capability {
             encoders: many(v.encoders, MAX_FEW, "encoders")?,
             ffmpeg_build: text(v.ffmpeg_build, "ffmpeg_build")?,
             audits: v.audits,
+            audits_sound: v.audits_sound,
         })
     }
 }

@@ -242,10 +242,10 @@ fn unable() -> impl Strategy<Value = Unable> {
 
 prop_compose! {
     fn audits()(
-        (files, by_another, unswept, unheard_ms) in any::<(u32, u32, bool, u64)>(),
+        (files, sound, by_another, unswept, unheard_ms) in any::<(u32, u32, u32, bool, u64)>(),
         caught in vec((worker_id(), text()).prop_map(|(worker, what)| Caught { worker, what }), 0..3),
     ) -> Audits {
-        Audits { files, by_another, caught, unswept, unheard_ms }
+        Audits { files, sound, by_another, caught, unswept, unheard_ms }
     }
 }
 

@@ -396,9 +396,9 @@ prop_compose! {
         (slots, cores, memory_mib) in any::<(u32, u32, u64)>(),
         encoders in vec(encoder(), 0..3),
         ffmpeg_build in text(),
-        audits in any::<bool>(),
+        (audits, audits_sound) in any::<(bool, bool)>(),
     ) -> Capability {
-        Capability { worker, slots, cores, memory_mib, encoders, ffmpeg_build, audits }
+        Capability { worker, slots, cores, memory_mib, encoders, ffmpeg_build, audits, audits_sound }
     }
 }
 

@@ -297,6 +297,7 @@ impl<'a> World<'a> {
             }],
             ffmpeg_build: String::new(),
             audits: false,
+            audits_sound: false,
         };
         let hello = Hello {
             worker,

@@ -128,7 +128,10 @@ impl Scenario {
         let chances = chances(&mut rng, fair);
         // what is audited beside the films would count in the formula; and some fleets are old, some partly
         let old = if fair || rng.chance(100) { workers.len() } else { rng.range(0, 1) as usize };
+        // those of before sound was audited stand last, too
+        let deaf = old.max(usize::from(seed % 3 == 1));
         workers.iter_mut().rev().take(old).for_each(|w| w.audits = false);
+        workers.iter_mut().rev().take(deaf).for_each(|w| w.audits_sound = false);
         let rotten = (!fair && rng.chance(500)).then(|| rng.range(1, workers.len() as u64 - 1) as usize);
         Self { seed, fair, heal_ms, chances, films, workers, tenants, jobs, rotten }
     }
@@ -218,6 +221,7 @@ fn worker(rng: &mut Rng, n: u64, fair: bool) -> Capability {
         encoders,
         ffmpeg_build: "a model".to_owned(),
         audits: true,
+        audits_sound: true,
     }
 }
 

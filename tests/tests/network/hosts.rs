@@ -144,6 +144,7 @@ pub(crate) async fn worker(number: u64, site: Arc<Site>) -> turmoil::Result {
         encoders: vec![proof],
         ffmpeg_build: "a simulated one".to_owned(),
         audits: true,
+        audits_sound: true,
     };
     let sources = Sources::new(site.stores.clone(), Level::Basic);
     let components = reelmill_worker::Components {

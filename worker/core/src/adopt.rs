@@ -72,20 +72,31 @@ fn sound(
     ours: &[u8],
     found: &[u8],
 ) -> Result<Vec<IFrame>, OutputError> {
-    let Some(segment) = chunk.segments.iter().find(|s| s.number == number) else {
-        let place = format!("{}, segment {number}", chunk.folder);
-        return Err(OutputError::new(place, "the spec has no such segment"));
-    };
     let init = audio_init(chunk)?;
-    let found = Found::read(&chunk.folder, number, &init, found)?;
-    let plan = found_packets(chunk, segment, found.samples(0))?;
-    let iframes = found.as_we_write(Kind::Audio, 0, &plan)?;
+    let (found, iframes) = packets(chunk, number, &init, found)?;
     found.meets_neighbours_of(&Found::read(&chunk.folder, number, &init, ours)?)?;
     Ok(iframes)
 }
 
+/// Is a segment of sound, behind its `init`, what is written here of the packets that the spec asks for?
+pub(crate) fn packets<'a>(
+    chunk: &'a AudioChunk,
+    number: SegmentNumber,
+    init: &[u8],
+    found: &[u8],
+) -> Result<(Found<'a>, Vec<IFrame>), OutputError> {
+    let Some(segment) = chunk.segments.iter().find(|s| s.number == number) else {
+        let place = format!("{}, segment {number}", chunk.folder);
+        return Err(OutputError::new(place, "the spec has no such segment"));
+    };
+    let found = Found::read(&chunk.folder, number, init, found)?;
+    let plan = found_packets(chunk, segment, found.samples(0))?;
+    let iframes = found.as_we_write(Kind::Audio, 0, &plan)?;
+    Ok((found, iframes))
+}
+
 /// A segment as found, with its init segment before it, as a player reads it.
-struct Found<'a> {
+pub(crate) struct Found<'a> {
     folder: &'a str,
     place: String,
     whole: Vec<u8>,

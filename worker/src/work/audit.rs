@@ -5,12 +5,14 @@
 //! hash is the committed one or the same other thing lies there several times in a row, and the source is read and decoded
 //! a second time, without what is kept of it, before a file is said not to show it.
 
-use super::Work;
 use super::ffmpeg::Encoding;
+use super::{Work, listen};
 use crate::fault;
 use crate::process::{ChildError, Failure};
 use crate::source::{SignedSource, Source};
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use reelmill_common::audit::{AuditReport, AuditSpec};
 use reelmill_common::outcome::{Fault, FaultKind};
 use reelmill_common::spec::{ChunkMedia, VideoChunk, VideoRung};
@@ -21,7 +23,7 @@ use reelmill_worker_core::audit::{Pictures, Shown, Wrong, check, compare, compla
 use std::path::Path;
 
 /// The init segment and the segment after it, in the attempt's directory, where children stand.
-const FILE: &str = "audited.mp4";
+pub(super) const FILE: &str = "audited.mp4";
 
 /// Looks at the file of the lease.
 pub(super) async fn audit(work: &Work, spec: &AuditSpec, source: &Source) -> Result<AuditReport, Fault> {
@@ -29,38 +31,57 @@ pub(super) async fn audit(work: &Work, spec: &AuditSpec, source: &Source) -> Res
         Ok(found) => found,
         Err(wrong) => return Err(verdict(&wrong)),
     };
+    match &spec.chunk.media {
+        ChunkMedia::Video(_) => pictures(work, spec, found, source).await,
+        ChunkMedia::Audio(_) => listen::sound(work, spec, found, source).await,
+    }
+}
+
+async fn pictures(
+    work: &Work,
+    spec: &AuditSpec,
+    found: Bytes,
+    source: &Source,
+) -> Result<AuditReport, Fault> {
     let of = spec.clone();
     let checked = tokio::task::spawn_blocking(move || check(&of, &found).map(|c| c.segment)).await;
-    let checked =
-        checked.map_err(|e| fault::fault(FaultKind::Worker, format!("the audit broke off: {e}")))?;
+    let checked = checked.map_err(|e| broke_off(&e))?;
     let Some(shown) = checked.map_err(|wrong| verdict(&wrong))? else {
         return Ok(AuditReport::default());
     };
     let (chunk, rung) = parts(spec)?;
     let seen = decode(work, chunk, rung, &shown, source).await?.map_err(|wrong| verdict(&wrong))?;
     let seen = Bytes::from(seen);
-    let first = hold_against(work, spec, &shown, &seen, source).await?;
+    twice(source, || hold_against(work, spec, &shown, &seen, source).boxed()).await
+}
+
+/// Holds a file against the source; once more before it is called wrong: a source that was read damaged makes any file look
+/// wrong, so it is read anew.
+pub(super) async fn twice<'a>(
+    source: &Source,
+    hold: impl Fn() -> BoxFuture<'a, Result<Held, Fault>>,
+) -> Result<AuditReport, Fault> {
+    let first = hold().await?;
     if let Ok(report) = first.said {
         return Ok(report);
     }
-    // a source that was read damaged makes any file look wrong: it is read anew before somebody is called wrong
     source.forget_kept();
-    let second = hold_against(work, spec, &shown, &seen, source).await?;
+    let second = hold().await?;
     match second.said {
         Ok(report) => Ok(report),
         Err(wrong) if second.source == first.source => Err(verdict(&wrong)),
         Err(_) => Err(fault::fault(
             FaultKind::Storage,
-            "the source decodes to other pictures each time it is read: look at its store".to_owned(),
+            "the source decodes to something else each time it is read: look at its store".to_owned(),
         )),
     }
 }
 
 /// What came of holding a segment against the source.
-struct Held {
-    /// The hash of the source's pictures.
-    source: Sha256,
-    said: Result<AuditReport, Wrong>,
+pub(super) struct Held {
+    /// The hash of what the source decoded to.
+    pub(super) source: Sha256,
+    pub(super) said: Result<AuditReport, Wrong>,
 }
 
 /// Decodes the source's part, and compares.
@@ -84,8 +105,12 @@ async fn hold_against(
     })
 }
 
-fn verdict(wrong: &Wrong) -> Fault {
+pub(super) fn verdict(wrong: &Wrong) -> Fault {
     fault::fault(FaultKind::Media, wrong.to_string())
+}
+
+pub(super) fn broke_off(e: &tokio::task::JoinError) -> Fault {
+    fault::fault(FaultKind::Worker, format!("the audit broke off: {e}"))
 }
 
 fn parts(spec: &AuditSpec) -> Result<(&VideoChunk, &VideoRung), Fault> {
@@ -128,7 +153,30 @@ async fn decode(
     let total = shown.times.len() as u64;
     let mut watch = Encoding::new(work, source, |u| (work.progress)(u.frames.min(total), 2 * total));
     let what = "decoding the audited segment";
-    let ran = work.child(&work.shop.tools.ffmpeg, what, args, None, &mut watch).await;
+    if let Err(wrong) = decoded(work, what, args, &mut watch).await? {
+        return Ok(Err(wrong));
+    }
+    let found = told(work, out, chunk.out_timebase)?;
+    if found.len() != shown.times.len() {
+        let (wanted, found) = (shown.times.len(), found.len());
+        return Ok(Err(Wrong(format!("{wanted} frames should be in it, and a decoder gives {found}"))));
+    }
+    if found != shown.times {
+        return Ok(Err(Wrong("a decoder gives its frames at other times than it should".to_owned())));
+    }
+    let pictures = work.dir.read(Path::new(out.pictures))?;
+    work.dir.remove(Path::new(out.pictures))?;
+    Ok(Ok(pictures))
+}
+
+/// Runs a decoder over a file that was committed: it has to take all of it without a complaint.
+pub(super) async fn decoded(
+    work: &Work,
+    what: &str,
+    args: Vec<String>,
+    watch: &mut Encoding<'_>,
+) -> Result<Result<(), Wrong>, Fault> {
+    let ran = work.child(&work.shop.tools.ffmpeg, what, args, None, watch).await;
     let stderr = match &ran {
         Ok(finished) => &finished.stderr,
         Err(ChildError { how: Failure::Exited(_), stderr, .. }) => stderr,
@@ -143,22 +191,14 @@ async fn decode(
     if let Some(line) = complaint(stderr) {
         return Ok(Err(Wrong(format!("a decoder complains: {line}"))));
     }
-    if let Err(e) = &ran {
-        let fault = fault::of_child(what, e);
-        // what it cannot read is the file: its init segment is ours
-        return if fault.kind == FaultKind::Source { Ok(Err(Wrong(fault.message))) } else { Err(fault) };
+    match &ran {
+        Ok(_) => Ok(Ok(())),
+        Err(e) => match fault::of_child(what, e) {
+            // what it cannot read is the file: its init segment is ours
+            fault if fault.kind == FaultKind::Source => Ok(Err(Wrong(fault.message))),
+            fault => Err(fault),
+        },
     }
-    let found = told(work, out, chunk.out_timebase)?;
-    if found.len() != shown.times.len() {
-        let (wanted, found) = (shown.times.len(), found.len());
-        return Ok(Err(Wrong(format!("{wanted} frames should be in it, and a decoder gives {found}"))));
-    }
-    if found != shown.times {
-        return Ok(Err(Wrong("a decoder gives its frames at other times than it should".to_owned())));
-    }
-    let pictures = work.dir.read(Path::new(out.pictures))?;
-    work.dir.remove(Path::new(out.pictures))?;
-    Ok(Ok(pictures))
 }
 
 /// The same part of the source, as the chunk decodes it.

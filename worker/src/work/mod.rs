@@ -8,6 +8,7 @@ mod audit;
 mod encode;
 mod ffmpeg;
 mod index;
+mod listen;
 mod spent;
 
 pub use spent::Spent;

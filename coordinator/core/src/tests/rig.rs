@@ -246,6 +246,7 @@ impl Rig {
                 }],
                 ffmpeg_build: String::new(),
                 audits: false,
+                audits_sound: false,
             },
             running: vec![],
             unsettled: vec![],

@@ -25,6 +25,7 @@ fn agent(slots: u32) -> Agent {
         encoders: Vec::new(),
         ffmpeg_build: "ffmpeg".to_owned(),
         audits: true,
+        audits_sound: true,
     };
     Agent::new(AgentConfig::new(worker, BootId::parse("b1").unwrap(), capability))
 }

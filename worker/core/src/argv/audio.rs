@@ -77,6 +77,18 @@ pub(super) fn encoder(a: &mut Argv, s: &AudioSettings) {
 }
 
 fn graph(chunk: &AudioChunk) -> Result<String, ArgvError> {
+    let chain = chain(chunk)?;
+    Ok(if chunk.measure_loudness {
+        let meter = meter(chunk, encoded_range(chunk))?;
+        format!("{chain},asplit[sound][meter];[meter]{},anullsink", meter.join(","))
+    } else {
+        format!("{chain}[sound]")
+    })
+}
+
+/// The sound that the encoder is given, from the source on: [`encoded_range`], its first sample at [`OFFSET_SECONDS`], in
+/// ticks of a sample.
+pub(super) fn chain(chunk: &AudioChunk) -> Result<String, ArgvError> {
     let s = &chunk.settings;
     let rate = NonZeroU32::new(s.sample_rate)
         .ok_or_else(|| ArgvError::FrameMap("the audio rendition has a sample rate of 0".to_owned()))?;
@@ -86,12 +98,7 @@ fn graph(chunk: &AudioChunk) -> Result<String, ArgvError> {
         None => continuous(chunk, range, zero),
         Some(part) => part_of(chunk, part, range, zero, rate),
     };
-    let chain = format!("[0:{}]{}", chunk.stream, filters.join(","));
-    Ok(if chunk.measure_loudness {
-        format!("{chain},asplit[sound][meter];[meter]{},anullsink", meter(chunk, range)?.join(","))
-    } else {
-        format!("{chain}[sound]")
-    })
+    Ok(format!("[0:{}]{}", chunk.stream, filters.join(",")))
 }
 
 /// Tells blocks in stdout, beside the progress: `direct` writes each line at once and whole. What begins in the middle

@@ -1,14 +1,19 @@
-//! An audit: is a file that another worker committed what its commit says, and does it show the film?
+//! An audit: is a file that another worker committed what its commit says, and is it the film's?
 //!
 //! In three steps, each of which may find it wrong. The bytes: size and hash are the committed ones. The boxes: an init
 //! segment is the one that is written here, a media segment holds every frame of the spec at its time and is what is
-//! written here of its samples ([`check`]). The pictures: a decoder takes every frame without a complaint, and each looks
-//! like the frame of the source that it should show, and no other ([`compare`]).
+//! written here of its samples ([`check`], [`check_sound`]). The media: a decoder takes every frame without a complaint, and
+//! each picture looks like the frame of the source that it should show, and no other ([`compare`]); the sound is the
+//! source's, as loud and at its time ([`sound::compare`]).
 //!
 //! What is wrong with the file is a [`Wrong`]; anything that keeps the auditor from seeing it is a fault of the audit.
 
+mod carried;
 mod compare;
+pub mod sound;
+mod sums;
 
+pub use carried::{Carried, check_sound};
 pub use compare::{Bars, Measured, Pictures, compare, judge, measure};
 
 use crate::adopt::picture;
@@ -61,13 +66,7 @@ pub fn check<'a>(spec: &'a AuditSpec, found: &[u8]) -> Result<Checked<'a>, Wrong
     let Some(rung) = chunk.rungs.get(spec.rung as usize) else {
         return Err(Wrong(format!("its chunk has no rung {}", spec.rung)));
     };
-    let (bytes, sha256) = (found.len() as u64, Sha256::of(found));
-    if (bytes, sha256) != (spec.bytes, spec.sha256) {
-        return Err(Wrong(format!(
-            "{} bytes with SHA-256 {} were committed, and {bytes} with {sha256} lie there",
-            spec.bytes, spec.sha256
-        )));
-    }
+    as_committed(spec, found)?;
     let wrong = |e: OutputError| Wrong(e.to_string());
     let init = video_init(chunk, rung).map_err(wrong)?;
     let Some(number) = spec.segment else {
@@ -79,6 +78,17 @@ pub fn check<'a>(spec: &'a AuditSpec, found: &[u8]) -> Result<Checked<'a>, Wrong
     picture(chunk, spec.rung as usize, number, found).map_err(wrong)?;
     let segment = shown(chunk, rung, number, [&init, found].concat())?;
     Ok(Checked { chunk, rung, segment: Some(segment) })
+}
+
+fn as_committed(spec: &AuditSpec, found: &[u8]) -> Result<(), Wrong> {
+    let (bytes, sha256) = (found.len() as u64, Sha256::of(found));
+    if (bytes, sha256) == (spec.bytes, spec.sha256) {
+        return Ok(());
+    }
+    Err(Wrong(format!(
+        "{} bytes with SHA-256 {} were committed, and {bytes} with {sha256} lie there",
+        spec.bytes, spec.sha256
+    )))
 }
 
 fn shown(chunk: &VideoChunk, rung: &VideoRung, number: SegmentNumber, file: Vec<u8>) -> Result<Shown, Wrong> {
@@ -132,8 +142,14 @@ pub fn lacking(stderr: &str) -> Option<String> {
 pub fn complaint(stderr: &str) -> Option<String> {
     let mut tail = Tail::default();
     stderr.lines().for_each(|line| tail.line(line));
-    let of_decoder = |line: &&String| line.contains("h264") || line.contains("Invalid data found");
+    let of_decoder = |line: &&String| ["h264", "aac", "Invalid data found"].iter().any(|s| line.contains(s));
     tail.complaints().iter().find(of_decoder).cloned()
+}
+
+/// Was the source damaged where it was decoded? What lies where is then its decoder's to say, and differs with its version:
+/// sound is not held against that.
+pub fn is_damaged(stderr: &str) -> bool {
+    stderr.lines().any(|line| line.contains("[error]") || line.to_lowercase().contains("corrupt"))
 }
 
 /// Reads the times of a run's pictures, from the first on, in ticks of `wanted`. Where a demuxer puts the first depends on

@@ -36,6 +36,13 @@ fn a_decoder_that_lacks_memory_says_nothing_of_the_file() {
     assert_eq!(lacking("[h264 @ 0x2] [error] error while decoding MB 3 4\n"), None);
 }
 
+#[test]
+fn a_source_is_damaged_where_a_decoder_says_so() {
+    assert!(is_damaged("[aac @ 0x2] [error] channel element 3.5 is not allocated\n"));
+    assert!(is_damaged("[mpegts @ 0x2] [warning] Packet corrupt (stream = 1, dts = 900).\n"));
+    assert!(!is_damaged("[mov @ 0x2] [warning] stream 1, timescale not set\n"));
+}
+
 /// Pictures of bars that walk, `from` where they stand first.
 fn walk(from: usize, frames: usize, noise: u8) -> Vec<u8> {
     let (width, height) = (WIDTH as usize, HEIGHT as usize);

@@ -8,6 +8,7 @@ mod adopt;
 mod audit;
 mod corpus;
 mod joins;
+mod listen;
 mod look;
 mod noise;
 mod run;
