@@ -31,6 +31,7 @@ const EVERYTHING: &[&str] = &[
     "agent: heartbeat",
     "agent: outcome",
     "audit: by its maker",
+    "audit: of sound",
     "attempt: committed",
     "attempt: faulted",
     "attempt: not needed",

@@ -71,11 +71,12 @@ impl Job {
     pub(crate) fn count_audits(&mut self) {
         let by = |(spec, audit): (&SpecId, &Audit)| {
             let commit = self.commits.get(spec)?;
-            Some(commit.worker != audit.maker)
+            Some((commit.worker != audit.maker, audit.sound))
         };
-        let looked: Vec<bool> = self.audits.iter().filter_map(by).collect();
+        let looked: Vec<(bool, bool)> = self.audits.iter().filter_map(by).collect();
         self.record.audits.files = looked.len() as u32;
-        self.record.audits.by_another = looked.iter().filter(|another| **another).count() as u32;
+        self.record.audits.sound = looked.iter().filter(|(_, sound)| *sound).count() as u32;
+        self.record.audits.by_another = looked.iter().filter(|(another, _)| *another).count() as u32;
     }
 }
 
@@ -85,10 +86,11 @@ impl Leader {
         let Some(job) = self.jobs.get_mut(id) else { return };
         let mut specs = Vec::with_capacity(drawn.len());
         job.audits.clear();
-        for AuditRef { spec, chunk, name } in drawn {
+        for AuditRef { spec, chunk, name, sound } in drawn {
             let Some(maker) = job.commits.get(&chunk).map(|c| c.worker.clone()) else { continue };
             let (accused_by, cleared_by, what) = (vec![], vec![], String::new());
-            let audit = Audit { chunk, maker, name, needs: spec.needs, accused_by, what, cleared_by };
+            let needs = spec.needs;
+            let audit = Audit { chunk, maker, name, needs, sound, accused_by, what, cleared_by };
             job.audits.insert(spec.id, audit);
             specs.push(spec);
         }
@@ -96,8 +98,8 @@ impl Leader {
         self.advance(turn, id);
     }
 
-    /// Workers of before there were audits cannot be asked, and their jobs must end, too: where nobody who is here knows
-    /// how, what was not looked at is published so. Its report says how much that was.
+    /// Workers of before there were audits, or audits of sound, cannot be asked, and their jobs must end, too: where nobody
+    /// who is here knows how, what was not looked at is published so. Its report says how much that was.
     pub(crate) fn leave_unaudited(&mut self, turn: &mut Turn<'_>, id: &JobId) {
         let Some(job) = self.jobs.get(id) else { return };
         let Some(work) = job.work.as_ref().filter(|w| w.kind == WorkKind::Audit && w.open() > 0) else {
@@ -109,13 +111,18 @@ impl Leader {
         let here = || self.workers.values().filter(may);
         let is_disputed = job.audits.values().any(Audit::is_disputed);
         let waits = job.hold_until > turn.now || work.taken_len() > 0 || is_disputed;
-        if waits || here().next().is_none() || here().any(|w| w.capability.audits) {
+        let knows = |audit: &Audit| here().any(|w| audit.is_known_to(&w.capability));
+        let left = job.audits.iter().filter(|(spec, _)| !job.commits.contains_key(spec));
+        let left: Vec<&Audit> = left.map(|(_, audit)| audit).collect();
+        if waits || here().next().is_none() || left.iter().any(|audit| knows(audit)) {
             return;
         }
+        // pictures come to nobody here only where sound does, too
+        let what = if left.iter().all(|audit| audit.sound) { "an audit of its sound" } else { "an audit" };
         let Some(job) = self.jobs.get_mut(id) else { return };
-        job.note(
-            "it is published without an audit: no worker here knows how, they are of an older version".into(),
-        );
+        job.note(format!(
+            "it is published without {what}: no worker here knows how, they are of an older version"
+        ));
         job.begin_work(WorkKind::Audit, &[], turn.now);
     }
 
@@ -193,7 +200,7 @@ impl Leader {
         }
         let Some(audit) = job.audits.get(&spec.id) else { return true };
         if sabotaged!(turn.config, MakerAuditsItself) {
-            return worker.capability.audits;
+            return audit.is_known_to(&worker.capability);
         }
         if sabotaged!(turn.config, AccuserAskedAgain) && audit.accused_by.contains(&worker.capability.worker)
         {
@@ -350,7 +357,8 @@ const ANY: Needs = Needs { family: None, memory_mib: 0 };
 
 /// The rank of a worker that is here and could do this audit.
 fn rank_of(job: &Job, audit: &Audit, worker: &Worker) -> Option<u8> {
-    let is_able = worker.is_there_for(audit.needs) && worker.capability.audits && is_trusted_by(job, worker);
+    let knows = audit.is_known_to(&worker.capability);
+    let is_able = worker.is_there_for(audit.needs) && knows && is_trusted_by(job, worker);
     audit.rank(&worker.capability.worker).filter(|_| is_able)
 }
 

@@ -38,6 +38,13 @@ impl Leader {
         for c in &job.record.audits.caught {
             why.push(format!("{} gets no work of this job: it committed {}", c.worker, c.what));
         }
+        let audits = &job.record.audits;
+        if audits.files > 0 {
+            why.push(format!(
+                "{} of its files were looked at again, {} of them of sound; {} by another worker than made them",
+                audits.files, audits.sound, audits.by_another
+            ));
+        }
         if let Some(task) = job.task.filter(|_| !job.state().is_terminal()) {
             why.push(format!("the coordinator does {} for it", task.kind.name()));
         }

@@ -1,7 +1,7 @@
 //! Voices: who was heard on a file that is looked at again, who is asked next, and what so many voices come to. The rules
 //! alone; who is here, and how long is waited for somebody, [`crate::audit`] knows.
 
-use reelmill_common::capability::Needs;
+use reelmill_common::capability::{Capability, Needs};
 use reelmill_common::{SpecId, WorkerId};
 
 /// A file that is looked at again. Voices are memory only: a new leader asks again.
@@ -12,6 +12,8 @@ pub(crate) struct Audit {
     pub(crate) name: String,
     /// What it needs of a worker.
     pub(crate) needs: Needs,
+    /// Of sound?
+    pub(crate) sound: bool,
     /// Who says that it is wrong, and what the first of them said.
     pub(crate) accused_by: Vec<WorkerId>,
     pub(crate) what: String,
@@ -46,6 +48,11 @@ pub(crate) fn verdict(accused: usize, cleared: usize, others: bool, waits: bool)
 pub(crate) const ANOTHER: u8 = 0;
 
 impl Audit {
+    /// Is a worker of a version that knows how to do this?
+    pub(crate) fn is_known_to(&self, able: &Capability) -> bool {
+        able.audits && (able.audits_sound || !self.sound)
+    }
+
     /// Who is asked before whom: the least first, `None` never.
     pub(crate) fn rank(&self, worker: &WorkerId) -> Option<u8> {
         match *worker == self.maker {
@@ -109,6 +116,7 @@ mod tests {
             maker: id("maker"),
             name: String::new(),
             needs: Needs { family: None, memory_mib: 0 },
+            sound: false,
             accused_by: vec![],
             what: String::new(),
             cleared_by: vec![],

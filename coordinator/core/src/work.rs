@@ -66,6 +66,8 @@ pub struct AuditRef {
     pub chunk: SpecId,
     /// What it is, for people: `720p, segment 7 (chunk 3)`.
     pub name: String,
+    /// Of sound? Not every worker that can look at pictures can listen.
+    pub sound: bool,
 }
 
 /// Names a task within this process's term; answers to any other are ignored.

@@ -1,16 +1,20 @@
-//! The draw: which files of a job's picture are looked at again before it is published.
+//! The draw: which files of a job are looked at again before it is published.
 //!
-//! One of [`ONE_IN`], by a hash of the file and of everything that was committed, and beside that one segment of each
-//! worker that none was drawn of, for up to [`MAKERS_MAX`]. So every leader draws the same, and no worker knows while it
-//! makes a file whether that will be among them: it would have to know what all others will have committed.
+//! One of [`ONE_IN`], by a hash of the file and of everything that was committed, and beside that one segment of picture and
+//! one of sound of each worker that none was drawn of, for up to [`MAKERS_MAX`] each. So every leader draws the same, and no
+//! worker knows while it makes a file whether that will be among them: it would have to know what all others will have
+//! committed.
+//!
+//! Sound is held against what the auditor's own ffmpeg makes of the source. So it is drawn only where every ffmpeg makes the
+//! same of it: of tracks in a codec whose decoders were measured to agree ([`is_heard_alike`]), in a track that has no hole.
 
 use crate::cost;
 use reelmill_common::hash::Canonical;
-use reelmill_common::index::VideoTrack;
-use reelmill_common::ladder::VideoSettings;
+use reelmill_common::index::{AudioTrack, VideoTrack};
+use reelmill_common::ladder::{AudioSettings, VideoSettings};
 use reelmill_common::plan::Plan;
 use reelmill_common::record::CommitRecord;
-use reelmill_common::spec::{ChunkMedia, VideoChunk};
+use reelmill_common::spec::{AAC_FRAME, AudioChunk, ChunkMedia, VideoChunk};
 use reelmill_common::{JobId, SegmentNumber, Sha256, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +30,20 @@ pub fn memory_mib(source: &VideoTrack, rung: &VideoSettings, bytes: u64) -> u64 
     cost::audit_memory_mib(source, rung, bytes)
 }
 
+/// Codecs that ffmpeg 5.1 and 9.0 decode to the same sound, beside plain samples (`pcm_…`): see `bench/audit.md`. AMR is none:
+/// of packets with several frames the one decodes the first, the other all.
+const ALIKE: [&str; 7] = ["aac", "mp3", "mp2", "ac3", "opus", "vorbis", "flac"];
+
+/// Does every ffmpeg hear the same in this track?
+pub fn is_heard_alike(track: &AudioTrack) -> bool {
+    track.gaps.is_empty() && (ALIKE.contains(&track.codec.as_str()) || track.codec.starts_with("pcm_"))
+}
+
+/// Memory admitted for an audit of a segment of sound, MiB: a decoder, and in the worker the file and both sides' samples.
+pub fn sound_memory_mib(settings: &AudioSettings, packets: u64, bytes: u64) -> u64 {
+    cost::sound_audit_memory_mib(packets.saturating_mul(AAC_FRAME), settings.channels, bytes)
+}
+
 /// A file that was drawn.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Drawn {
@@ -37,16 +55,28 @@ pub struct Drawn {
     pub segment: Option<SegmentNumber>,
 }
 
-/// Draws from what is published of a plan, whose chunks have these commits, in its order. Sound is not drawn from: how far
-/// an encode of sound may be from its source is no matter of bytes.
-pub fn draw(plan: &Plan, job: &JobId, commits: &[CommitRecord], one_in: u64) -> Vec<Drawn> {
+/// Draws from what is published of a plan, whose chunks have these commits, in its order; of sound only what comes of the
+/// source's `streams`.
+pub fn draw(
+    plan: &Plan,
+    streams: &BTreeSet<u32>,
+    job: &JobId,
+    commits: &[CommitRecord],
+    one_in: u64,
+) -> Vec<Drawn> {
     let seed = seed(job, commits);
     let mut drawn = Vec::new();
-    let mut seen: BTreeSet<&WorkerId> = BTreeSet::new();
-    let mut least: BTreeMap<&WorkerId, (u64, Drawn)> = BTreeMap::new();
+    // of picture, and of sound
+    let mut kinds = [Makers::default(), Makers::default()];
     for (n, (chunk, commit)) in plan.chunks.iter().zip(commits).enumerate() {
-        let ChunkMedia::Video(video) = &chunk.spec.media else { continue };
-        for file in files(plan, n, video) {
+        let (files, makers) = match &chunk.spec.media {
+            ChunkMedia::Video(video) => (pictures(plan, n, video), &mut kinds[0]),
+            ChunkMedia::Audio(audio) if streams.contains(&audio.stream) => {
+                (sound(plan, n, audio), &mut kinds[1])
+            }
+            ChunkMedia::Audio(_) => continue,
+        };
+        for file in files {
             let mut c = Canonical::new("audit-draw/1");
             c.blob(&seed.0).blob(&commit.spec.0.0).num(file.rung.into());
             c.num(file.segment.map_or(0, |s| s.0.into()));
@@ -55,36 +85,70 @@ pub fn draw(plan: &Plan, job: &JobId, commits: &[CommitRecord], one_in: u64) -> 
             if is_drawn {
                 drawn.push(file);
             }
-            if file.segment.is_none() {
-                continue;
-            }
-            if is_drawn {
-                seen.insert(&commit.worker);
-            }
-            let first = least.entry(&commit.worker).or_insert((lot, file));
-            *first = (*first).min((lot, file));
+            makers.add(&commit.worker, file, lot, is_drawn);
         }
     }
-    least.retain(|maker, _| !seen.contains(maker));
-    let mut more: Vec<(u64, Drawn)> = least.into_values().collect();
-    more.sort_unstable();
-    drawn.extend(more.into_iter().take(MAKERS_MAX).map(|(_, file)| file));
+    drawn.extend(kinds.into_iter().flat_map(Makers::unseen));
     drawn
 }
 
-fn files(plan: &Plan, chunk: usize, video: &VideoChunk) -> Vec<Drawn> {
+/// Who made segments of a kind.
+#[derive(Default)]
+struct Makers<'a> {
+    seen: BTreeSet<&'a WorkerId>,
+    least: BTreeMap<&'a WorkerId, (u64, Drawn)>,
+}
+
+impl<'a> Makers<'a> {
+    fn add(&mut self, maker: &'a WorkerId, file: Drawn, lot: u64, is_drawn: bool) {
+        if file.segment.is_none() {
+            return;
+        }
+        if is_drawn {
+            self.seen.insert(maker);
+        }
+        let first = self.least.entry(maker).or_insert((lot, file));
+        *first = (*first).min((lot, file));
+    }
+
+    /// A segment of each of whom none was drawn.
+    fn unseen(mut self) -> impl Iterator<Item = Drawn> {
+        self.least.retain(|maker, _| !self.seen.contains(maker));
+        let mut more: Vec<(u64, Drawn)> = self.least.into_values().collect();
+        more.sort_unstable();
+        more.into_iter().take(MAKERS_MAX).map(|(_, file)| file)
+    }
+}
+
+fn pictures(plan: &Plan, chunk: usize, video: &VideoChunk) -> Vec<Drawn> {
     let begins = video.segments.first().is_some_and(|s| s.number.0 == 1);
     let mut files = Vec::new();
     for (rung, made) in (0u32..).zip(&video.rungs) {
         // a committed chunk may hold some of an earlier revision's rungs, too
-        if !plan.video.iter().any(|v| v.folder == made.folder) {
-            continue;
+        if plan.video.iter().any(|v| v.folder == made.folder) {
+            files.extend(of_rung(chunk, rung, begins, video.segments.iter().map(|s| s.number)));
         }
-        let media = video.segments.iter().map(|s| Some(s.number));
-        let all = begins.then_some(None).into_iter().chain(media);
-        files.extend(all.map(|segment| Drawn { chunk, rung, segment }));
     }
     files
+}
+
+fn sound(plan: &Plan, chunk: usize, audio: &AudioChunk) -> Vec<Drawn> {
+    if !plan.audio.iter().any(|a| a.folder == audio.folder) {
+        return Vec::new();
+    }
+    let begins = audio.segments.first().is_some_and(|s| s.number.0 == 1);
+    of_rung(chunk, 0, begins, audio.segments.iter().map(|s| s.number)).collect()
+}
+
+/// The files of one rendition in a chunk: whoever makes its first segment makes its init segment.
+fn of_rung(
+    chunk: usize,
+    rung: u32,
+    begins: bool,
+    media: impl Iterator<Item = SegmentNumber>,
+) -> impl Iterator<Item = Drawn> {
+    let all = begins.then_some(None).into_iter().chain(media.map(Some));
+    all.map(move |segment| Drawn { chunk, rung, segment })
 }
 
 fn seed(job: &JobId, commits: &[CommitRecord]) -> Sha256 {

@@ -1,16 +1,18 @@
-//! The draw of audits: one of so many, at least one, the same for everybody, and for nobody to know beforehand.
+//! The draw of audits: one of so many, at least one of picture and one of sound, the same for everybody, and for nobody to
+//! know beforehand.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod films;
 mod planned;
 
+use reelmill_common::index::{AudioGap, AudioTrack};
 use reelmill_common::job::JobOptions;
 use reelmill_common::plan::Plan;
 use reelmill_common::record::{CommitRecord, ObjectRef};
 use reelmill_common::spec::ChunkMedia;
-use reelmill_common::{AttemptId, FencingTerm, JobId, ObjectKey, Sha256, WorkerId};
-use reelmill_plan::audit::{Drawn, MAKERS_MAX, ONE_IN, draw};
+use reelmill_common::{AttemptId, FencingTerm, JobId, ObjectKey, SegmentNumber, Sha256, Ticks, WorkerId};
+use reelmill_plan::audit::{Drawn, MAKERS_MAX, ONE_IN, draw, is_heard_alike};
 use std::collections::BTreeSet;
 
 fn plan() -> Plan {
@@ -34,21 +36,30 @@ fn commits(plan: &Plan, last: &[u8]) -> Vec<CommitRecord> {
     plan.chunks.iter().enumerate().map(commit).collect()
 }
 
+/// The streams whose sound every ffmpeg hears alike: all.
+fn heard() -> BTreeSet<u32> {
+    (0..8).collect()
+}
+
 /// Draws of as many jobs, each with other reports.
 fn draws(plan: &Plan, jobs: u32, one_in: u64) -> Vec<Vec<Drawn>> {
     let job = JobId::parse("j").unwrap();
-    (0..jobs).map(|n| draw(plan, &job, &commits(plan, &n.to_be_bytes()), one_in)).collect()
+    (0..jobs).map(|n| draw(plan, &heard(), &job, &commits(plan, &n.to_be_bytes()), one_in)).collect()
+}
+
+fn is_sound(plan: &Plan, drawn: &Drawn) -> bool {
+    matches!(plan.chunks[drawn.chunk].spec.media, ChunkMedia::Audio(_))
 }
 
 #[test]
-fn one_of_so_many_is_drawn_and_at_least_one_segment() {
+fn one_of_so_many_is_drawn_and_at_least_one_segment_of_picture_and_of_sound() {
     let plan = plan();
     let of = |c: &reelmill_common::plan::PlannedChunk| match &c.spec.media {
         ChunkMedia::Video(v) => {
             let inits = usize::from(v.segments[0].number.0 == 1);
             v.rungs.len() * (v.segments.len() + inits)
         }
-        ChunkMedia::Audio(_) => 0,
+        ChunkMedia::Audio(a) => a.segments.len() + usize::from(a.segments[0].number.0 == 1),
     };
     let files: usize = plan.chunks.iter().map(of).sum();
     let jobs = 400;
@@ -57,14 +68,25 @@ fn one_of_so_many_is_drawn_and_at_least_one_segment() {
     let expected = files * jobs as usize / 10;
     assert!(count.abs_diff(expected) < expected / 5, "{count} of {files} files in {jobs} draws");
     for drawn in draws(&plan, 50, ONE_IN).iter().chain(&drawn) {
-        assert!(drawn.iter().any(|d| d.segment.is_some()), "{drawn:?}");
+        for of in [true, false] {
+            let of = |d: &&Drawn| d.segment.is_some() && is_sound(&plan, d) == of;
+            assert!(drawn.iter().any(|d| of(&d)), "{drawn:?}");
+        }
         let once: BTreeSet<&Drawn> = drawn.iter().collect();
         assert_eq!(once.len(), drawn.len());
         for d in drawn {
-            let ChunkMedia::Video(v) = &plan.chunks[d.chunk].spec.media else { panic!("{d:?}") };
-            let folder = &v.rungs[d.rung as usize].folder;
-            assert!(plan.video.iter().any(|r| r.folder == *folder));
-            assert!(d.segment.is_none_or(|n| v.segments.iter().any(|s| s.number == n)));
+            let numbers: Vec<SegmentNumber> = match &plan.chunks[d.chunk].spec.media {
+                ChunkMedia::Video(v) => {
+                    let folder = &v.rungs[d.rung as usize].folder;
+                    assert!(plan.video.iter().any(|r| r.folder == *folder));
+                    v.segments.iter().map(|s| s.number).collect()
+                }
+                ChunkMedia::Audio(a) => {
+                    assert!(d.rung == 0 && plan.audio.iter().any(|r| r.folder == a.folder));
+                    a.segments.iter().map(|s| s.number).collect()
+                }
+            };
+            assert!(d.segment.is_none_or(|n| numbers.contains(&n)));
         }
     }
 }
@@ -77,12 +99,15 @@ fn of_each_worker_at_least_one_segment_is_drawn() {
         for (n, commit) in commits.iter_mut().enumerate() {
             commit.worker = WorkerId::parse(&format!("w{}", n % makers)).unwrap();
         }
-        let drawn = draw(&plan, &JobId::parse("j").unwrap(), &commits, u64::MAX);
-        let of: BTreeSet<&WorkerId> = drawn.iter().map(|d| &commits[d.chunk].worker).collect();
-        let pictures = plan.chunks.iter().zip(&commits);
-        let pictures = pictures.filter(|(c, _)| matches!(c.spec.media, ChunkMedia::Video(_)));
-        let all: BTreeSet<&WorkerId> = pictures.map(|(_, commit)| &commit.worker).collect();
-        assert_eq!((of.len(), drawn.len()), (all.len().min(MAKERS_MAX), all.len().min(MAKERS_MAX)));
+        let all_drawn = draw(&plan, &heard(), &JobId::parse("j").unwrap(), &commits, u64::MAX);
+        for sound in [false, true] {
+            let drawn: Vec<&Drawn> = all_drawn.iter().filter(|d| is_sound(&plan, d) == sound).collect();
+            let of: BTreeSet<&WorkerId> = drawn.iter().map(|d| &commits[d.chunk].worker).collect();
+            let chunks = plan.chunks.iter().zip(&commits);
+            let chunks = chunks.filter(|(c, _)| matches!(c.spec.media, ChunkMedia::Audio(_)) == sound);
+            let all: BTreeSet<&WorkerId> = chunks.map(|(_, commit)| &commit.worker).collect();
+            assert_eq!((of.len(), drawn.len()), (all.len().min(MAKERS_MAX), all.len().min(MAKERS_MAX)));
+        }
     }
 }
 
@@ -90,15 +115,34 @@ fn of_each_worker_at_least_one_segment_is_drawn() {
 fn every_leader_draws_the_same_and_any_report_may_change_it() {
     let plan = plan();
     let job = JobId::parse("j").unwrap();
-    let of = |last: &[u8]| draw(&plan, &job, &commits(&plan, last), 10);
+    let of = |last: &[u8]| draw(&plan, &heard(), &job, &commits(&plan, last), 10);
     assert_eq!(of(b"a"), of(b"a"));
     assert_ne!(of(b"a"), of(b"b"), "nobody knows it before all is committed");
 }
 
 #[test]
-fn a_film_without_a_picture_has_nothing_to_draw() {
+fn a_film_without_a_picture_is_listened_to() {
     let mut sound = plan();
     sound.chunks.retain(|c| matches!(c.spec.media, ChunkMedia::Audio(_)));
-    assert!(!sound.chunks.is_empty());
-    assert_eq!(draws(&sound, 3, 1), vec![vec![], vec![], vec![]]);
+    let drawn = draws(&sound, 3, u64::MAX);
+    assert!(drawn.iter().all(|d| d.len() == 1 && d[0].segment.is_some()), "{drawn:?}");
+}
+
+#[test]
+fn sound_that_not_every_ffmpeg_hears_alike_is_not_drawn() {
+    let plan = plan();
+    let job = JobId::parse("j").unwrap();
+    let drawn = draw(&plan, &BTreeSet::new(), &job, &commits(&plan, b"a"), 1);
+    assert!(!drawn.is_empty() && drawn.iter().all(|d| !is_sound(&plan, d)));
+
+    let track = films::audio(1, 2, 48_000, 96_000);
+    let of = |codec: &str| AudioTrack { codec: codec.to_owned(), ..track.clone() };
+    for codec in ["aac", "mp3", "opus", "pcm_s16le"] {
+        assert!(is_heard_alike(&of(codec)), "{codec}");
+    }
+    for codec in ["amr_nb", "amr_wb", "dts", "none"] {
+        assert!(!is_heard_alike(&of(codec)), "{codec}");
+    }
+    let gaps = vec![AudioGap { at: Ticks(5), until: Ticks(9) }];
+    assert!(!is_heard_alike(&AudioTrack { gaps, ..of("aac") }));
 }

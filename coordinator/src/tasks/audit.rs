@@ -6,13 +6,15 @@ use super::{Context, Order};
 use crate::catalog::{AuditedFile, LoadedPlan, fatal, internal, storage};
 use crate::places::JobPlace;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use reelmill_common::audit::AuditSpec;
 use reelmill_common::capability::Needs;
+use reelmill_common::index::SourceIndex;
 use reelmill_common::outcome::FaultKind;
 use reelmill_common::plan::{PlannedChunk, RungSet};
 use reelmill_common::record::{CommitRecord, Placement};
 use reelmill_common::spec::ChunkMedia;
 use reelmill_coordinator_core::{AuditRef, SpecRef, TaskError, TaskOutput};
-use reelmill_plan::audit::{Drawn, ONE_IN, ONE_IN_AFTER, draw, memory_mib};
+use reelmill_plan::audit::{Drawn, ONE_IN, ONE_IN_AFTER, draw, is_heard_alike, memory_mib, sound_memory_mib};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An audit decodes once and encodes nothing: so much less than its chunk it is taken to cost.
@@ -29,7 +31,9 @@ pub(super) async fn prepare(context: &Context, order: &Order) -> Result<TaskOutp
     let place = context.catalog.place(record)?;
     let commits = in_plan_order(&plan, &order.commits)?;
     let one_in = if record.audits.caught.is_empty() { ONE_IN } else { ONE_IN_AFTER };
-    let drawn = draw(&plan.plan, &record.id, &commits, one_in);
+    let source = context.catalog.indexed(record).await?.index;
+    let heard: BTreeSet<u32> = source.audio.iter().filter(|a| is_heard_alike(a)).map(|a| a.stream).collect();
+    let drawn = draw(&plan.plan, &heard, &record.id, &commits, one_in);
     let chunks: BTreeSet<usize> = drawn.iter().map(|d| d.chunk).collect();
     let mut reads = Vec::with_capacity(chunks.len());
     for n in chunks {
@@ -38,10 +42,6 @@ pub(super) async fn prepare(context: &Context, order: &Order) -> Result<TaskOutp
         reads.push(async move { Ok::<_, TaskError>((n, read.await?)) });
     }
     let reports: BTreeMap<usize, _> = stream::iter(reads).buffer_unordered(AT_ONCE).try_collect().await?;
-    let source = match drawn.is_empty() {
-        true => None,
-        false => context.catalog.indexed(record).await?.index.video,
-    };
     let mut files = BTreeMap::new();
     let mut refs = Vec::with_capacity(drawn.len());
     for d in drawn {
@@ -62,17 +62,27 @@ pub(super) async fn prepare(context: &Context, order: &Order) -> Result<TaskOutp
         };
         let spec =
             file.spec(&plan.plan).ok_or_else(|| internal("a drawn chunk is not planned".to_owned()))?;
-        let (Some(source), ChunkMedia::Video(video)) = (&source, &chunk.spec.media) else {
-            return Err(internal("a file was drawn of a film without a picture".to_owned()));
-        };
-        let rung = video.rungs.get(d.rung as usize);
-        let rung = rung.ok_or_else(|| internal("a file was drawn of no rung of its chunk".to_owned()))?;
-        let memory_mib = memory_mib(source, &rung.settings, report.bytes);
+        let memory_mib = memory(&source, &spec)?;
         refs.push(reference(spec.spec_id(), chunk, commit, &d, memory_mib));
         files.insert(spec.spec_id(), file);
     }
     context.catalog.keep_audits(record.id.clone(), files);
     Ok(TaskOutput::AuditsReady(refs))
+}
+
+/// MiB that an audit is admitted with.
+fn memory(source: &SourceIndex, spec: &AuditSpec) -> Result<u64, TaskError> {
+    match (&spec.chunk.media, &source.video) {
+        (ChunkMedia::Audio(audio), _) => Ok(sound_memory_mib(&audio.settings, spec.frames() + 1, spec.bytes)),
+        (ChunkMedia::Video(video), Some(track)) => {
+            let rung = video.rungs.get(spec.rung as usize);
+            let rung = rung.ok_or_else(|| internal("a file was drawn of no rung of its chunk".to_owned()))?;
+            Ok(memory_mib(track, &rung.settings, spec.bytes))
+        }
+        (ChunkMedia::Video(_), None) => {
+            Err(internal("a file was drawn of a film without a picture".to_owned()))
+        }
+    }
 }
 
 fn reference(
@@ -82,9 +92,9 @@ fn reference(
     d: &Drawn,
     memory_mib: u64,
 ) -> AuditRef {
-    let number = match &chunk.spec.media {
-        ChunkMedia::Video(v) => v.number,
-        ChunkMedia::Audio(a) => a.number,
+    let (number, sound) = match &chunk.spec.media {
+        ChunkMedia::Video(v) => (v.number, false),
+        ChunkMedia::Audio(a) => (a.number, true),
     };
     let rung = folder_of(chunk, d.rung).map_or("", |f| f.rsplit_once('-').map_or(f, |(name, _)| name));
     let what = d.segment.map_or("the init segment".to_owned(), |n| format!("segment {}", n.0));
@@ -97,6 +107,7 @@ fn reference(
         },
         chunk: commit.spec,
         name: format!("{rung}, {what} (chunk {number})"),
+        sound,
     }
 }
 

@@ -69,6 +69,8 @@ struct JsonPlan<'a> {
 #[derive(Serialize)]
 struct JsonAudit<'a> {
     segments: u32,
+    /// Of these, of sound: decoded and held against the source as well.
+    of_sound: u32,
     by_another_worker: u32,
     /// Workers whose files were found wrong, and made again by others.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -222,7 +224,12 @@ pub(super) fn render(order: &Order, package: &Package) -> Result<Vec<u8>, TaskEr
 
 fn audit(audits: &Audits) -> JsonAudit<'_> {
     let caught = audits.caught.iter().map(|c| JsonCaught { worker: c.worker.as_str(), what: &c.what });
-    JsonAudit { segments: audits.files, by_another_worker: audits.by_another, caught: caught.collect() }
+    JsonAudit {
+        segments: audits.files,
+        of_sound: audits.sound,
+        by_another_worker: audits.by_another,
+        caught: caught.collect(),
+    }
 }
 
 /// Sizes of the files of each rendition: media segments by number, and all files together.

@@ -27,6 +27,7 @@ pub(super) struct Audited {
     pub(super) spec: SpecRef,
     pub(super) attempt: AttemptId,
     pub(super) maker: WorkerId,
+    pub(super) sound: bool,
 }
 
 impl World {
@@ -48,8 +49,10 @@ impl World {
             let needs = Needs { family: None, memory_mib };
             let spec = SpecRef { id, cost_ms: 200, needs, rungs: RungSet::NONE };
             let (attempt, maker) = (commit.attempt, commit.worker.clone());
-            self.laws.audited.insert((record.id.clone(), id), Audited { spec, attempt, maker });
-            refs.push(AuditRef { spec, chunk: commit.spec, name: commit.attempt.to_string() });
+            // a film has a picture, and some of that is always drawn
+            let sound = lot(commit)[2].is_multiple_of(4) && Some(commit.attempt) != least;
+            self.laws.audited.insert((record.id.clone(), id), Audited { spec, attempt, maker, sound });
+            refs.push(AuditRef { spec, chunk: commit.spec, name: commit.attempt.to_string(), sound });
         }
         TaskOutput::AuditsReady(refs)
     }
@@ -128,13 +131,22 @@ impl World {
         if said > 1 {
             self.laws.breach(format!("{worker} is asked once more, and said {said} times what it saw"));
         }
-        let audited = self.laws.audited.get(&(order.job.clone(), order.spec));
-        let Some(audited) = audited.filter(|a| a.maker == *worker) else { return };
+        let Some(audited) = self.laws.audited.get(&(order.job.clone(), order.spec)) else { return };
+        let audited = audited.clone();
+        let of = |id: &WorkerId| self.scenario.workers.iter().find(|w| w.worker == *id);
+        let knows = |id: &WorkerId| of(id).is_some_and(|w| w.audits && (w.audits_sound || !audited.sound));
+        if !knows(worker) {
+            self.laws.breach(format!("{worker} is asked to audit what it does not know how to"));
+        }
+        if audited.sound {
+            self.tally.count("audit: of sound");
+        }
+        if audited.maker != *worker {
+            return;
+        }
         self.tally.count("audit: by its maker");
         let record = self.store.job(&order.job);
-        let could = |id: &WorkerId| {
-            self.scenario.workers.iter().any(|w| w.worker == *id && w.meets(audited.spec.needs))
-        };
+        let could = |id: &WorkerId| knows(id) && of(id).is_some_and(|w| w.meets(audited.spec.needs));
         let other = self.controls[c].auditors.iter().find(|(id, since)| {
             *id != worker
                 && could(id)

@@ -20,6 +20,13 @@ pub(super) fn waits(rig: &mut Rig, ms: u64) {
 /// A worker that can audit.
 pub(super) fn auditor(rig: &mut Rig, name: &str) -> SessionId {
     let mut hello = rig.hello(name, "b1", 2);
+    (hello.capability.audits, hello.capability.audits_sound) = (true, true);
+    rig.connect(hello)
+}
+
+/// One of before sound was audited.
+fn deaf(rig: &mut Rig, name: &str) -> SessionId {
+    let mut hello = rig.hello(name, "b1", 2);
     hello.capability.audits = true;
     rig.connect(hello)
 }
@@ -27,7 +34,7 @@ pub(super) fn auditor(rig: &mut Rig, name: &str) -> SessionId {
 pub(super) fn drawn(n: u8, chunk: SpecRef) -> AuditRef {
     let spec =
         SpecRef { needs: reelmill_common::capability::Needs { family: None, ..NEEDS }, ..spec(n, 100) };
-    AuditRef { spec, chunk: chunk.id, name: format!("720p, segment {n} (chunk 0)") }
+    AuditRef { spec, chunk: chunk.id, name: format!("720p, segment {n} (chunk 0)"), sound: false }
 }
 
 /// A job whose two chunks `w` has made, the first of them drawn.
@@ -126,6 +133,53 @@ fn workers_that_cannot_audit_are_not_asked_and_hold_up_nothing() {
     assert!(rig.leases().is_empty());
     rig.publish();
     assert_eq!((rig.state("j"), rig.record("j").audits.files), (JobState::Publishing, 0));
+}
+
+/// The first chunk's picture and the second one's sound.
+fn draw_both(rig: &mut Rig) {
+    let sound = AuditRef { sound: true, ..drawn(12, spec(2, 500)) };
+    let drawn = vec![drawn(11, spec(1, 900)), sound];
+    rig.task_ends(TaskKind::PrepareAudit, Ok(TaskOutput::AuditsReady(drawn)));
+}
+
+#[test]
+fn who_cannot_hear_is_asked_to_look_and_no_more() {
+    let mut rig = Rig::new();
+    let w = made(&mut rig);
+    let a = deaf(&mut rig, "a");
+    draw_both(&mut rig);
+    rig.ask(w, 2);
+    rig.ask(a, 2);
+    let mut leases = rig.leases();
+    leases.sort_by_key(|l| l.session);
+    // of those who are here only its maker can listen
+    let asked: Vec<_> = leases.iter().map(|l| (l.session, l.spec)).collect();
+    assert_eq!(asked, [(w, spec(12, 1).id), (a, spec(11, 1).id)]);
+    leases.iter().for_each(|l| rig.wins(l));
+    rig.publish();
+    let audits = rig.record("j").audits.clone();
+    assert_eq!((audits.files, audits.sound, audits.by_another), (2, 1, 1));
+    let why = rig.machine.explain(rig.now, &tenant("t"), &job("j")).expect("job");
+    let told = "2 of its files were looked at again, 1 of them of sound; 1 by another worker than made them";
+    assert!(why.iter().any(|line| line == told), "{why:?}");
+}
+
+#[test]
+fn where_nobody_can_hear_the_pictures_are_looked_at_all_the_same() {
+    let mut rig = Rig::new();
+    let w = made(&mut rig);
+    let a = deaf(&mut rig, "a");
+    rig.feed(Event::WorkerDisconnected { session: w });
+    draw_both(&mut rig);
+    rig.ask(a, 2);
+    let order = asked(&mut rig, a);
+    assert_eq!((order.spec, rig.state("j")), (spec(11, 1).id, JobState::Running));
+    rig.wins(&order);
+    rig.tick(1_000);
+    rig.publish();
+    assert_eq!(rig.state("j"), JobState::Publishing);
+    let audits = rig.record("j").audits.clone();
+    assert_eq!((audits.files, audits.sound), (1, 0));
 }
 
 #[test]
