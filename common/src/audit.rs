@@ -7,8 +7,9 @@
 
 use crate::hash::Canonical;
 use crate::ids::{AttemptId, SegmentNumber, SpecId, WorkerId};
-use crate::spec::{ChunkMedia, ChunkSpec};
+use crate::spec::{AudioChunk, AudioRange, ChunkMedia, ChunkSpec};
 use crate::time::Ticks;
+use std::borrow::Cow;
 
 /// One file of a committed chunk, to be looked at.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,6 +26,9 @@ pub struct AuditSpec {
     pub bytes: u64,
     /// SHA-256 of the content, as committed.
     pub sha256: crate::Sha256,
+    /// Of a segment of sound: how the source's samples are found without decoding all sound before it. `None`: as the chunk's
+    /// encoder found them.
+    pub nearby: Option<AudioRange>,
 }
 
 impl AuditSpec {
@@ -34,7 +38,27 @@ impl AuditSpec {
         c.blob(&self.chunk.spec_id().0.0).num(self.attempt.term.0).num(self.attempt.sequence);
         c.num(self.rung.into()).num(self.segment.map_or(0, |n| n.0.into()));
         c.num(self.bytes).blob(&self.sha256.0);
+        if let Some(range) = &self.nearby {
+            range.canonical(&mut c);
+        }
         SpecId(c.digest())
+    }
+
+    /// Of a segment of sound: the chunk as whose encoder an auditor takes samples from the source. It is the committed one,
+    /// or the part of it that the segment is.
+    pub fn listened(&self) -> Option<Cow<'_, AudioChunk>> {
+        let ChunkMedia::Audio(chunk) = &self.chunk.media else { return None };
+        let segment = chunk.segments.iter().find(|s| Some(s.number) == self.segment)?;
+        Some(match self.nearby {
+            None => Cow::Borrowed(chunk),
+            nearby => Cow::Owned(AudioChunk {
+                packets: (segment.first_packet, segment.end_packet),
+                segments: vec![*segment],
+                range: nearby,
+                measure_loudness: false,
+                ..chunk.clone()
+            }),
+        })
     }
 
     /// Frames that are held against the source: none of an init segment; of sound the packets, less the first, which

@@ -265,6 +265,13 @@ pub struct AudioRange {
     pub pre_roll: u64,
 }
 
+impl AudioRange {
+    pub(crate) fn canonical(&self, c: &mut Canonical) {
+        c.text("range").num(self.seek.is_some().into()).int(self.seek.unwrap_or_default().0);
+        c.int(self.grid.origin).num(self.grid.step.into()).num(self.pre_roll);
+    }
+}
+
 /// An exact time: `ticks` of `timebase`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct ExactTime {
@@ -382,9 +389,8 @@ impl AudioChunk {
             c.num(s.number.0.into()).num(s.first_packet).num(s.end_packet);
         }
         c.blob(&self.asc).num(self.measure_loudness.into());
-        if let Some(r) = &self.range {
-            c.text("range").num(r.seek.is_some().into()).int(r.seek.unwrap_or_default().0);
-            c.int(r.grid.origin).num(r.grid.step.into()).num(r.pre_roll);
+        if let Some(range) = &self.range {
+            range.canonical(c);
         }
     }
 }

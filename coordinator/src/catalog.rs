@@ -16,7 +16,7 @@ use reelmill_common::job::{FailReason, JobState};
 use reelmill_common::outcome::{AnalyseReport, FaultKind};
 use reelmill_common::plan::{Plan, PlannedChunk};
 use reelmill_common::record::{ArchiveRecord, JobRecord, ObjectRef};
-use reelmill_common::spec::{AnalyseSpec, IndexSpec, WorkItem};
+use reelmill_common::spec::{AnalyseSpec, AudioRange, IndexSpec, WorkItem};
 use reelmill_common::{AttemptId, JobId, SegmentNumber, Sha256, SpecId, TenantId};
 use reelmill_coordinator_core::TaskError;
 use reelmill_plan::revise::rebind_spec;
@@ -75,14 +75,15 @@ pub(crate) struct AuditedFile {
     pub(crate) segment: Option<SegmentNumber>,
     pub(crate) bytes: u64,
     pub(crate) sha256: Sha256,
+    pub(crate) nearby: Option<AudioRange>,
 }
 
 impl AuditedFile {
     /// What a worker is told; `None` when the plan has no such chunk.
     pub(crate) fn spec(&self, plan: &Plan) -> Option<AuditSpec> {
         let chunk = plan.chunks.get(self.chunk)?.spec.clone();
-        let Self { attempt, rung, segment, bytes, sha256, .. } = *self;
-        Some(AuditSpec { chunk, attempt, rung, segment, bytes, sha256 })
+        let Self { attempt, rung, segment, bytes, sha256, nearby, .. } = *self;
+        Some(AuditSpec { chunk, attempt, rung, segment, bytes, sha256, nearby })
     }
 }
 

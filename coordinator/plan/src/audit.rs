@@ -6,15 +6,18 @@
 //! committed.
 //!
 //! Sound is held against what the auditor's own ffmpeg makes of the source. So it is drawn only where every ffmpeg makes the
-//! same of it: of tracks in a codec whose decoders were measured to agree ([`is_heard_alike`]), in a track that has no hole.
+//! same of it: of tracks in a codec whose decoders were measured to agree, in a track that has no hole. And where the samples
+//! of a segment can only be found by decoding all sound before it ([`Listening::FromTheStart`]), no more than one of its
+//! maker's is drawn.
 
+use crate::audio::ranges::nearby;
 use crate::cost;
 use reelmill_common::hash::Canonical;
-use reelmill_common::index::{AudioTrack, VideoTrack};
+use reelmill_common::index::{AudioTrack, SourceIndex, VideoTrack};
 use reelmill_common::ladder::{AudioSettings, VideoSettings};
 use reelmill_common::plan::Plan;
 use reelmill_common::record::CommitRecord;
-use reelmill_common::spec::{AAC_FRAME, AudioChunk, ChunkMedia, VideoChunk};
+use reelmill_common::spec::{AAC_FRAME, AudioChunk, AudioRange, AudioSegment, ChunkMedia, VideoChunk};
 use reelmill_common::{JobId, SegmentNumber, Sha256, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,8 +37,33 @@ pub fn memory_mib(source: &VideoTrack, rung: &VideoSettings, bytes: u64) -> u64 
 /// of packets with several frames the one decodes the first, the other all.
 const ALIKE: [&str; 7] = ["aac", "mp3", "mp2", "ac3", "opus", "vorbis", "flac"];
 
+/// How an auditor finds the samples of a segment of sound in its source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listening {
+    /// It begins a little before them.
+    Nearby(AudioRange),
+    /// As the encoder of the chunk did: from the beginning of its range, or of the film.
+    FromTheStart,
+}
+
+impl Listening {
+    /// For a segment of a chunk, if every ffmpeg hears the same there.
+    pub fn to(source: &SourceIndex, chunk: &AudioChunk, segment: &AudioSegment) -> Option<Self> {
+        let track = source.audio.iter().find(|t| t.stream == chunk.stream).filter(|t| is_heard_alike(t))?;
+        Some(nearby(chunk, track, segment).map_or(Self::FromTheStart, Self::Nearby))
+    }
+
+    /// What an auditor is told.
+    pub fn nearby(self) -> Option<AudioRange> {
+        match self {
+            Self::Nearby(range) => Some(range),
+            Self::FromTheStart => None,
+        }
+    }
+}
+
 /// Does every ffmpeg hear the same in this track?
-pub fn is_heard_alike(track: &AudioTrack) -> bool {
+fn is_heard_alike(track: &AudioTrack) -> bool {
     track.gaps.is_empty() && (ALIKE.contains(&track.codec.as_str()) || track.codec.starts_with("pcm_"))
 }
 
@@ -55,11 +83,10 @@ pub struct Drawn {
     pub segment: Option<SegmentNumber>,
 }
 
-/// Draws from what is published of a plan, whose chunks have these commits, in its order; of sound only what comes of the
-/// source's `streams`.
+/// Draws from what is published of a plan of this source, whose chunks have these commits, in its order.
 pub fn draw(
     plan: &Plan,
-    streams: &BTreeSet<u32>,
+    source: &SourceIndex,
     job: &JobId,
     commits: &[CommitRecord],
     one_in: u64,
@@ -69,19 +96,21 @@ pub fn draw(
     // of picture, and of sound
     let mut kinds = [Makers::default(), Makers::default()];
     for (n, (chunk, commit)) in plan.chunks.iter().zip(commits).enumerate() {
-        let (files, makers) = match &chunk.spec.media {
-            ChunkMedia::Video(video) => (pictures(plan, n, video), &mut kinds[0]),
-            ChunkMedia::Audio(audio) if streams.contains(&audio.stream) => {
-                (sound(plan, n, audio), &mut kinds[1])
+        let (files, makers, is_dear) = match &chunk.spec.media {
+            ChunkMedia::Video(video) => (pictures(plan, n, video), &mut kinds[0], false),
+            ChunkMedia::Audio(audio) => {
+                let first = audio.segments.first().and_then(|s| Listening::to(source, audio, s));
+                let Some(listening) = first else { continue };
+                let is_dear = listening == Listening::FromTheStart && audio.range.is_none();
+                (sound(plan, n, audio), &mut kinds[1], is_dear)
             }
-            ChunkMedia::Audio(_) => continue,
         };
         for file in files {
             let mut c = Canonical::new("audit-draw/1");
             c.blob(&seed.0).blob(&commit.spec.0.0).num(file.rung.into());
             c.num(file.segment.map_or(0, |s| s.0.into()));
             let lot = number(c.digest());
-            let is_drawn = lot.is_multiple_of(one_in.max(1));
+            let is_drawn = !is_dear && lot.is_multiple_of(one_in.max(1));
             if is_drawn {
                 drawn.push(file);
             }

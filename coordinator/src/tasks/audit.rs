@@ -12,9 +12,9 @@ use reelmill_common::index::SourceIndex;
 use reelmill_common::outcome::FaultKind;
 use reelmill_common::plan::{PlannedChunk, RungSet};
 use reelmill_common::record::{CommitRecord, Placement};
-use reelmill_common::spec::ChunkMedia;
+use reelmill_common::spec::{AudioRange, ChunkMedia};
 use reelmill_coordinator_core::{AuditRef, SpecRef, TaskError, TaskOutput};
-use reelmill_plan::audit::{Drawn, ONE_IN, ONE_IN_AFTER, draw, is_heard_alike, memory_mib, sound_memory_mib};
+use reelmill_plan::audit::{Drawn, Listening, ONE_IN, ONE_IN_AFTER, draw, memory_mib, sound_memory_mib};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An audit decodes once and encodes nothing: so much less than its chunk it is taken to cost.
@@ -32,8 +32,7 @@ pub(super) async fn prepare(context: &Context, order: &Order) -> Result<TaskOutp
     let commits = in_plan_order(&plan, &order.commits)?;
     let one_in = if record.audits.caught.is_empty() { ONE_IN } else { ONE_IN_AFTER };
     let source = context.catalog.indexed(record).await?.index;
-    let heard: BTreeSet<u32> = source.audio.iter().filter(|a| is_heard_alike(a)).map(|a| a.stream).collect();
-    let drawn = draw(&plan.plan, &heard, &record.id, &commits, one_in);
+    let drawn = draw(&plan.plan, &source, &record.id, &commits, one_in);
     let chunks: BTreeSet<usize> = drawn.iter().map(|d| d.chunk).collect();
     let mut reads = Vec::with_capacity(chunks.len());
     for n in chunks {
@@ -59,6 +58,7 @@ pub(super) async fn prepare(context: &Context, order: &Order) -> Result<TaskOutp
             segment: d.segment,
             bytes: report.bytes,
             sha256: report.sha256,
+            nearby: nearby(&source, chunk, &d),
         };
         let spec =
             file.spec(&plan.plan).ok_or_else(|| internal("a drawn chunk is not planned".to_owned()))?;
@@ -68,6 +68,13 @@ pub(super) async fn prepare(context: &Context, order: &Order) -> Result<TaskOutp
     }
     context.catalog.keep_audits(record.id.clone(), files);
     Ok(TaskOutput::AuditsReady(refs))
+}
+
+/// How an auditor of sound finds its samples, where it need not begin at the beginning.
+fn nearby(source: &SourceIndex, chunk: &PlannedChunk, d: &Drawn) -> Option<AudioRange> {
+    let ChunkMedia::Audio(audio) = &chunk.spec.media else { return None };
+    let segment = audio.segments.iter().find(|s| Some(s.number) == d.segment)?;
+    Listening::to(source, audio, segment)?.nearby()
 }
 
 /// MiB that an audit is admitted with.

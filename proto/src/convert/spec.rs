@@ -50,6 +50,7 @@ impl From<&AuditSpec> for pb::AuditSpec {
             segment: v.segment.map_or(0, |n| n.0),
             bytes: v.bytes,
             sha256: v.sha256.0.to_vec(),
+            nearby: v.nearby.map(Into::into),
         }
     }
 }
@@ -64,6 +65,7 @@ impl TryFrom<pb::AuditSpec> for AuditSpec {
             segment: (v.segment != 0).then_some(SegmentNumber(v.segment)),
             bytes: v.bytes,
             sha256: digest(&v.sha256, "sha256")?,
+            nearby: v.nearby.map(TryInto::try_into).transpose()?,
         })
     }
 }

@@ -250,8 +250,9 @@ prop_compose! {
         chunk in chunk_spec(), attempt in attempt(), rung in any::<u32>(),
         segment in of((1..=u32::MAX).prop_map(SegmentNumber)),
         (bytes, sha256) in (any::<u64>(), sha()),
+        nearby in of(audio_range()),
     ) -> AuditSpec {
-        AuditSpec { chunk, attempt, rung, segment, bytes, sha256 }
+        AuditSpec { chunk, attempt, rung, segment, bytes, sha256, nearby }
     }
 }
 

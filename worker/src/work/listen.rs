@@ -108,7 +108,11 @@ async fn decode_source(
     from: &Source,
 ) -> Result<(Vec<u8>, bool), Fault> {
     let served = from.for_ffmpeg(spec.chunk.demuxer, work.lease.decoder_threads).await?;
-    let args = sound_source(chunk, carried.samples, &served.input, PCM).map_err(|e| fault::of_argv(&e))?;
+    let listened = spec
+        .listened()
+        .ok_or_else(|| fault::fault(FaultKind::Worker, "the audit is of no segment of sound".to_owned()))?;
+    let args =
+        sound_source(&listened, carried.samples, &served.input, PCM).map_err(|e| fault::of_argv(&e))?;
     let mut watch = Encoding::new(work, from, |_| (work.progress)(1, 2));
     let what = format!("decoding the source of audio chunk {} for an audit", chunk.number);
     let ran = work.ffmpeg(&what, args, Some(&served), &mut watch).await;

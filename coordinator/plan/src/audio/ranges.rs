@@ -164,13 +164,24 @@ fn sounding(
     if audio.settings.channels > 2 {
         return Err("the windows of more than two channels are not compared");
     }
-    if track.sample_rate != audio.settings.sample_rate {
+    countable(chunk, track)
+}
+
+/// Where the samples of a rendition lie in its track, if that can be told without decoding it from the beginning.
+fn countable(chunk: &AudioChunk, track: &AudioTrack) -> Result<Sounding, &'static str> {
+    if track.sample_rate != chunk.settings.sample_rate {
         return Err("its sample rate is converted, which is done once, before any cut");
     }
     let grid = track.grid.ok_or("the times of its packets do not tell where samples lie")?;
-    let rate = NonZeroU32::new(audio.settings.sample_rate).ok_or("it has no sample rate")?;
+    let rate = NonZeroU32::new(chunk.settings.sample_rate).ok_or("it has no sample rate")?;
     let at = |ticks| place(chunk.zero, ExactTime { ticks, timebase: track.timebase }, Timebase::hz(rate));
     Ok(Sounding { grid, first: at(track.first), end: at(track.end) })
+}
+
+/// How the samples of one segment are found without decoding all sound before it; `None`: they are not.
+pub(crate) fn nearby(chunk: &AudioChunk, track: &AudioTrack, segment: &AudioSegment) -> Option<AudioRange> {
+    let packets = (segment.first_packet, segment.end_packet);
+    range(chunk, countable(chunk, track).ok()?, PROBE_PRE_ROLL, packets)?.range
 }
 
 fn continuous(plan: &Plan, rendition: usize) -> Option<&AudioChunk> {

@@ -28,6 +28,7 @@ fn of(film: &Film, chunk: &VideoChunk, file: &BuiltFile) -> AuditSpec {
         segment: file.report.segment,
         bytes: file.report.bytes,
         sha256: file.report.sha256,
+        nearby: None,
     }
 }
 

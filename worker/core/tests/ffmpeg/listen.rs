@@ -100,13 +100,19 @@ fn of(chunk: &AudioChunk, input: &Input, file: &BuiltFile) -> AuditSpec {
         segment: file.report.segment,
         bytes: file.bytes.len() as u64,
         sha256: Sha256::of(&file.bytes),
+        nearby: None,
     }
 }
 
-/// Looks at one segment as an auditor does.
+/// Looks at one segment as an auditor does that begins where the chunk's encoder did.
 fn look(program: &str, dir: &Path, chunk: &AudioChunk, input: &Input, file: &BuiltFile) -> Sides {
-    let spec = of(chunk, input, file);
-    let carried = check_sound(&spec, &file.bytes).unwrap().1.unwrap();
+    look_as_told(program, dir, &of(chunk, input, file), input, file)
+}
+
+/// Looks at one segment as an auditor does.
+fn look_as_told(program: &str, dir: &Path, spec: &AuditSpec, input: &Input, file: &BuiltFile) -> Sides {
+    let (chunk, carried) = check_sound(spec, &file.bytes).unwrap();
+    let carried = carried.unwrap();
     let path = |name: &str| dir.join(name).to_string_lossy().into_owned();
     let (pcm, file) = (path("heard.pcm"), path("heard.mp4"));
     std::fs::write(&file, &carried.file).unwrap();
@@ -115,7 +121,7 @@ fn look(program: &str, dir: &Path, chunk: &AudioChunk, input: &Input, file: &Bui
     let frame = 2 * usize::from(channels);
     let segment = std::fs::read(&pcm).unwrap();
     assert_eq!(segment.len(), carried.decoded as usize * frame, "{program}: samples of the segment");
-    run(program, &sound_source(chunk, carried.samples, input, &pcm).unwrap());
+    run(program, &sound_source(&spec.listened().unwrap(), carried.samples, input, &pcm).unwrap());
     let source = std::fs::read(&pcm).unwrap();
     let count = (carried.samples.1 - carried.samples.0) as usize;
     assert_eq!(source.len(), count * frame, "{program}: samples of the source");
@@ -272,6 +278,37 @@ fn a_segment_of_a_range_sounds_like_its_film() {
         for file in segments(&files) {
             let sides = look(&program, dir.path(), &chunk, &input, file);
             assert_eq!(sides.compared(), Ok(()), "{program}: {:?}", sides.measure());
+        }
+    }
+}
+
+/// An auditor of one long encode need not hear all of it: of a lossless film it gets the same samples from a little before
+/// the segment on, of a lossy one what sounds the same.
+#[test]
+fn a_segment_is_found_without_the_sound_before_it() {
+    let dir = dir();
+    let lossless = film(dir.path());
+    let path = dir.path().join("film.m4a");
+    let mut argv = words("-nostdin -v error -y -i");
+    argv.push(dir.path().join("film.wav").to_string_lossy().into_owned());
+    argv.extend(words("-c:a aac -b:a 96k"));
+    argv.push(path.to_string_lossy().into_owned());
+    run("ffmpeg", &argv);
+    for (input, track) in [lossless, indexed(&path, Demuxer::Mov)] {
+        let chunk = poor(&track);
+        let hz = Timebase::hz(NonZeroU32::new(track.sample_rate).unwrap());
+        for program in binaries() {
+            let files = encode(&program, dir.path(), &chunk, &input);
+            let file = segments(&files)[1];
+            let whole = look(&program, dir.path(), &chunk, &input, file);
+            // from half a second before, and from the beginning as far as seeking goes
+            for seek in [Some(hz.rescale(Ticks(3 * 48_000), track.timebase)), None] {
+                let nearby = Some(AudioRange { seek, grid: track.grid.unwrap(), pre_roll: 16 });
+                let spec = AuditSpec { nearby, ..of(&chunk, &input, file) };
+                let part = look_as_told(&program, dir.path(), &spec, &input, file);
+                assert!(part.source == whole.source || input.demuxer == Demuxer::Mov, "{program}, {seek:?}");
+                assert_eq!(part.compared(), Ok(()), "{program}, {seek:?}: {:?}", part.measure());
+            }
         }
     }
 }
