@@ -27,6 +27,7 @@ use rand::SeedableRng as _;
 use sabotage::Bug;
 use scenario::Scenario;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 use world::Outcome;
@@ -80,18 +81,21 @@ fn run(seed: u64, bug: Bug) -> Outcome {
     }));
     // on a thread of its own, and before chance is the seed's: several threads are at work here
     std::thread::spawn(warm_up).join().expect("the clock has been measured");
+    // nor is this name by the seed's chance: where another process with the seed has it, one would be drawn once more
+    let scratch = tempfile::tempdir().expect("a directory");
+    let directory = scratch.path().to_owned();
     mad_turmoil::rand::set_rng(rand::rngs::StdRng::seed_from_u64(seed));
     // a new thread: what it hashes by is the seed's from the beginning
-    let outcome = std::thread::spawn(move || both(seed, bug)).join();
+    let outcome = std::thread::spawn(move || both(seed, bug, &directory)).join();
     drop(clocks);
     outcome.unwrap_or_else(|_| panic!("the run itself panicked"))
 }
 
-fn both(seed: u64, bug: Bug) -> Outcome {
+fn both(seed: u64, bug: Bug, scratch: &Path) -> Outcome {
     let scenario = Scenario::of(seed);
-    let wanted = world::run(&scenario.undisturbed(), Bug::None);
+    let wanted = world::run(&scenario.undisturbed(), Bug::None, &scratch.join("undisturbed"));
     assert_eq!(wanted.broken, None, "undisturbed");
-    let mut outcome = world::run(&scenario, bug);
+    let mut outcome = world::run(&scenario, bug, &scratch.join("disturbed"));
     let packages = |outcome: &Outcome| outcome.jobs.iter().map(|job| job.package.clone()).collect::<Vec<_>>();
     if outcome.broken.is_none() && packages(&outcome) != packages(&wanted) {
         outcome.broken = Some("a package differs from the undisturbed run's".to_owned());
@@ -182,7 +186,11 @@ fn every_seed_keeps_the_laws() -> Result<(), Failed> {
 fn a_seed_is_a_history() -> Result<(), Failed> {
     let mut hashes = BTreeSet::new();
     for seed in 0..TWICE {
-        let (first, second) = (replay(seed, Bug::None).text, replay(seed, Bug::None).text);
+        // beside each other: what one process leaves anywhere is nothing to the other
+        let (first, second) = std::thread::scope(|scope| {
+            let first = scope.spawn(|| replay(seed, Bug::None).text);
+            (replay(seed, Bug::None).text, first.join().expect("the first"))
+        });
         if first != second {
             return Err(format!("seed {seed} ran differently:\n{first}\n{second}").into());
         }

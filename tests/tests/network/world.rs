@@ -58,10 +58,10 @@ struct World<'a> {
     tally: Tally,
 }
 
-/// Runs a scenario.
-pub(crate) fn run(scenario: &Scenario, bug: Bug) -> Outcome {
-    let scratch = tempfile::tempdir().expect("a directory");
-    let mut world = World::new(scenario.clone(), bug, scratch.path());
+/// Runs a scenario, with the workers' files in a directory that is made for it.
+pub(crate) fn run(scenario: &Scenario, bug: Bug, scratch: &Path) -> Outcome {
+    std::fs::create_dir(scratch).expect("a directory");
+    let mut world = World::new(scenario.clone(), bug, scratch);
     let broken = world.history().err();
     let jobs = lock(&world.seen).jobs.clone();
     let took = world.sim.elapsed();
