@@ -33,8 +33,9 @@ pub fn memory_mib(source: &VideoTrack, rung: &VideoSettings, bytes: u64) -> u64 
     cost::audit_memory_mib(source, rung, bytes)
 }
 
-/// Codecs that ffmpeg 5.1 and 9.0 decode to the same sound, beside plain samples (`pcm_…`): see `bench/audit.md`. AMR is none:
-/// of packets with several frames the one decodes the first, the other all.
+/// Codecs that every ffmpeg decodes to the same sound, beside plain samples (`pcm_…`): 5.1 and 9.0 were heard alike over films of
+/// the corpus (`bench/audit.md`), and `flac`, of which there is none, is lossless. AMR is none: of packets with several frames
+/// the one decodes the first, the other all.
 const ALIKE: [&str; 7] = ["aac", "mp3", "mp2", "ac3", "opus", "vorbis", "flac"];
 
 /// How an auditor finds the samples of a segment of sound in its source.
