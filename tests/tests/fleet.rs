@@ -3,7 +3,7 @@
 //! The goals are 950 permille at 16 and 64 workers, 900 at 256 and 750 at 1,000; `tests/SOAK.md` tells what is reached.
 //! `REELMILL_FLEET_TELL=1` tells of each run which slots idled when, and what was made last. Virtual time: the figures do not depend on the machine.
 
-use reelmill_tests::fleet::{Film, Fleet, Guest, at_random, run, tell, visit};
+use reelmill_tests::fleet::{Film, Fleet, Guest, Unfinished, at_random, run, tell, visit};
 
 /// The least and the mean efficiency of so many seeds, permille.
 fn efficiency(size: usize, seeds: u64) -> (u64, u64) {
@@ -72,6 +72,15 @@ fn one_worker_of_sixteen_five_times_slower_than_it_says() {
     let longer = slowed.makespan_ms * 1_000 / equal.makespan_ms;
     println!("one of 16 five times slower: {longer} permille of the time of equal ones");
     assert!(longer <= 1_100, "{longer}");
+}
+
+#[test]
+fn a_run_that_fails_is_told_from_one_that_stalls() {
+    let film = Film::lasting(60, 4).expect("a plan");
+    let broken = Fleet { fails_permille: 1_000, ..Fleet::equal(4) };
+    let why = run(&film, &broken, 1).expect_err("nothing is ever made");
+    assert!(matches!(&why, Unfinished::Failed { why } if why.starts_with("film: ")), "{why}");
+    assert_eq!(run(&film, &Fleet::equal(0), 1).expect_err("nobody is there"), Unfinished::Stalled);
 }
 
 /// The time within which 95 of 100 are done.

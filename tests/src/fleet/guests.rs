@@ -1,7 +1,8 @@
 //! Jobs that come while a long film is made: short ones, from Submit through all their stages to the last commit.
 
 use super::film::Film;
-use super::world::{Fleet, GIVE_UP_MS, What, World};
+use super::run::{Fleet, Unfinished};
+use super::world::{What, World};
 use crate::sim::rng::Rng;
 use reelmill_common::capability::Needs;
 use reelmill_common::job::{JobOptions, JobRequest};
@@ -12,7 +13,6 @@ use reelmill_common::{JobId, Millis, Sha256, SpecId, TenantId};
 use reelmill_coordinator_core::{
     Call, Event, SpecRef, Submission, Task, TaskId, TaskKind, TaskOutput, TenantRules, Token, WorkKind,
 };
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// Reading the index of a short film, on a worker of speed 1.
@@ -45,14 +45,14 @@ pub(super) struct Guests {
 }
 
 /// How long each guest took from Submit to its last commit, milliseconds, while the fleet makes a long film (or nothing
-/// else). `None`: one of them never ended.
+/// else).
 pub fn visit(
     long: Option<&Film>,
     fleet: &Fleet,
     short: &Film,
     guests: &[Guest],
     seed: u64,
-) -> Option<Vec<u64>> {
+) -> Result<Vec<u64>, Unfinished> {
     let nothing = Film { specs: vec![], cost_ms: vec![], work_ms: 0 };
     let mut world = World::new(long.unwrap_or(&nothing), fleet, seed);
     world.expects(short, guests);
@@ -60,17 +60,10 @@ pub fn visit(
     for (n, guest) in guests.iter().enumerate() {
         world.after(guest.at_ms, What::Arrives(n));
     }
-    while let Some(Reverse((at, _, what))) = world.heap.pop() {
-        if at > GIVE_UP_MS {
-            return None;
-        }
-        world.now = Millis(at);
-        world.happens(what);
-        if let Some(all) = world.guests.as_ref().filter(|g| g.took_ms.len() == g.list.len()) {
-            return Some(all.took_ms.values().copied().collect());
-        }
-    }
-    None
+    world.until(|w| {
+        let all = w.guests.as_ref().filter(|g| g.took_ms.len() == g.list.len())?;
+        Some(all.took_ms.values().copied().collect())
+    })
 }
 
 /// Arrivals at random, far enough from each other not to meet.

@@ -1,7 +1,7 @@
 //! What every slot did when: to see what a run waited for.
 
 use super::film::Film;
-use super::world::{Fleet, Run};
+use super::run::{Fleet, Run};
 use reelmill_common::{Millis, SpecId};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

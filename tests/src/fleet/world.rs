@@ -1,119 +1,28 @@
-//! The world: virtual time, a coordinator, and workers that are as fast as they are.
+//! The world: virtual time, and a coordinator with a store that always answers.
 
 use super::film::Film;
 use super::guests::Guests;
-use super::trace::{Ending, Try};
+use super::labour::Labourer;
+use super::run::{Fleet, Unfinished};
+use super::trace::Try;
 use crate::sim::rng::Rng;
-use reelmill_common::capability::{Capability, EncoderProof};
-use reelmill_common::job::{JobOptions, JobRequest, JobState};
-use reelmill_common::keys::{ObjectKey, report_key};
-use reelmill_common::ladder::{EncoderFamily, LadderChoice};
-use reelmill_common::outcome::{AttemptCost, ChunkReport, Fault, FaultKind, Outcome, Report, ReportBody};
+use reelmill_common::job::{FailReason, JobOptions, JobRequest, JobState};
+use reelmill_common::keys::ObjectKey;
+use reelmill_common::ladder::LadderChoice;
 use reelmill_common::record::{ObjectRef, PlanRef};
-use reelmill_common::session::{AttemptProgress, FromWorker, Hello, ToWorker};
-use reelmill_common::{
-    AttemptId, BootId, FencingTerm, Fingerprint, JobId, Millis, Sha256, SpecId, TenantId, WorkerId,
-};
+use reelmill_common::{AttemptId, FencingTerm, JobId, Millis, Sha256, SpecId, TenantId};
 use reelmill_coordinator_core::{
-    BatchId, Call, Coordinator, CoordinatorConfig, Effect, Event, LeaseOrder, Op, Record, SessionId, Step,
-    Submission, TaskId, TaskKind, TermBegun, Token, WorkKind,
+    BatchId, Call, Coordinator, CoordinatorConfig, Effect, Event, Op, Record, SessionId, SpecRef, Step,
+    Submission, TaskId, TaskKind, TermBegun, Token,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-/// A message on its way.
-const LAG_MS: u64 = 10;
 /// A batch made durable.
 const WRITE_MS: u64 = 5;
-/// Putting a chunk's files into storage.
-const UPLOAD_MS: u64 = 200;
-/// A crashed worker is back.
-const REBOOT_MS: u64 = 5_000;
 const TICK_MS: u64 = 250;
-const BEAT_MS: u64 = 5_000;
-/// A run that lasts this long has failed.
-pub(super) const GIVE_UP_MS: u64 = 6 * 3_600_000;
-
-/// Workers of one slot, as a run begins with them.
-#[derive(Clone, Debug)]
-pub struct Fleet {
-    /// True speed of each, permille of the reference.
-    pub speed: Vec<u64>,
-    /// The speed each has advertised.
-    pub said: Vec<u64>,
-    /// Attempts that fail, permille: half of them with a fault, half with their worker.
-    pub fails_permille: u64,
-}
-
-impl Fleet {
-    /// `size` workers with speeds from 500 to 2,000 permille, advertised within a tenth, and 2 % failures.
-    pub fn spread(size: usize, seed: u64) -> Self {
-        let mut rng = Rng::new(seed);
-        let speed: Vec<u64> = (0..size).map(|_| rng.range(500, 2_000)).collect();
-        let said = speed.iter().map(|s| s * rng.range(900, 1_100) / 1_000).collect();
-        Self { speed, said, fails_permille: 20 }
-    }
-
-    /// `size` equal workers without a fault.
-    pub fn equal(size: usize) -> Self {
-        Self { speed: vec![1_000; size], said: vec![1_000; size], fails_permille: 0 }
-    }
-}
-
-/// How a run went.
-#[derive(Clone, Debug)]
-pub struct Run {
-    /// From the plan to the last commit, milliseconds.
-    pub makespan_ms: u64,
-    /// The film's work over all workers' speeds, milliseconds: nothing is faster.
-    pub ideal_ms: u64,
-    /// Attempts leased; of these, second ones of stragglers and such as failed.
-    pub attempts: u64,
-    /// Attempts that failed.
-    pub failed: u64,
-    /// For how long all workers together did what was committed, milliseconds.
-    pub won_ms: u64,
-    /// For how long they did what failed.
-    pub lost_ms: u64,
-    /// For how long they did what another one was done with first.
-    pub doubled_ms: u64,
-    /// All attempts that ended before the film did.
-    pub tries: Vec<Try>,
-}
-
-impl Run {
-    /// Ideal over makespan, permille.
-    pub fn efficiency_permille(&self) -> u64 {
-        self.ideal_ms * 1_000 / self.makespan_ms.max(1)
-    }
-}
-
-/// Runs the film on the fleet. `None`: it never ended.
-pub fn run(film: &Film, fleet: &Fleet, seed: u64) -> Option<Run> {
-    let mut world = World::new(film, fleet, seed);
-    world.begin();
-    while let Some(Reverse((at, _, what))) = world.heap.pop() {
-        if at > GIVE_UP_MS {
-            return None;
-        }
-        world.now = Millis(at);
-        world.happens(what);
-        if let Some(ended) = world.ended {
-            let speed: u64 = fleet.speed.iter().sum();
-            return Some(Run {
-                makespan_ms: ended.since(world.began),
-                ideal_ms: film.work_ms * 1_000 / speed.max(1),
-                attempts: world.attempts,
-                failed: world.failed,
-                won_ms: world.won_ms,
-                lost_ms: world.lost_ms,
-                doubled_ms: world.doubled_ms,
-                tries: world.tries,
-            });
-        }
-    }
-    None
-}
+/// A run that lasts this long has stalled.
+const GIVE_UP_MS: u64 = 6 * 3_600_000;
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum What {
@@ -129,29 +38,12 @@ pub(super) enum What {
     Answers(TaskId, bool),
 }
 
-/// An attempt on a worker.
-#[derive(Clone, Debug)]
-struct Doing {
-    job: JobId,
-    spec: SpecId,
-    kind: WorkKind,
-    since: Millis,
-    takes_ms: u64,
-    stored: bool,
-}
-
-struct Labourer {
-    session: SessionId,
-    life: u64,
-    doing: BTreeMap<AttemptId, Doing>,
-}
-
 pub(super) struct World<'a> {
-    fleet: &'a Fleet,
-    specs: Vec<reelmill_coordinator_core::SpecRef>,
+    pub(super) fleet: &'a Fleet,
+    specs: Vec<SpecRef>,
     pub(super) cost_ms: BTreeMap<SpecId, u64>,
     pub(super) guests: Option<Guests>,
-    rng: Rng,
+    pub(super) rng: Rng,
     pub(super) now: Millis,
     pub(super) heap: BinaryHeap<Reverse<(u64, u64, What)>>,
     made: u64,
@@ -159,16 +51,18 @@ pub(super) struct World<'a> {
     machine: Coordinator,
     waiting: Option<Step>,
     store: BTreeMap<String, Record>,
-    labourers: Vec<Labourer>,
-    sessions: u64,
-    began: Millis,
-    ended: Option<Millis>,
-    attempts: u64,
-    failed: u64,
-    won_ms: u64,
-    lost_ms: u64,
-    doubled_ms: u64,
-    tries: Vec<Try>,
+    pub(super) labourers: Vec<Labourer>,
+    pub(super) sessions: u64,
+    pub(super) began: Millis,
+    pub(super) ended: Option<Millis>,
+    /// Why a job has failed, if one has.
+    job_failed: Option<String>,
+    pub(super) attempts: u64,
+    pub(super) failed: u64,
+    pub(super) won_ms: u64,
+    pub(super) lost_ms: u64,
+    pub(super) doubled_ms: u64,
+    pub(super) tries: Vec<Try>,
 }
 
 impl<'a> World<'a> {
@@ -192,6 +86,7 @@ impl<'a> World<'a> {
             sessions: fleet.speed.len() as u64,
             began: Millis(0),
             ended: None,
+            job_failed: None,
             attempts: 0,
             failed: 0,
             won_ms: 0,
@@ -259,14 +154,7 @@ impl<'a> World<'a> {
         self.settle_writes();
     }
 
-    fn term(
-        &mut self,
-        term: u64,
-        plans: BTreeMap<
-            JobId,
-            Result<Vec<reelmill_coordinator_core::SpecRef>, reelmill_common::job::FailReason>,
-        >,
-    ) {
+    fn term(&mut self, term: u64, plans: BTreeMap<JobId, Result<Vec<SpecRef>, FailReason>>) {
         self.machine = Coordinator::new(self.config.clone());
         self.waiting = None;
         let records = self.store.values().cloned().collect();
@@ -282,36 +170,22 @@ impl<'a> World<'a> {
         self.heap.clear();
     }
 
-    fn connects(&mut self, w: usize) {
-        let worker = worker(w);
-        let life = self.labourers[w].life;
-        let capability = Capability {
-            worker: worker.clone(),
-            slots: 1,
-            cores: 1,
-            memory_mib: 64_000,
-            encoders: vec![EncoderProof {
-                family: EncoderFamily::X264,
-                fingerprint: Fingerprint(Sha256([1; 32])),
-                kilopixels_per_second: self.fleet.said[w] * 20,
-            }],
-            ffmpeg_build: String::new(),
-            audits: false,
-            audits_sound: false,
-        };
-        let hello = Hello {
-            worker,
-            boot: BootId::parse(&format!("b{life}")).unwrap_or_else(|_| unreachable!("a valid name")),
-            highest_term: FencingTerm(0),
-            capability,
-            running: vec![],
-            unsettled: vec![],
-        };
-        let session = self.labourers[w].session;
-        self.feed(Event::WorkerConnected { session, hello: Box::new(hello) });
-        let beat = self.rng.range(1, BEAT_MS);
-        self.after(beat, What::Beat(w, life));
-        self.after(LAG_MS, What::Asks(w, life));
+    /// Lets things happen until that is so, or a job has failed.
+    pub(super) fn until<T>(&mut self, is_so: impl Fn(&Self) -> Option<T>) -> Result<T, Unfinished> {
+        while let Some(Reverse((at, _, what))) = self.heap.pop() {
+            if at > GIVE_UP_MS {
+                break;
+            }
+            self.now = Millis(at);
+            self.happens(what);
+            if let Some(so) = is_so(self) {
+                return Ok(so);
+            }
+            if let Some(why) = self.job_failed.take() {
+                return Err(Unfinished::Failed { why });
+            }
+        }
+        Err(Unfinished::Stalled)
     }
 
     pub(super) fn feed(&mut self, event: Event) {
@@ -329,12 +203,22 @@ impl<'a> World<'a> {
         let Some(step) = self.waiting.take_if(|s| s.writes.id == id) else { return };
         for op in step.writes.ops {
             match op {
-                Op::Put(r) => self.store.insert(format!("{:?}", r.key()), r),
+                Op::Put(r) => {
+                    self.notes_failure(&r);
+                    self.store.insert(format!("{:?}", r.key()), r)
+                }
                 Op::Delete(key) => self.store.remove(&format!("{key:?}")),
             };
         }
         self.perform(step.then);
         self.feed(Event::BatchDone(id));
+    }
+
+    fn notes_failure(&mut self, record: &Record) {
+        let Record::Job(job) = record else { return };
+        if let JobState::Failed(reason) = &job.state {
+            self.job_failed = Some(format!("{}: {}", job.id, reason.message));
+        }
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
@@ -349,57 +233,6 @@ impl<'a> World<'a> {
                 Effect::Start(task) => self.guest_task(&task),
                 _ => {}
             }
-        }
-    }
-
-    fn of(&self, session: SessionId) -> Option<usize> {
-        // sessions are few and the newest ones of each worker only
-        self.labourers.iter().position(|l| l.session == session)
-    }
-
-    fn leased(&mut self, order: &LeaseOrder) {
-        let Some(w) = self.of(order.session) else { return };
-        self.attempts += 1;
-        let whole = self.early_ms(order.kind).or_else(|| self.cost_ms.get(&order.spec).copied());
-        let takes_ms = whole.unwrap_or(1) * 1_000 / self.fleet.speed[w];
-        let doing = Doing {
-            job: order.job.clone(),
-            spec: order.spec,
-            kind: order.kind,
-            since: self.now,
-            takes_ms,
-            stored: false,
-        };
-        let life = self.labourers[w].life;
-        self.labourers[w].doing.insert(order.attempt, doing);
-        if self.rng.chance(self.fleet.fails_permille) {
-            self.failed += 1;
-            let (at, crash) = (self.rng.range(1, takes_ms), self.rng.chance(500));
-            self.after(LAG_MS + at, What::Breaks(w, life, order.attempt, crash));
-        } else {
-            self.after(LAG_MS + takes_ms, What::Made(w, life, order.attempt));
-        }
-    }
-
-    fn granted(&mut self, session: SessionId, attempt: AttemptId) {
-        let Some(w) = self.of(session) else { return };
-        let life = self.labourers[w].life;
-        self.after(LAG_MS + UPLOAD_MS, What::Stored(w, life, attempt));
-        self.after(LAG_MS, What::Asks(w, life));
-    }
-
-    fn told(&mut self, session: SessionId, message: ToWorker) {
-        let Some(w) = self.of(session) else { return };
-        let life = self.labourers[w].life;
-        match message {
-            ToWorker::Granted { attempt, allowed: false, .. } | ToWorker::Revoke { attempt } => {
-                if let Some(doing) = self.labourers[w].doing.remove(&attempt) {
-                    self.doubled_ms += self.now.since(doing.since).min(doing.takes_ms);
-                    self.tried(w, &doing, Ending::Superseded);
-                }
-                self.after(LAG_MS, What::Asks(w, life));
-            }
-            _ => {}
         }
     }
 
@@ -420,101 +253,16 @@ impl<'a> World<'a> {
             What::Beat(w, life) if self.labourers[w].life == life => self.beats(w),
             What::Asks(w, life) if self.labourers[w].life == life => self.asks(w),
             What::Made(w, life, attempt) if self.labourers[w].life == life => {
-                if let Some(doing) = self.labourers[w].doing.get_mut(&attempt) {
-                    doing.stored = true;
-                    self.says(w, FromWorker::Grant { attempt, files: vec![] });
-                }
+                self.made(w, attempt);
             }
             What::Breaks(w, life, attempt, crash) if self.labourers[w].life == life => {
                 self.breaks(w, attempt, crash);
             }
             What::Stored(w, life, attempt) if self.labourers[w].life == life => {
-                if let Some(doing) = self.labourers[w].doing.remove(&attempt) {
-                    self.won_ms += doing.takes_ms;
-                    self.tried(w, &doing, Ending::Won);
-                    self.concludes(w, attempt, doing.clone(), Outcome::Done(report(&doing, attempt)));
-                }
+                self.stored(w, attempt);
             }
             _ => {}
         }
-    }
-
-    fn says(&mut self, w: usize, message: FromWorker) {
-        let session = self.labourers[w].session;
-        self.feed(Event::WorkerSaid { session, message });
-    }
-
-    fn asks(&mut self, w: usize) {
-        if self.labourers[w].doing.values().all(|d| d.stored) {
-            self.says(w, FromWorker::Lease { slots: 1 });
-        }
-    }
-
-    fn beats(&mut self, w: usize) {
-        let now = self.now;
-        let progress = |(attempt, d): (&AttemptId, &Doing)| AttemptProgress {
-            attempt: *attempt,
-            done: now.since(d.since).min(d.takes_ms),
-            total: d.takes_ms,
-            cost: AttemptCost::default(),
-        };
-        let running = self.labourers[w].doing.iter().map(progress).collect();
-        self.says(w, FromWorker::Heartbeat { sequence: 1, running });
-        let life = self.labourers[w].life;
-        self.after(BEAT_MS, What::Beat(w, life));
-    }
-
-    fn breaks(&mut self, w: usize, attempt: AttemptId, crash: bool) {
-        let Some(doing) = self.labourers[w].doing.remove(&attempt) else { return };
-        self.lost_ms += self.now.since(doing.since);
-        self.tried(w, &doing, if crash { Ending::Crashed } else { Ending::Failed });
-        let life = self.labourers[w].life;
-        if crash {
-            let session = self.labourers[w].session;
-            self.labourers[w].doing.clear();
-            self.labourers[w].life += 1;
-            self.feed(Event::WorkerDisconnected { session });
-            self.after(REBOOT_MS, What::Returns(w));
-        } else {
-            let fault =
-                Fault { kind: FaultKind::Encoder, message: "it broke".to_owned(), detail: String::new() };
-            self.concludes(w, attempt, doing, Outcome::Failed { fault, cost: AttemptCost::default() });
-            self.after(LAG_MS, What::Asks(w, life));
-        }
-    }
-
-    fn tried(&mut self, worker: usize, doing: &Doing, ending: Ending) {
-        let (spec, from, until) = (doing.spec, doing.since, self.now);
-        self.tries.push(Try { spec, worker, from, until, ending });
-    }
-
-    fn concludes(&mut self, w: usize, attempt: AttemptId, doing: Doing, outcome: Outcome) {
-        let session = self.labourers[w].session;
-        let (job, spec) = (doing.job, doing.spec);
-        self.feed(Event::OutcomeChecked { session, attempt, job, spec, outcome: Box::new(outcome) });
-    }
-}
-
-fn report(doing: &Doing, attempt: AttemptId) -> Report {
-    let chunk = ChunkReport {
-        files: vec![],
-        units: vec![],
-        configs: vec![],
-        loudness: None,
-        cost: AttemptCost::default(),
-        encoder: None,
-        ffmpeg_build: String::new(),
-        notes: vec![],
-    };
-    Report {
-        key: report_key(doing.spec, attempt),
-        sha256: Sha256([3; 32]),
-        bytes: 3,
-        body: match doing.kind {
-            WorkKind::Index => ReportBody::Index(AttemptCost::default()),
-            WorkKind::Analyse => ReportBody::Analyse(Default::default(), AttemptCost::default()),
-            _ => ReportBody::Encode(chunk),
-        },
     }
 }
 
@@ -522,10 +270,6 @@ fn names() -> (JobId, TenantId) {
     let job = JobId::parse("film").unwrap_or_else(|_| unreachable!("a valid name"));
     let tenant = TenantId::parse("t").unwrap_or_else(|_| unreachable!("a valid name"));
     (job, tenant)
-}
-
-fn worker(w: usize) -> WorkerId {
-    WorkerId::parse(&format!("w{w:04}")).unwrap_or_else(|_| unreachable!("a valid name"))
 }
 
 pub(super) fn key(name: &str) -> ObjectKey {
