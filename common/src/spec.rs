@@ -248,12 +248,12 @@ pub struct AudioChunk {
     pub asc: Vec<u8>,
     /// Measure EBU R128 loudness on the way.
     pub measure_loudness: bool,
-    /// How one range among several finds its samples; `None` for the one continuous encode of a rendition, which is
-    /// decoded from the source's start and anchored by its times.
+    /// How a range of the rendition finds its samples, or one continuous encode those of a track whose times are rounded;
+    /// `None`: it is decoded from the source's start and anchored by its times.
     pub range: Option<AudioRange>,
 }
 
-/// How a range of a rendition finds its samples without decoding all sound before it.
+/// How samples are found by a track's own count of them, without decoding all sound before a range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct AudioRange {
     /// Where to begin decoding: `-ss` to this presentation time, or from the start of the source.

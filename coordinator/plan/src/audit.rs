@@ -102,7 +102,7 @@ pub fn draw(
             ChunkMedia::Audio(audio) => {
                 let first = audio.segments.first().and_then(|s| Listening::to(source, audio, s));
                 let Some(listening) = first else { continue };
-                let is_dear = listening == Listening::FromTheStart && audio.range.is_none();
+                let is_dear = listening == Listening::FromTheStart;
                 (sound(plan, n, audio), &mut kinds[1], is_dear)
             }
         };

@@ -329,7 +329,7 @@ fn add_sound(plan: &mut Plan, input: &PlanInput<'_>, wishes: &[Wish<'_>]) {
             asc,
             total_samples,
         };
-        let chunk = AudioChunk {
+        let mut chunk = AudioChunk {
             number: number as u32,
             stream: wish.track.stream,
             timebase: wish.track.timebase,
@@ -343,6 +343,7 @@ fn add_sound(plan: &mut Plan, input: &PlanInput<'_>, wishes: &[Wish<'_>]) {
             measure_loudness: rendition.group == audio::DEFAULT_GROUP,
             range: None,
         };
+        chunk.range = audio::ranges::whole(&chunk, wish.track);
         chunks.push(PlannedChunk {
             spec: ChunkSpec {
                 source: input.index.source,

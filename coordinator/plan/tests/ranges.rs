@@ -5,13 +5,13 @@
 mod films;
 mod planned;
 
-use reelmill_common::Ticks;
-use reelmill_common::index::SourceIndex;
+use reelmill_common::index::{SampleGrid, SourceIndex};
 use reelmill_common::job::JobOptions;
 use reelmill_common::ladder::LadderChoice;
 use reelmill_common::outcome::AnalyseReport;
 use reelmill_common::plan::{Plan, Sizing};
-use reelmill_common::spec::{AAC_FRAME, AnalyseSpec, AudioChunk, ChunkMedia};
+use reelmill_common::spec::{AAC_FRAME, AnalyseSpec, AudioChunk, AudioRange, ChunkMedia};
+use reelmill_common::{Ticks, Timebase};
 use reelmill_plan::{PlanError, PlanInput, analyse_spec, ladder};
 
 const SECONDS: u32 = 3600;
@@ -145,6 +145,23 @@ fn sound_that_cannot_be_cut_to_the_sample_stays_whole_and_the_report_says_why() 
         assert_eq!(sounds(&plan).len(), 1, "{why}");
         assert!(plan.report.decisions.iter().any(|d| d.contains(why)), "{:#?}", plan.report.decisions);
     }
+}
+
+/// Times in milliseconds tell where the first sample lies to half of one only; all of them together tell it.
+#[test]
+fn one_encode_of_rounded_times_is_placed_on_the_count_of_samples() {
+    let mut film = film();
+    let grid = SampleGrid { origin: -16, step: 1024 };
+    film.audio[0].timebase = Timebase::new(1, 1_000).unwrap();
+    film.audio[0].end = Ticks(i64::from(SECONDS) * 1_000);
+    let range = |film: &SourceIndex| sounds(&planned(film, 1))[0].range;
+    film.audio[0].grid = Some(grid);
+    assert_eq!(range(&film), Some(AudioRange { seek: None, grid, pre_roll: 0 }));
+    film.audio[0].grid = None;
+    assert_eq!(range(&film), None);
+    // samples of another rate are counted anew, behind the conversion
+    (film.audio[0].grid, film.audio[0].sample_rate) = (Some(grid), 32_000);
+    assert_eq!(range(&film), None);
 }
 
 #[test]

@@ -178,6 +178,14 @@ fn countable(chunk: &AudioChunk, track: &AudioTrack) -> Result<Sounding, &'stati
     Ok(Sounding { grid, first: at(track.first), end: at(track.end) })
 }
 
+/// How the samples of one continuous encode are found where times are rounded (1 ms in Matroska, 1/90,000 s in a transport
+/// stream): on the track's own count, as those of ranges are. By its first time alone all sound could lie half a
+/// millisecond off.
+pub(crate) fn whole(chunk: &AudioChunk, track: &AudioTrack) -> Option<AudioRange> {
+    let grid = countable(chunk, track).ok()?.grid;
+    (grid.step > 1).then_some(AudioRange { seek: None, grid, pre_roll: 0 })
+}
+
 /// How the samples of one segment are found without decoding all sound before it; `None`: they are not.
 pub(crate) fn nearby(chunk: &AudioChunk, track: &AudioTrack, segment: &AudioSegment) -> Option<AudioRange> {
     let packets = (segment.first_packet, segment.end_packet);

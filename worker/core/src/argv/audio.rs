@@ -1,13 +1,13 @@
 //! One ffmpeg for one audio chunk: decode, mix, resample onto the film's own grid, AAC-LC.
 //!
-//! The grid is anchored once: `first_pts` is the film's zero in samples, so that what lies before it is cut to the
-//! sample and what is missing is silence. Later times only count where they tell of a real gap (0.1 s and more):
-//! Matroska's milliseconds must not jitter the sound.
+//! Where times do not tell the track's own count of samples, the sound is anchored once: `first_pts` is the film's zero in
+//! samples, so that what lies before it is cut to the sample and what is missing is silence. Later times only count where
+//! they tell of a real gap (0.1 s and more).
 //!
-//! A rendition is one continuous encode, or ranges on one grid. A range decodes from a few seconds before its first
-//! sample; decoded frames are put back from their rounded times onto the track's own count of samples
-//! ([`SampleGrid`]), so that every range cuts at the very same sample wherever its decoding began. Nothing is filled
-//! in there: should the demuxer land too late, times are not as planned and the check of the output says so.
+//! Where they do ([`SampleGrid`]), decoded frames are put back from rounded times onto that count, Matroska's milliseconds
+//! among them. So a rendition is one continuous encode, or ranges: each decodes from a few seconds before its first
+//! sample, and cuts at the very same sample wherever its decoding began. Nothing is filled in before a range: should the
+//! demuxer land too late, times are not as planned and the check of the output says so.
 
 use super::timeline::{OFFSET_SECONDS, seconds_floor};
 use super::{Argv, ArgvError, Input, Level};
@@ -151,8 +151,7 @@ fn part_of(
     let (start, end) = (zero + range.start_sample as i64, zero + range.end_sample as i64);
     let mut filters = vec![format!("asettb=expr=1/{rate}")];
     if part.grid.step > 1 {
-        let SampleGrid { origin, step } = part.grid;
-        filters.push(format!("asetpts=expr=round((PTS-({origin}))/{step})*{step}+({origin})"));
+        filters.push(on_grid(part.grid));
     }
     filters.push(format!("atrim=start_pts={start}:end_pts={end}"));
     filters.push(pan(s));
@@ -168,6 +167,15 @@ fn part_of(
     }
     filters.push(format!("asetpts=expr=PTS-({start})+{}", OFFSET_SECONDS * i64::from(s.sample_rate)));
     filters
+}
+
+/// Puts decoded frames where the track's own count of samples says. The first one is placed by its end: a decoder may
+/// have skipped samples at its beginning (Opus, RFC 7845 section 4.2).
+fn on_grid(SampleGrid { origin, step }: SampleGrid) -> String {
+    let place =
+        |beside: &str| format!("round((PTS{beside}-({origin}))/{step})*{step}{}", beside.replace('+', "-"));
+    let (start, by_end) = (place(""), place("+NB_SAMPLES"));
+    format!("asetpts=expr='if(N,{start},{by_end})+({origin})'")
 }
 
 fn resample(s: &AudioSettings) -> String {

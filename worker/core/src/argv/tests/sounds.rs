@@ -94,7 +94,7 @@ fn a_range_of_a_downmix() {
             -ss -3.020000
             -i file:/films/a.mp4
             -filter_complex_threads 2
-            -filter_complex [0:1]asettb=expr=1/48000, asetpts=expr=round((PTS-(-1008))/1024)*1024+(-1008), atrim=start_pts=47058:end_pts=415698, aformat=sample_fmts=fltp, pan=stereo|c0=1.0000*c0+0.7071*c2+0.7071*c4|c1=1.0000*c1+0.7071*c2+0.7071*c5, aresample=48000:osf=fltp:ochl=stereo:async=1:min_comp=0.000001:min_hard_comp=0.01, asetpts=expr=PTS-(47058)+480000[sound]
+            -filter_complex [0:1]asettb=expr=1/48000, asetpts=expr='if(N, round((PTS-(-1008))/1024)*1024, round((PTS+NB_SAMPLES-(-1008))/1024)*1024-NB_SAMPLES)+(-1008)', atrim=start_pts=47058:end_pts=415698, aformat=sample_fmts=fltp, pan=stereo|c0=1.0000*c0+0.7071*c2+0.7071*c4|c1=1.0000*c1+0.7071*c2+0.7071*c5, aresample=48000:osf=fltp:ochl=stereo:async=1:min_comp=0.000001:min_hard_comp=0.01, asetpts=expr=PTS-(47058)+480000[sound]
             -map [sound]
             -c:a aac
             -profile:a aac_low
