@@ -5,9 +5,10 @@ mod support;
 
 use reelmill_common::index::{FieldOrder, KeyKind, Rotation, SourceIndex};
 use reelmill_media::IndexError;
+use reelmill_media::scan::Depth;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{native, scan_as_needed, truth};
+use support::{native, scan_as_needed, scanned, truth};
 
 fn ffmpeg(dir: &Path, args: &str, name: &str) -> PathBuf {
     let args: Vec<&str> = args.split_whitespace().collect();
@@ -223,4 +224,15 @@ fn a_long_film_costs_little_more_than_its_moov() {
     assert!(video.frames.len() >= 44_900, "{} frames", video.frames.len());
     assert!(read < moov + (2 << 20), "read {read} bytes for a moov of {moov}");
     println!("half an hour: read {read} bytes, moov {moov}");
+}
+
+#[test]
+fn each_track_of_a_program_is_read_once() {
+    let dir = tempfile::tempdir().expect("dir");
+    let sounds = "-f lavfi -i sine=frequency=300:duration=4 -map 0 -map 1 -map 2";
+    let film = ffmpeg(dir.path(), &format!("{PICTURE} {SOUND} {sounds} {H264}"), "program.ts");
+    let index = scanned(&film, None, Depth::Packets).expect("index");
+    let streams: Vec<u32> = index.audio.iter().map(|a| a.stream).collect();
+    assert_eq!((index.video.expect("video").stream, streams), (0, vec![1, 2]));
+    assert_eq!(index.ignored, vec![]);
 }

@@ -119,8 +119,9 @@ impl Judge {
         for rendition in package.audio() {
             sound::check(rendition, sound, &mut self.heard, &mut found)?;
         }
-        found.expect(package.audio().next().is_some(), Check::MasterAttributes, "master.m3u8", || {
-            "the film has sound, the package names none".to_owned()
+        let named = package.audio().count();
+        found.expect(named == 1, Check::MasterAttributes, "master.m3u8", || {
+            format!("the film has one track of sound, the package names {named}")
         });
         Ok(found.0)
     }

@@ -14,6 +14,7 @@ use line::Line;
 use reelmill_common::hash::{Canonical, Sha256};
 use reelmill_common::index::{Demuxer, IgnoredTrack, IndexMethod, SourceId, SourceIndex};
 use sha2::Digest as _;
+use std::collections::BTreeMap;
 use stream::Stream;
 use tracks::Unit;
 
@@ -62,7 +63,8 @@ pub struct Scan {
     hash: sha2::Sha256,
     /// Packets or frames by stream index.
     units: Vec<Vec<Unit>>,
-    streams: Vec<Stream>,
+    /// By index: those of a program are printed there and once more on their own.
+    streams: BTreeMap<u32, Stream>,
     format: Option<String>,
 }
 
@@ -74,7 +76,7 @@ impl Scan {
             limits,
             hash: sha2::Sha256::new(),
             units: Vec::new(),
-            streams: Vec::new(),
+            streams: BTreeMap::new(),
             format: None,
         }
     }
@@ -94,11 +96,10 @@ impl Scan {
         match line.section {
             "packet" | "frame" => self.unit(&line),
             "stream" => {
-                check("tracks", self.streams.len() as u64 + 1, self.limits.tracks)?;
                 let stream = Stream::parse(&line)
                     .ok_or_else(|| IndexError::protocol("ffprobe printed a stream without index"))?;
-                self.streams.push(stream);
-                Ok(())
+                self.streams.insert(stream.index, stream);
+                check("tracks", self.streams.len() as u64, self.limits.tracks)
             }
             "format" => {
                 self.format = line.get("format_name").map(str::to_owned);
@@ -149,7 +150,7 @@ impl Scan {
         if self.depth == Depth::Frames {
             index.notes.push("every frame was decoded to learn its time: packets did not tell".to_owned());
         }
-        for stream in &self.streams {
+        for stream in self.streams.values() {
             let units = self.units.get(stream.index as usize).map_or(&[][..], Vec::as_slice);
             self.track(stream, units, &mut index)?;
         }

@@ -20,6 +20,8 @@ use reelmill_common::{TickRange, Timebase};
 pub const WIDTH: u32 = 64;
 /// See [`WIDTH`].
 pub const HEIGHT: u32 = 36;
+/// The filter that makes them.
+const SMALL: &str = "scale=w=64:h=36:flags=bicubic";
 
 /// Where the results of a run go, in the attempt's directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +47,7 @@ pub fn segment(
     let s = &rung.settings;
     // a picture that is smaller than the rung cannot be cropped: the run fails
     let size = format!("crop=w={}:h={}:x=0:y=0:exact=1", s.width, s.height);
-    let graph = format!("[0:v:0]{size},scale=w={WIDTH}:h={HEIGHT}:flags=bicubic,format=pix_fmts=yuv420p");
+    let graph = format!("[0:v:0]{size},{SMALL},format=pix_fmts=yuv420p");
     finish(a, &graph, timescale, out)
 }
 
@@ -70,8 +72,15 @@ pub fn source(
     filters.push(format!("settb=expr={tb}"));
     filters.push(format!("setpts=expr=PTS{:+}", -frames.start.0 * i64::from(chunk.timebase.num())));
     filters.extend(picture::upright(chunk.picture.rotation));
-    let small = VideoSettings { width: WIDTH, height: HEIGHT, ..rung.settings.clone() };
-    filters.extend(picture::to_rung(&chunk.picture, &small));
+    let s = &rung.settings;
+    if s.width < WIDTH || s.height < HEIGHT {
+        // what such a rung has no pixels for it cannot show
+        filters.extend(picture::to_rung(&chunk.picture, s));
+        filters.push(SMALL.to_owned());
+    } else {
+        let small = VideoSettings { width: WIDTH, height: HEIGHT, ..s.clone() };
+        filters.extend(picture::to_rung(&chunk.picture, &small));
+    }
     finish(a, &format!("[0:{}]{}", chunk.stream, filters.join(",")), tb, out)
 }
 

@@ -113,6 +113,23 @@ fn an_honest_segment_is_clean_at_any_rate_turned_and_at_half_the_frames() {
     }
 }
 
+/// What a rung has no pixels for is not asked of it.
+#[test]
+fn a_rung_smaller_than_the_small_pictures_shows_what_it_can() {
+    let dir = dir();
+    let source = "testsrc2=size=48x1200:rate=25:duration=2";
+    let film =
+        Film::make(dir.path(), "thin.mp4", source, "-c:v libx264 -preset veryfast -g 25", Demuxer::Mov);
+    for program in binaries() {
+        let mut rungs = [rung("thin", 2, 240, 1)];
+        bind(&program, dir.path(), film.timebase, &mut rungs);
+        let chunk = film.chunk(0, 50, 50, &rungs);
+        let file = first(&program, dir.path(), &film, &chunk);
+        let sides = look(&program, dir.path(), &film, &chunk, &file);
+        assert_eq!(compared(&sides), Ok(()), "{program}: {:?}", sides.measure());
+    }
+}
+
 #[test]
 fn frames_that_are_held_or_left_out_are_looked_for_where_they_are() {
     let dir = dir();
