@@ -110,7 +110,8 @@ impl Coordinator {
 
 fn spawn(program: &Path, arguments: &[String], directory: &Path) -> Result<Process> {
     let mut command = Command::new(program);
-    command.args(arguments).env_remove("REELMILL_COORDINATOR");
+    // two arenas, as in the image (deploy/Dockerfile)
+    command.args(arguments).env_remove("REELMILL_COORDINATOR").env("MALLOC_ARENA_MAX", "2");
     Process::start(command, &directory.join("coordinator.log"))
 }
 
