@@ -94,6 +94,16 @@ impl RungSet {
     }
 }
 
+/// Work of which one unit takes as long as another, whatever film it is of: the hash of all that decides how fast a chunk's
+/// pictures are made. Never stored: plans tell it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct CostClass(pub u32);
+
+impl CostClass {
+    /// Nothing is said of how it compares.
+    pub const NONE: Self = Self(0);
+}
+
 /// A video rung of the package.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VideoRendition {

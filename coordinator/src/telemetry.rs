@@ -33,6 +33,7 @@ const SLOTS: &str = "reelmill_slots";
 const READY: &str = "reelmill_work_items_waiting";
 const TAKEN: &str = "reelmill_work_items_running";
 const BACKLOG: &str = "reelmill_backlog_seconds";
+const COST_FACTOR: &str = "reelmill_cost_factor";
 const STATE_BYTES: &str = "reelmill_state_bytes";
 const COMPACTIONS: &str = "reelmill_state_compactions_total";
 const RELOADS: &str = "reelmill_file_reloads_total";
@@ -108,6 +109,12 @@ fn describe() {
     describe_gauge!(SLOTS, "Slots of connected workers, busy and free");
     describe_gauge!(READY, "Work items that nobody works on");
     describe_gauge!(TAKEN, "Work items being worked on");
+    describe_gauge!(
+        COST_FACTOR,
+        Unit::Count,
+        "The least and the most of its prediction that some encoder build was measured to take for some class of work, \
+         beside its workers' paces"
+    );
     describe_gauge!(BACKLOG, Unit::Seconds, "Predicted slot-seconds of work that is not committed");
     describe_gauge!(
         STATE_BYTES,
@@ -278,4 +285,7 @@ pub(crate) fn observe(backlog: Backlog, workers: &[WorkerView], jobs: &BTreeMap<
     gauge!(READY).set(backlog.ready as f64);
     gauge!(TAKEN).set(backlog.taken as f64);
     gauge!(BACKLOG).set(seconds(backlog.cost_ms));
+    let (least, most) = backlog.factors;
+    gauge!(COST_FACTOR, "bound" => "least").set(least as f64 / 1_000.0);
+    gauge!(COST_FACTOR, "bound" => "most").set(most as f64 / 1_000.0);
 }

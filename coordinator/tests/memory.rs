@@ -252,6 +252,7 @@ fn a_chunk_takes_some_hundred_bytes_of_the_machine() {
         cost_ms: chunk.cost_ms,
         needs,
         rungs: RungSet::of(0..5),
+        class: reelmill_plan::cost_class(&plan, &chunk.spec),
     };
     let specs: Vec<SpecRef> = plan.chunks.iter().map(one).collect();
     drop(plan);

@@ -74,6 +74,45 @@ fn one_worker_of_sixteen_five_times_slower_than_it_says() {
     assert!(longer <= 1_100, "{longer}");
 }
 
+/// What is learned of two encoder builds, of which one takes twice as long for the largest rung as anybody predicts: all
+/// makespans of so many seeds, in thousandths of what they are where nobody knows which chunks are alike. The film is
+/// planned for `hint` slots: the more, the more of it is split by rung.
+fn of_two_builds(size: usize, hint: u32, seeds: u64) -> u64 {
+    let film = Film::planned(hint).expect("a plan");
+    let blind = film.unclassed();
+    let (mut learned_ms, mut blind_ms, mut shorter) = (0, 0, 0);
+    for seed in 0..seeds {
+        let fleet = Fleet::mixed(size, seed);
+        let ms = |film| run(film, &fleet, seed).expect("the film ends").makespan_ms;
+        let (learned, blind) = (ms(&film), ms(&blind));
+        learned_ms += learned;
+        blind_ms += blind;
+        shorter += u64::from(learned < blind);
+    }
+    let permille = learned_ms * 1_000 / blind_ms;
+    println!(
+        "{size} workers of two builds, a film for {hint}: {permille} permille of the time without what is learned, \
+         shorter in {shorter} of {seeds} seeds"
+    );
+    permille
+}
+
+/// Each build does what it is least bad at: measured with 20 seeds, see `tests/SOAK.md`.
+#[test]
+fn two_builds_share_out_what_is_split_by_rung() {
+    assert!(of_two_builds(64, 256, seeds(5)) <= 995);
+    assert!(of_two_builds(64, 1_000, seeds(5)) <= 980);
+    assert!(of_two_builds(256, 1_000, seeds(5)) <= 960);
+}
+
+/// Of whole ladders, and in a film that ends before much was learned, there is nothing to share out.
+#[test]
+fn two_builds_lose_nothing_where_little_is_split() {
+    assert!(of_two_builds(16, 16, seeds(5)) <= 1_005);
+    assert!(of_two_builds(64, 64, seeds(5)) <= 1_005);
+    assert!(of_two_builds(256, 256, seeds(10)) <= 1_005);
+}
+
 #[test]
 fn a_run_that_fails_is_told_from_one_that_stalls() {
     let film = Film::lasting(60, 4).expect("a plan");

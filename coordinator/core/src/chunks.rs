@@ -239,11 +239,11 @@ mod tests {
     use super::*;
     use reelmill_common::FencingTerm;
     use reelmill_common::capability::Needs;
-    use reelmill_common::plan::RungSet;
+    use reelmill_common::plan::{CostClass, RungSet};
 
     fn spec(n: u8, cost_ms: u64) -> SpecRef {
         let needs = Needs { family: None, memory_mib: 1 };
-        SpecRef { id: SpecId(Sha256([n; 32])), cost_ms, needs, rungs: RungSet::NONE }
+        SpecRef { id: SpecId(Sha256([n; 32])), cost_ms, needs, rungs: RungSet::NONE, class: CostClass::NONE }
     }
 
     fn attempt(sequence: u64) -> AttemptId {

@@ -236,8 +236,8 @@ impl Leader {
     fn busy(&self, now: Millis, config: &Rules, next: SpecRef, able: &[(&WorkerId, &Worker)]) -> String {
         let is_shared = self.is_shared(&self.slots_left(config));
         let horizon = self.horizon(now, config, is_shared);
-        let family = next.needs.family;
-        let most_ms = |w| horizon.most_ms(now, family, self.paces.of(w, next.needs, horizon.pacing));
+        let like = self.like(next.needs.family, next.class);
+        let most_ms = |w| horizon.most_ms(now, like, self.pace_at(&horizon, w, next.needs, next.class));
         let slow = able.iter().filter(|(_, w)| {
             w.free_slots(now, config) > 0
                 && w.free_memory_mib() >= next.needs.memory_mib

@@ -4,7 +4,11 @@
 //! chunks of a kind but for what a chunk may cost, so they are put in order once a pass and kind, and again only where a
 //! slot was taken: a pass costs as much as the slots that it fills.
 
+use crate::horizon::Horizon;
+use crate::leader::Leader;
+use reelmill_common::capability::Needs;
 use reelmill_common::ladder::EncoderFamily;
+use reelmill_common::plan::CostClass;
 use reelmill_common::{Fingerprint, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +19,12 @@ pub(crate) struct Fit {
     pub(crate) other_fingerprint: bool,
     /// Busy slots, in thousandths of its slots.
     pub(crate) busy_permille: u32,
-    /// The fastest first.
+    /// The fastest at such work first.
     pub(crate) pace_permille: u64,
     /// For determinism.
     pub(crate) worker: WorkerId,
+    /// What it makes such work with.
+    pub(crate) build: Option<Fingerprint>,
 }
 
 /// What the order of workers depends on.
@@ -27,6 +33,8 @@ pub(crate) struct Kind {
     pub(crate) family: Option<EncoderFamily>,
     /// What its job is made of.
     pub(crate) fingerprint: Option<Fingerprint>,
+    /// What it is like to encode.
+    pub(crate) class: CostClass,
 }
 
 /// Workers in order, for one kind of work.
@@ -92,8 +100,31 @@ impl Free {
         }
     }
 
+    /// It is looked at anew who may begin with what.
+    pub(crate) fn leave_nothing(&mut self) {
+        self.orders.values_mut().for_each(|order| order.most_ms = None);
+    }
+
     /// Was it found that nobody who is free may begin with it?
     pub(crate) fn most_ms(&self, kind: Kind) -> u64 {
         self.orders.get(&kind).and_then(|o| o.most_ms).unwrap_or(u64::MAX)
+    }
+}
+
+impl Leader {
+    /// How well a worker suits a kind of work.
+    pub(crate) fn fit(&self, horizon: &Horizon, kind: Kind, id: &WorkerId) -> Option<Fit> {
+        let worker = self.workers.get(id)?;
+        let needs = Needs { family: kind.family, memory_mib: 0 };
+        Some(Fit {
+            other_fingerprint: kind.fingerprint.is_some_and(|mine| {
+                let mut encoders = worker.capability.encoders.iter();
+                !encoders.any(|e| Some(e.family) == kind.family && e.fingerprint == mine)
+            }),
+            busy_permille: worker.held.len() as u32 * 1_000 / worker.capability.slots.max(1),
+            pace_permille: self.pace_at(horizon, worker, needs, kind.class),
+            build: worker.fingerprint(kind.family),
+            worker: id.clone(),
+        })
     }
 }

@@ -5,20 +5,26 @@
 //! film would otherwise wait for the slowest (list scheduling on related machines: Gonzalez, Ibarra, Sahni, SIAM J.
 //! Comput. 1977, who give each job to the machine that finishes it first).
 //!
+//! By when everything could be done is told by predicted costs and paces alone: a build's factors ([`crate::classes`]) are
+//! about 1 over all that it does. Where one chunk is looked at they count, on whomever it would run.
+//!
 //! Looking at every slot costs as much as the fleet, so it is not done at every event: a horizon is kept for as many
 //! passes as a [`SLOTS_A_LOOK`]th of the slots, and no longer than [`KEPT_MS`].
 
+use crate::advantage::{Leaves, leaves};
 use crate::attempt::{Attempt, Phase};
 use crate::chunks::Chunks;
+use crate::classes::{AS_PREDICTED, Classes};
 use crate::config::Rules;
 use crate::leader::Leader;
 use crate::pace::Pacing;
 use crate::sizes::Sizes;
-use crate::work::{SpecRef, WorkKind};
+use crate::work::WorkKind;
 use crate::worker::Worker;
 use reelmill_common::capability::Needs;
 use reelmill_common::ladder::EncoderFamily;
-use reelmill_common::{JobId, Millis};
+use reelmill_common::plan::CostClass;
+use reelmill_common::{Fingerprint, JobId, Millis};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -50,9 +56,11 @@ pub(crate) struct Horizon {
     /// By the encoder that work needs, when all of it that is ready could be done. Nothing of a family when its end is far,
     /// nothing of it waits, or nobody can do it.
     until: BTreeMap<Option<EncoderFamily>, Millis>,
-    /// Of the slots that can take such work, now or when they are free, those that no other one outdoes, from the fastest,
-    /// which may be the last to be free, to the one that is free first.
-    best: BTreeMap<Option<EncoderFamily>, Vec<Slot>>,
+    /// Of the slots that can take such work, now or when they are free, by build, those that no other one of it outdoes,
+    /// from the fastest, which may be the last to be free, to the one that is free first.
+    best: BTreeMap<Option<EncoderFamily>, BTreeMap<Option<Fingerprint>, Vec<Slot>>>,
+    /// What each build leaves to others.
+    leaves: BTreeMap<Option<EncoderFamily>, Leaves>,
     /// Of the workers for such work, those than which no other one is both faster and larger, from the fastest to the
     /// largest.
     rooms: BTreeMap<Option<EncoderFamily>, Vec<Room>>,
@@ -78,6 +86,14 @@ impl Slot {
     }
 }
 
+/// Work of a kind, and what was learned of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Like<'a> {
+    pub(crate) family: Option<EncoderFamily>,
+    pub(crate) class: CostClass,
+    pub(crate) classes: &'a Classes,
+}
+
 impl Horizon {
     /// May a pass still go by it?
     fn holds(&self, now: Millis) -> bool {
@@ -94,9 +110,20 @@ impl Horizon {
         self.until.values().map(|until| until.since(now)).max()
     }
 
+    /// Does a build leave such work to others, who are better at it?
+    pub(crate) fn is_left(&self, like: Like<'_>, build: Option<Fingerprint>) -> bool {
+        self.leaves.get(&like.family).is_some_and(|l| l.contains(&(build, like.class)))
+    }
+
+    /// Is anything left by some build to others?
+    pub(crate) fn is_some_left(&self) -> bool {
+        !self.is_shared && self.leaves.values().any(|l| !l.is_empty())
+    }
+
     /// Nothing is left to faster ones.
     pub(crate) fn forget(&mut self) {
         self.until.clear();
+        self.leaves.clear();
     }
 
     /// The pace of the fastest worker with the memory for such work, where faster ones have not. Those are nobody to leave
@@ -108,30 +135,44 @@ impl Horizon {
     }
 
     /// When the chunk would be done by the slot that would be done with it first, milliseconds from now.
-    pub(crate) fn soonest_ms(&self, now: Millis, family: Option<EncoderFamily>, cost_ms: u64) -> Option<u64> {
-        let old = now.since(self.at);
-        let done_in = |s: &Slot| Slot { free_in_ms: s.free_in_ms.saturating_sub(old), ..*s }.done_in(cost_ms);
-        self.best.get(&family)?.iter().map(done_in).min()
+    pub(crate) fn soonest_ms(&self, now: Millis, like: Like<'_>, cost_ms: u64) -> Option<u64> {
+        self.best_at(now, like).map(|s| s.done_in(cost_ms)).min()
     }
 
-    /// The most that a chunk may cost which a worker of such a pace is to begin now, milliseconds: it would be done by
+    /// The best slots, as they are now and as fast as they are at such work.
+    fn best_at(&self, now: Millis, like: Like<'_>) -> impl Iterator<Item = Slot> {
+        let old = now.since(self.at);
+        self.best.get(&like.family).into_iter().flatten().flat_map(move |(build, slots)| {
+            let factor = like.classes.factor(*build, like.class);
+            slots.iter().map(move |s| Slot {
+                free_in_ms: s.free_in_ms.saturating_sub(old),
+                pace_permille: (s.pace_permille.saturating_mul(factor) / AS_PREDICTED).max(1),
+            })
+        })
+    }
+
+    /// The most that a chunk may cost which a worker of such a pace at it is to begin now, milliseconds: it would be done by
     /// the time that everything else could be, with half as much again to spare, because predictions are off by content
     /// and what fails begins anew; or no other slot, busy now, would be done with it before.
-    pub(crate) fn most_ms(&self, now: Millis, family: Option<EncoderFamily>, pace_permille: u64) -> u64 {
-        let Some(until) = self.until.get(&family).filter(|_| !self.is_shared) else { return u64::MAX };
-        let old = now.since(self.at);
+    pub(crate) fn most_ms(&self, now: Millis, like: Like<'_>, pace_permille: u64) -> u64 {
+        let Some(until) = self.until.get(&like.family).filter(|_| !self.is_shared) else { return u64::MAX };
         let in_time_ms = until.since(now).saturating_mul(2_000) / 3 / pace_permille.max(1);
         // done in cost x pace, the other one in its wait + cost x its pace: it is first with what costs more
-        let first_ms = |s: &Slot| match pace_permille.saturating_sub(s.pace_permille + s.pace_permille / 50) {
+        let first_ms = |s: Slot| match pace_permille.saturating_sub(s.pace_permille + s.pace_permille / 50) {
             0 => u64::MAX,
-            slower => s.free_in_ms.saturating_sub(old).saturating_mul(1_000) / slower,
+            slower => s.free_in_ms.saturating_mul(1_000) / slower,
         };
-        let first_ms = self.best.get(&family).into_iter().flatten().map(first_ms).min();
+        let first_ms = self.best_at(now, like).map(first_ms).min();
         in_time_ms.max(first_ms.unwrap_or(u64::MAX))
     }
 }
 
 impl Leader {
+    /// Work of a family and class.
+    pub(crate) fn like(&self, family: Option<EncoderFamily>, class: CostClass) -> Like<'_> {
+        Like { family, class, classes: &self.classes }
+    }
+
     /// The horizon that a pass goes by. It is given back to the leader after the pass.
     pub(crate) fn look(&mut self, now: Millis, rules: &Rules, is_shared: bool) -> Horizon {
         let mut horizon = std::mem::take(&mut self.horizon);
@@ -152,9 +193,12 @@ impl Leader {
         let mut horizon = Horizon { at: now, slots: self.slots(), is_shared, pacing, ..Horizon::default() };
         let mut waiting: BTreeMap<Option<EncoderFamily>, Sizes> =
             self.attempts.values().map(|a| (a.spec.needs.family, Default::default())).collect();
+        let mut by_class: BTreeMap<Option<EncoderFamily>, BTreeMap<CostClass, u64>> = BTreeMap::new();
         for work in self.ready.jobs().filter_map(|id| self.offered_work(now, id)) {
             for (demand, sizes) in work.waiting() {
                 waiting.entry(demand.needs.family).or_default().add_all(sizes);
+                let of = by_class.entry(demand.needs.family).or_default();
+                *of.entry(demand.class).or_default() += sizes.cost_ms();
             }
         }
         let count: u64 = waiting.values().map(Sizes::count).sum();
@@ -164,8 +208,10 @@ impl Leader {
         }
         for (family, sizes) in &waiting {
             let needs = Needs { family: *family, ..ANY };
-            let slots = self.slots_until(now, rules, &horizon, needs);
-            horizon.best.insert(*family, best(&slots));
+            let builds = self.slots_until(now, rules, &horizon, needs);
+            let slots: Vec<Slot> = builds.values().flatten().copied().collect();
+            let best = builds.iter().map(|(build, slots)| (*build, best(slots))).collect();
+            horizon.best.insert(*family, best);
             let rooms = self.workers.values().filter(|w| w.is_eligible(needs)).map(|w| Room {
                 pace_permille: self.paces.of(w, needs, horizon.pacing),
                 memory_mib: w.capability.memory_mib,
@@ -175,6 +221,10 @@ impl Leader {
             if sizes.count() > 0 && !slots.is_empty() {
                 let all_ms = all_done_in(&slots, &beside(&waiting, *family));
                 horizon.until.insert(*family, now.plus(all_ms));
+                let reach_ms =
+                    builds.iter().map(|(build, slots)| (*build, reach_ms(slots, all_ms))).collect();
+                let of = by_class.remove(family).unwrap_or_default();
+                horizon.leaves.insert(*family, leaves(&self.classes, &reach_ms, &of));
             }
         }
         horizon
@@ -185,9 +235,15 @@ impl Leader {
         self.jobs.get(job).filter(|j| j.hold_until <= now)?.work.as_ref()
     }
 
-    /// Every slot that can take such work, now or when it is free.
-    fn slots_until(&self, now: Millis, rules: &Rules, horizon: &Horizon, needs: Needs) -> Vec<Slot> {
-        let mut slots = Vec::new();
+    /// Every slot that can take such work, now or when it is free, by build.
+    fn slots_until(
+        &self,
+        now: Millis,
+        rules: &Rules,
+        horizon: &Horizon,
+        needs: Needs,
+    ) -> BTreeMap<Option<Fingerprint>, Vec<Slot>> {
+        let mut slots: BTreeMap<_, Vec<Slot>> = BTreeMap::new();
         for worker in self.workers.values().filter(|w| w.is_eligible(needs)) {
             let pace_permille = self.paces.of(worker, needs, horizon.pacing);
             let busy = worker
@@ -197,15 +253,10 @@ impl Leader {
                 .filter_map(|a| self.attempts.get(a))
                 .map(|a| self.left_ms(now, horizon, worker, a));
             let free = std::iter::repeat_n(0, worker.idle_slots(now, rules) as usize);
-            slots.extend(busy.chain(free).map(|free_in_ms| Slot { free_in_ms, pace_permille }));
+            let of_build = slots.entry(worker.fingerprint(needs.family)).or_default();
+            of_build.extend(busy.chain(free).map(|free_in_ms| Slot { free_in_ms, pace_permille }));
         }
         slots
-    }
-
-    /// How long a worker will take for a chunk, milliseconds.
-    pub(crate) fn takes_ms(&self, horizon: &Horizon, worker: &Worker, spec: SpecRef) -> u64 {
-        let pace = self.paces.of(worker, spec.needs, horizon.pacing);
-        (spec.cost_ms.saturating_mul(pace) / 1_000).max(1)
     }
 
     /// For how long an attempt will still run: by its progress, else by its worker's pace. What has overrun its
@@ -223,6 +274,13 @@ impl Leader {
             _ => elapsed.saturating_mul(total.saturating_sub(done)) / done,
         }
     }
+}
+
+/// How much of what is predicted the slots can do within so many milliseconds.
+fn reach_ms(slots: &[Slot], within_ms: u64) -> u64 {
+    let reach =
+        |s: &Slot| within_ms.saturating_sub(s.free_in_ms).saturating_mul(1_000) / s.pace_permille.max(1);
+    slots.iter().map(reach).fold(0, u64::saturating_add)
 }
 
 /// Those than which no other one is both free sooner and faster: whatever a chunk costs, one of them is first done with
@@ -352,18 +410,20 @@ mod tests {
             (all, pace, cost_ms) in (1u64..100_000, 100u64..5_000, 1u64..100_000),
         ) {
             let slots = slots(&of);
-            let (until, best) = ([(None, Millis(all))].into(), [(None, best(&slots))].into());
+            let (until, best) = ([(None, Millis(all))].into(), [(None, [(None, best(&slots))].into())].into());
             let horizon = Horizon { until, best, ..Horizon::default() };
+            let classes = Classes::default();
+            let like = |family| Like { family, class: CostClass::NONE, classes: &classes };
             let takes_ms = cost_ms * pace / 1_000;
-            let soonest_ms = horizon.soonest_ms(Millis(0), None, cost_ms).expect("slots");
-            let may_begin = cost_ms <= horizon.most_ms(Millis(0), None, pace);
+            let soonest_ms = horizon.soonest_ms(Millis(0), like(None), cost_ms).expect("slots");
+            let may_begin = cost_ms <= horizon.most_ms(Millis(0), like(None), pace);
             if takes_ms + 2 < all * 2 / 3 || takes_ms < soonest_ms {
                 prop_assert!(may_begin, "{takes_ms} ms, {soonest_ms} ms elsewhere");
             }
             if takes_ms > all && takes_ms > soonest_ms + soonest_ms / 50 + 2 {
                 prop_assert!(!may_begin, "{takes_ms} ms, {soonest_ms} ms elsewhere");
             }
-            prop_assert_eq!(horizon.most_ms(Millis(0), Some(EncoderFamily::X264), pace), u64::MAX);
+            prop_assert_eq!(horizon.most_ms(Millis(0), like(Some(EncoderFamily::X264)), pace), u64::MAX);
         }
     }
 }

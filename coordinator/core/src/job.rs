@@ -19,7 +19,7 @@ use crate::voices::Audit;
 use crate::work::{SpecRef, TaskId, TaskKind, WorkKind};
 use reelmill_common::capability::Needs;
 use reelmill_common::job::JobState;
-use reelmill_common::plan::RungSet;
+use reelmill_common::plan::{CostClass, RungSet};
 use reelmill_common::record::{CommitRecord, FaultRecord, JobRecord};
 use reelmill_common::spec::IndexSpec;
 use reelmill_common::{AttemptId, Fingerprint, JobId, Millis, SpecId, WorkerId};
@@ -137,6 +137,7 @@ impl Job {
             cost_ms: INDEX_COST_MS,
             needs: Needs { family: None, memory_mib: INDEX_MEMORY_MIB },
             rungs: RungSet::NONE,
+            class: CostClass::NONE,
         }
     }
 

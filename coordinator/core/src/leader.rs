@@ -7,6 +7,7 @@
 
 use crate::attempt::{Attempt, Phase, Why};
 use crate::batch::Outbox;
+use crate::classes::Classes;
 use crate::countdown::Countdown;
 use crate::effect::{Count, Effect};
 use crate::event::{SessionId, TermBegun};
@@ -63,6 +64,7 @@ pub(crate) struct Leader {
     /// A time and the wall clock at it.
     wall: (Millis, u64),
     pub(crate) paces: Paces,
+    pub(crate) classes: Classes,
     /// Chunks are left to faster ones until then; `None`: none is.
     pub(crate) patience: Option<Millis>,
     /// As the last pass left it.
@@ -94,6 +96,7 @@ impl Leader {
             next_task: 0,
             wall: (turn.now, begun.unix_ms),
             paces: Paces::default(),
+            classes: Classes::default(),
             patience: None,
             horizon: Horizon::default(),
         };

@@ -5,12 +5,14 @@
 //! be done after that. It never waits, reads a clock, touches storage or iterates in hash order; specs are opaque to
 //! it (id, cost, needs). Events come from the driver in `reelmill-coordinator`, steps go back to it.
 
+mod advantage;
 mod attempt;
 mod audit;
 mod batch;
 mod call;
 mod calls;
 mod chunks;
+mod classes;
 mod config;
 mod countdown;
 mod effect;

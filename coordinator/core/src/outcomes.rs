@@ -7,7 +7,6 @@ use crate::attempt::{Attempt, Why};
 use crate::effect::{Count, Effect};
 use crate::event::SessionId;
 use crate::leader::Leader;
-use crate::pace::Pacing;
 use crate::record::{Op, Record};
 use crate::turn::{Turn, sabotaged};
 use crate::work::WorkKind;
@@ -156,11 +155,9 @@ impl Leader {
         turn.write(ops, vec![Effect::Count(count)]);
         if let Some(w) = self.workers.get_mut(&attempt.worker) {
             w.succeeded();
-            if attempt.spec.needs.family.is_some() && attempt.kind == WorkKind::Encode {
-                let pace = took_ms.saturating_mul(1_000) / attempt.spec.cost_ms.max(1);
-                w.measured(pace, self.paces.of(w, attempt.spec.needs, Pacing::default()));
-                self.paces.measured(pace, w.speed(attempt.spec.needs));
-            }
+        }
+        if attempt.spec.needs.family.is_some() && attempt.kind == WorkKind::Encode {
+            self.learns(attempt, took_ms);
         }
         self.end_attempt(turn, id, Why::Won);
         for rival in rivals.into_iter().filter(|r| *r != id) {

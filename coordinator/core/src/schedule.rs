@@ -25,6 +25,7 @@ use crate::work::{Demand, SpecRef, WorkKind};
 use crate::worker::Worker;
 use reelmill_common::capability::Needs;
 use reelmill_common::outcome::AttemptCost;
+use reelmill_common::plan::CostClass;
 use reelmill_common::{JobId, Millis, TenantId, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,12 +65,15 @@ struct Pass {
     hopeless: BTreeSet<Needs>,
     /// Demands of jobs with their own idea of who can do what, that none of the free workers meets.
     given_up: BTreeSet<(JobId, Demand)>,
-    /// What nobody who is free and has the memory may begin with, by needs that faster ones have not the memory for.
-    large: BTreeMap<Needs, u64>,
+    /// What nobody who is free and has the memory may begin with, by class and by needs that faster ones have not the
+    /// memory for.
+    large: BTreeMap<(Needs, CostClass), u64>,
     /// How often it was found that nobody who is free may begin with what costs more than something.
     left: usize,
     /// A chunk was left to a faster one.
     late: bool,
+    /// Builds leave work to others that are better at it.
+    picks: bool,
     horizon: Horizon,
 }
 
@@ -107,17 +111,13 @@ impl Pass {
             return None;
         }
         // who is able to do what is the job's own affair: somebody faster may not be
-        Some(if job.is_choosy() {
-            u64::MAX
-        } else {
-            self.free_most_ms(job.kind_of(demand.needs), demand.needs)
-        })
+        Some(if job.is_choosy() { u64::MAX } else { self.free_most_ms(job.kind_of(demand), demand.needs) })
     }
 
     /// What such work may cost at most, as far as was found, for somebody who is free to begin with it.
     fn free_most_ms(&self, kind: Kind, needs: Needs) -> u64 {
         match self.horizon.fastest_with_room(needs) {
-            Some(_) => self.large.get(&needs).copied().unwrap_or(u64::MAX),
+            Some(_) => self.large.get(&(needs, kind.class)).copied().unwrap_or(u64::MAX),
             None => self.free.most_ms(kind),
         }
     }
@@ -144,9 +144,16 @@ impl Leader {
         }
         let window = WINDOW_PER_SLOT * horizon.slots as usize;
         let (hopeless, given_up) = (BTreeSet::new(), BTreeSet::new());
-        let (large, left, late, kept) = (BTreeMap::new(), 0, false, None);
-        let mut pass = Pass { free, bounds, kept, window, hopeless, given_up, large, left, late, horizon };
+        let (large, left, late, kept, picks) = (BTreeMap::new(), 0, false, None, horizon.is_some_left());
+        let mut pass =
+            Pass { free, bounds, kept, window, hopeless, given_up, large, left, late, picks, horizon };
         self.hand_out(turn, &mut pass);
+        if std::mem::take(&mut pass.picks) {
+            // what a build leaves to others comes last: its slots do not idle for that
+            pass.late = false;
+            pass.free.leave_nothing();
+            self.hand_out(turn, &mut pass);
+        }
         self.patience = self.patience_after(turn.now, &pass);
         if turn.speculate && pass.window > 0 && !pass.free.is_empty() {
             self.speculate(turn, &mut pass);
@@ -291,39 +298,29 @@ impl Leader {
 
     /// Nobody begins with this chunk: is that so for all of its kind that cost as much? It was not known, then.
     fn leave_dearer(&self, turn: &Turn<'_>, job: &Job, spec: SpecRef, pass: &mut Pass) -> bool {
-        let kind = job.kind_of(spec.needs);
+        let kind = job.kind_of(spec.demand());
         let known = pass.free_most_ms(kind, spec.needs);
-        let horizon = &pass.horizon;
+        let (horizon, picks) = (&pass.horizon, pass.picks);
         let is_large = horizon.fastest_with_room(spec.needs).is_some();
         let has_room = |id| self.workers.get(id).is_some_and(|w| w.is_eligible(spec.needs));
         let all = pass.free.in_order(kind, |id| self.fit(horizon, kind, id));
         let all = all.filter(|f| !is_large || has_room(&f.worker));
-        let most_ms = all.map(|f| horizon.most_ms(turn.now, kind.family, f.pace_permille)).max().unwrap_or(0);
+        let like = self.like(kind.family, kind.class);
+        let most_ms = |f: &Fit| match picks && !is_large && horizon.is_left(like, f.build) {
+            true => 0,
+            false => horizon.most_ms(turn.now, like, f.pace_permille),
+        };
+        let most_ms = all.map(most_ms).max().unwrap_or(0);
         if spec.cost_ms <= most_ms || known <= most_ms {
             return false;
         }
         if is_large {
-            pass.large.insert(spec.needs, most_ms);
+            pass.large.insert((spec.needs, spec.class), most_ms);
         } else {
             pass.free.leave_dearer(kind, most_ms);
         }
         pass.left += 1;
         true
-    }
-
-    /// How well a worker suits a kind of work.
-    fn fit(&self, horizon: &Horizon, kind: Kind, id: &WorkerId) -> Option<Fit> {
-        let worker = self.workers.get(id)?;
-        let needs = Needs { family: kind.family, memory_mib: 0 };
-        Some(Fit {
-            other_fingerprint: kind.fingerprint.is_some_and(|mine| {
-                let mut encoders = worker.capability.encoders.iter();
-                !encoders.any(|e| Some(e.family) == kind.family && e.fingerprint == mine)
-            }),
-            busy_permille: worker.held.len() as u32 * 1_000 / worker.capability.slots.max(1),
-            pace_permille: self.paces.of(worker, needs, horizon.pacing),
-            worker: id.clone(),
-        })
     }
 
     /// The best of the free workers for a chunk, `except` one.
@@ -340,16 +337,24 @@ impl Leader {
         let others = !failed_on.is_empty()
             && self.workers.iter().any(|(id, w)| self.is_able(turn, job, w, spec) && !failed_on.contains(id));
         let horizon = &pass.horizon;
-        let may_begin = |pace| spec.cost_ms <= horizon.most_ms(turn.now, spec.needs.family, pace);
+        let like = self.like(spec.needs.family, spec.class);
+        let may_begin = |f: &Fit| spec.cost_ms <= horizon.most_ms(turn.now, like, f.pace_permille);
         // what some cannot have, or have failed on, is left only to somebody who can
         let picky = !failed_on.is_empty() || job.is_choosy();
         let could = self.workers.iter().filter(|(id, w)| {
             picky && self.is_able(turn, job, w, spec) && (!others || !failed_on.contains(id))
         });
-        let fastest = could.map(|(_, w)| self.paces.of(w, spec.needs, horizon.pacing)).min();
-        let fastest = fastest.or_else(|| horizon.fastest_with_room(spec.needs));
-        let no_faster = |pace: u64| fastest.is_some_and(|f| pace <= f.saturating_add(f / 4));
-        let kind = job.kind_of(spec.needs);
+        let fastest = could.map(|(_, w)| self.pace_at(horizon, w, spec.needs, spec.class)).min();
+        let with_room = horizon.fastest_with_room(spec.needs);
+        let no_faster = |w: &Worker, pace: u64| match fastest {
+            Some(fastest) => is_near(pace, fastest),
+            // among those with the memory, whatever their builds are
+            None => with_room.is_some_and(|f| is_near(self.paces.of(w, spec.needs, horizon.pacing), f)),
+        };
+        // whether those who are better at it are able is not known there
+        let picks = pass.picks && !picky && with_room.is_none();
+        let is_left = |f: &Fit| picks && horizon.is_left(like, f.build);
+        let kind = job.kind_of(spec.demand());
         let mut best = Best::Nobody;
         for fit in pass.free.in_order(kind, |id| self.fit(horizon, kind, id)) {
             let id = &fit.worker;
@@ -362,7 +367,7 @@ impl Leader {
             if !able && !any {
                 continue;
             }
-            if may_begin(fit.pace_permille) || no_faster(fit.pace_permille) {
+            if !is_left(fit) && (may_begin(fit) || no_faster(w, fit.pace_permille)) {
                 let takes_ms = self.takes_ms(horizon, w, spec);
                 return Best::Is { worker: id.clone(), takes_ms };
             }
@@ -433,7 +438,12 @@ impl Job {
 
     /// The kind of such work of this job. Bytes made by another fingerprint are only not preferred: nothing waits for
     /// the one that it has.
-    fn kind_of(&self, needs: Needs) -> Kind {
-        Kind { family: needs.family, fingerprint: self.fingerprint }
+    fn kind_of(&self, demand: Demand) -> Kind {
+        Kind { family: demand.needs.family, fingerprint: self.fingerprint, class: demand.class }
     }
+}
+
+/// Is a pace no more than a quarter slower than the fastest?
+fn is_near(pace_permille: u64, fastest: u64) -> bool {
+    pace_permille <= fastest.saturating_add(fastest / 4)
 }

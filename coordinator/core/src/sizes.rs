@@ -49,6 +49,11 @@ impl Sizes {
         }
     }
 
+    /// Predicted slot-milliseconds of all.
+    pub(crate) fn cost_ms(&self) -> u64 {
+        self.0.values().map(|c| c.cost_ms).sum()
+    }
+
     pub(crate) fn count(&self) -> u64 {
         self.0.values().map(|c| c.count).sum()
     }

@@ -49,6 +49,9 @@ pub struct Backlog {
     pub busy: u64,
     /// Jobs that have not ended.
     pub jobs: u64,
+    /// The least and the most of what is predicted that encoder builds were measured to take for work of some class,
+    /// thousandths.
+    pub factors: (u64, u64),
 }
 
 /// What a tenant waits for and was given in this term.
@@ -154,6 +157,7 @@ impl Coordinator {
         let Some(leader) = self.leader() else { return Backlog::default() };
         let mut b = Backlog { slots: leader.slots().into(), ..Backlog::default() };
         b.busy = leader.attempts.len() as u64;
+        b.factors = leader.classes.extremes();
         for job in leader.jobs.values() {
             b.jobs += u64::from(!job.state().is_terminal());
             if let Some(work) = job.work.as_ref().filter(|_| job.is_active()) {

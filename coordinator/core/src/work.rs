@@ -2,7 +2,7 @@
 
 use reelmill_common::capability::Needs;
 use reelmill_common::job::FailReason;
-use reelmill_common::plan::RungSet;
+use reelmill_common::plan::{CostClass, RungSet};
 use reelmill_common::record::{ManifestRef, PlanRef};
 use reelmill_common::{JobId, SpecId};
 
@@ -17,19 +17,23 @@ pub struct SpecRef {
     pub needs: Needs,
     /// The plan's rungs that it makes and that are bound to a decoder configuration; none for other work.
     pub rungs: RungSet,
+    /// What it is like to encode.
+    pub class: CostClass,
 }
 
 impl SpecRef {
     pub(crate) fn demand(&self) -> Demand {
-        Demand { needs: self.needs, rungs: self.rungs }
+        Demand { needs: self.needs, rungs: self.rungs, class: self.class }
     }
 }
 
-/// All that decides who can do a piece of work of a job.
+/// All that decides who can do a piece of work of a job, and how fast.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Demand {
     pub(crate) needs: Needs,
     pub(crate) rungs: RungSet,
+    /// Within a job it follows from the rungs.
+    pub(crate) class: CostClass,
 }
 
 /// Which of a job's work items a lease is for.

@@ -67,6 +67,8 @@ pub(crate) struct Worker {
     pub(crate) alone: bool,
     /// What its attempts took over what was predicted, thousandths, smoothed; `None` before the first commit.
     pub(crate) pace_permille: Option<u64>,
+    /// Commits that it was learned from.
+    pub(crate) paced: u32,
 }
 
 impl Worker {
@@ -85,12 +87,14 @@ impl Worker {
             memory_mib: 0,
             alone: false,
             pace_permille: None,
+            paced: 0,
         }
     }
 
     /// An attempt of an encoder took this many thousandths of its prediction; `expected` was believed so far. Content
     /// varies: one chunk says little.
     pub(crate) fn measured(&mut self, pace_permille: u64, expected: u64) {
+        self.paced = self.paced.saturating_add(1);
         self.pace_permille = Some((expected * 3 + pace_permille.clamp(10, 1_000_000)) / 4);
     }
 

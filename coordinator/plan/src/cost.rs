@@ -1,8 +1,11 @@
 //! Predicted cost: slot-milliseconds on a reference core and memory, from pixels alone. Only proportions matter for
 //! cutting; the scheduler corrects the scale by what it measures.
 
+use reelmill_common::hash::Canonical;
 use reelmill_common::index::VideoTrack;
 use reelmill_common::ladder::{VideoSettings, X264Preset};
+use reelmill_common::plan::{CostClass, Plan};
+use reelmill_common::spec::{ChunkMedia, ChunkSpec};
 
 /// Starting ffmpeg, opening the source, reading back and storing what was made.
 pub(crate) const CHUNK_OVERHEAD_MS: u64 = 300;
@@ -42,6 +45,26 @@ pub(crate) fn encode_frame_ns<'a>(rungs: impl Iterator<Item = &'a VideoSettings>
 /// Nanoseconds of one slot to decode one source frame.
 pub(crate) fn decode_frame_ns(video: &VideoTrack) -> u64 {
     u64::from(video.width) * u64::from(video.height) * 1000 / DECODE_SPEED
+}
+
+/// What a chunk of the plan is like to encode: the same for those of all films whose pictures come out as large and are
+/// made in the same way, whatever they show. Of the source it takes what the plan tells, the size of the largest rung; that
+/// a still larger one takes longer to decode is in the predicted cost.
+pub fn cost_class(plan: &Plan, spec: &ChunkSpec) -> CostClass {
+    let ChunkMedia::Video(chunk) = &spec.media else { return CostClass::NONE };
+    let mut canonical = Canonical::new("cost-class/1");
+    let largest = plan.video.iter().map(|v| (v.settings.width, v.settings.height)).max().unwrap_or_default();
+    canonical.num(largest.0.into()).num(largest.1.into());
+    canonical.num(chunk.picture.deinterlace.is_some().into()).num(chunk.picture.tone_map.is_some().into());
+    for VideoSettings { family, width, height, every, preset, refs, bframes, lookahead, threads, .. } in
+        chunk.rungs.iter().map(|r| &r.settings)
+    {
+        canonical.text(family.name()).num((*width).into()).num((*height).into()).num((*every).into());
+        canonical.text(preset.name()).num((*refs).into()).num((*bframes).into());
+        canonical.num((*lookahead).into()).num((*threads).into());
+    }
+    let [a, b, c, d, ..] = canonical.digest().0;
+    CostClass(u32::from_be_bytes([a, b, c, d]).max(1))
 }
 
 /// Slot-milliseconds of an audio chunk.

@@ -31,5 +31,6 @@ mod timeline;
 pub mod wish;
 mod words;
 
+pub use cost::cost_class;
 pub use error::PlanError;
 pub use planner::{PlanInput, analyse_spec, plan};

@@ -8,9 +8,10 @@ mod planned;
 
 use reelmill_common::index::SourceIndex;
 use reelmill_common::job::{JobOptions, SegmentAlignment};
-use reelmill_common::plan::Plan;
+use reelmill_common::plan::{CostClass, Plan};
 use reelmill_common::spec::{ChunkMedia, VideoChunk};
 use reelmill_plan::PlanError;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn chunks(plan: &Plan) -> Vec<VideoChunk> {
     let video = |m: &ChunkMedia| match m {
@@ -40,6 +41,48 @@ fn long() -> SourceIndex {
     let (seconds, second) = (5_400, 12_288);
     let picture = films::video(1920, 1080, second, i64::from(second) / 24, seconds * 24);
     films::index(Some(picture), vec![films::audio(1, 2, 48_000, i64::from(seconds) * 48_000)])
+}
+
+/// The classes of the picture's chunks, by the widths of their rungs.
+fn classes(plan: &Plan) -> BTreeMap<Vec<u32>, BTreeSet<CostClass>> {
+    let mut classes = BTreeMap::<_, BTreeSet<_>>::new();
+    for chunk in &plan.chunks {
+        let ChunkMedia::Video(video) = &chunk.spec.media else { continue };
+        let widths = video.rungs.iter().map(|r| r.settings.width).collect();
+        classes.entry(widths).or_default().insert(reelmill_plan::cost_class(plan, &chunk.spec));
+    }
+    classes
+}
+
+#[test]
+fn chunks_are_alike_whose_rungs_are_whatever_film_they_are_of() {
+    let of =
+        |index: &SourceIndex, slots| classes(&planned::plan(index, &JobOptions::default(), slots).unwrap());
+    let one = of(&long(), 500);
+    assert!(one.len() >= 2, "whole ladders and parts of them: {one:?}");
+    assert!(one.values().all(|c| c.len() == 1), "{one:?}");
+    assert_eq!(one.values().flatten().collect::<BTreeSet<_>>().len(), one.len(), "each has its own");
+    assert!(!one.values().flatten().any(|c| *c == CostClass::NONE));
+    // another film of that size, cut otherwise
+    let mut another = long();
+    another.source = films::cinema_24().source;
+    another.video.as_mut().unwrap().keys.truncate(1);
+    let another = of(&another, 16);
+    let common: Vec<_> = another.iter().filter(|(widths, _)| one.contains_key(*widths)).collect();
+    assert!(
+        !common.is_empty() && common.iter().all(|(widths, class)| one[*widths] == **class),
+        "{another:?}"
+    );
+    // small rungs of a film whose largest is another one, and of one of high dynamic range
+    for other in [of(&film(&[0]), 4), of(&films::hdr10_pq(), 4)] {
+        assert!(other.values().flatten().all(|c| !one.values().flatten().any(|o| o == c)), "{other:?}");
+    }
+}
+
+#[test]
+fn nothing_is_said_of_what_sound_is_like() {
+    let plan = planned::plan(&films::sound_only(), &JobOptions::default(), 4).unwrap();
+    assert_eq!(reelmill_plan::cost_class(&plan, &plan.chunks[0].spec), CostClass::NONE);
 }
 
 fn asked(chunk_ms: u32) -> JobOptions {

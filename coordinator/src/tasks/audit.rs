@@ -10,7 +10,7 @@ use reelmill_common::audit::AuditSpec;
 use reelmill_common::capability::Needs;
 use reelmill_common::index::SourceIndex;
 use reelmill_common::outcome::FaultKind;
-use reelmill_common::plan::{PlannedChunk, RungSet};
+use reelmill_common::plan::{CostClass, PlannedChunk, RungSet};
 use reelmill_common::record::{CommitRecord, Placement};
 use reelmill_common::spec::{AudioRange, ChunkMedia};
 use reelmill_coordinator_core::{AuditRef, SpecRef, TaskError, TaskOutput};
@@ -111,6 +111,7 @@ fn reference(
             cost_ms: (chunk.cost_ms / CHEAPER).max(LEAST_COST_MS),
             needs: Needs { family: None, memory_mib },
             rungs: RungSet::NONE,
+            class: CostClass::NONE,
         },
         chunk: commit.spec,
         name: format!("{rung}, {what} (chunk {number})"),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use reelmill_blob::PutOptions;
 use reelmill_common::capability::Needs;
 use reelmill_common::keys::plan_key;
-use reelmill_common::plan::{Plan, RungSet};
+use reelmill_common::plan::{CostClass, Plan, RungSet};
 use reelmill_common::record::{FoundBinding, JobRecord, ObjectRef, PlanRef, Rebind};
 use reelmill_common::spec::AnalyseSpec;
 use reelmill_common::{Sha256, SpecId, Ticks, Timebase};
@@ -39,6 +39,7 @@ fn analyse_ref(spec: &AnalyseSpec) -> SpecRef {
         needs: Needs { family, memory_mib: ANALYSE_MEMORY_MIB },
         // it finds what rungs can be bound to: any build may
         rungs: RungSet::NONE,
+        class: CostClass::NONE,
     }
 }
 
@@ -174,6 +175,7 @@ pub(crate) fn specs(loaded: &LoadedPlan) -> Vec<SpecRef> {
         cost_ms: c.cost_ms.max(1),
         needs: c.needs,
         rungs: revise::rungs_of(&loaded.plan, &c.spec),
+        class: reelmill_plan::cost_class(&loaded.plan, &c.spec),
     };
     loaded.named().map(spec).collect()
 }

@@ -13,7 +13,7 @@ use reelmill_common::index::{
 use reelmill_common::job::JobOptions;
 use reelmill_common::ladder::LadderChoice;
 use reelmill_common::outcome::AnalyseReport;
-use reelmill_common::plan::{PlannedChunk, RungSet, Sizing};
+use reelmill_common::plan::{CostClass, PlannedChunk, RungSet, Sizing};
 use reelmill_common::spec::{ChunkMedia, VideoChunk, VideoRung};
 use reelmill_common::time::{TickSeq, Ticks, Timebase};
 use reelmill_coordinator_core::{CoordinatorConfig, SpecRef};
@@ -42,6 +42,8 @@ pub struct Film {
     pub specs: Vec<SpecRef>,
     /// What each of them costs a worker of speed 1, milliseconds, in the same order.
     pub cost_ms: Vec<u64>,
+    /// The same, where the encoder build takes twice as long for the largest rung as anybody predicts.
+    pub odd_ms: Vec<u64>,
     /// What the film costs a worker of speed 1 that starts once and decodes once, milliseconds: no plan changes it.
     pub work_ms: u64,
 }
@@ -61,6 +63,12 @@ impl Film {
     pub fn shared(seconds: u32, slots_hint: u32) -> Result<Self> {
         let most_ms = CoordinatorConfig::default().chunk_cost_max_ms;
         Self::sized(seconds, Sizing { slots_hint, chunk_cost_max_ms: Some(most_ms) })
+    }
+
+    /// The same film, of whose chunks nobody knows which are alike: nothing is learned of builds.
+    pub fn unclassed(&self) -> Self {
+        let specs = self.specs.iter().map(|s| SpecRef { class: CostClass::NONE, ..*s }).collect();
+        Self { specs, ..self.clone() }
     }
 
     fn sized(seconds: u32, sizing: Sizing) -> Result<Self> {
@@ -88,8 +96,15 @@ impl Film {
         let all: u64 =
             plan.video.iter().map(|v| pixels(v.settings.width, v.settings.height, v.settings.every)).sum();
         ensure!(all > 0, "the plan has no picture");
-        let cost = |chunk: &PlannedChunk| match &chunk.spec.media {
-            ChunkMedia::Video(video) => video_ms(video, &segments, all),
+        let largest = plan.video.first().map_or(0, |v| v.settings.width);
+        let cost = |chunk: &PlannedChunk, times: u64| match &chunk.spec.media {
+            ChunkMedia::Video(video) => {
+                let of = |r: &VideoRung| {
+                    let times = if r.settings.width == largest { times } else { 1 };
+                    times * pixels(r.settings.width, r.settings.height, r.settings.every)
+                };
+                video_ms(video, &segments, (video.rungs.iter().map(of).sum(), all))
+            }
             ChunkMedia::Audio(_) => chunk.cost_ms,
         };
         let sound: u64 = plan
@@ -99,7 +114,8 @@ impl Film {
             .sum();
         let picture: u64 = (0..plan.grid.len().saturating_sub(1)).map(|s| segments[s % segments.len()]).sum();
         Ok(Self {
-            cost_ms: plan.chunks.iter().map(cost).collect(),
+            cost_ms: plan.chunks.iter().map(|c| cost(c, 1)).collect(),
+            odd_ms: plan.chunks.iter().map(|c| cost(c, 2)).collect(),
             work_ms: START_MS + picture + sound,
             specs: plan
                 .chunks
@@ -109,19 +125,15 @@ impl Film {
                     cost_ms: c.cost_ms,
                     needs: c.needs,
                     rungs: RungSet::NONE,
+                    class: reelmill_plan::cost_class(&plan, &c.spec),
                 })
                 .collect(),
         })
     }
 }
 
-/// A video chunk: its start, what it decodes before its first frame, and its rungs' share of its segments.
-fn video_ms(chunk: &VideoChunk, segments: &[u64], all: u64) -> u64 {
-    let mine: u64 = chunk
-        .rungs
-        .iter()
-        .map(|r: &VideoRung| pixels(r.settings.width, r.settings.height, r.settings.every))
-        .sum();
+/// A video chunk: its start, what it decodes before its first frame, and its rungs' share of its segments: so much of all.
+fn video_ms(chunk: &VideoChunk, segments: &[u64], (mine, all): (u64, u64)) -> u64 {
     let permille = DECODE_PERMILLE + (1_000 - DECODE_PERMILLE) * mine / all;
     let of = |number: u32| segments[(number as usize - 1) % segments.len()];
     let work: u64 = chunk.segments.iter().map(|s| of(s.number.0)).sum();

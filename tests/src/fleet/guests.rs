@@ -7,7 +7,7 @@ use crate::sim::rng::Rng;
 use reelmill_common::capability::Needs;
 use reelmill_common::job::{JobOptions, JobRequest};
 use reelmill_common::ladder::LadderChoice;
-use reelmill_common::plan::RungSet;
+use reelmill_common::plan::{CostClass, RungSet};
 use reelmill_common::record::{ObjectRef, PlanRef};
 use reelmill_common::{JobId, Millis, Sha256, SpecId, TenantId};
 use reelmill_coordinator_core::{
@@ -53,7 +53,7 @@ pub fn visit(
     guests: &[Guest],
     seed: u64,
 ) -> Result<Vec<u64>, Unfinished> {
-    let nothing = Film { specs: vec![], cost_ms: vec![], work_ms: 0 };
+    let nothing = Film { specs: vec![], cost_ms: vec![], odd_ms: vec![], work_ms: 0 };
     let mut world = World::new(long.unwrap_or(&nothing), fleet, seed);
     world.expects(short, guests);
     world.begin();
@@ -74,7 +74,7 @@ pub fn at_random(count: u64, apart_ms: u64, like: Guest, seed: u64) -> Vec<Guest
 
 impl World<'_> {
     fn expects(&mut self, film: &Film, list: &[Guest]) {
-        self.cost_ms.extend(film.specs.iter().zip(&film.cost_ms).map(|(s, c)| (s.id, *c)));
+        self.costs(film);
         let (list, film) = (list.to_vec(), film.clone());
         let rules = |g: &Guest| TenantRules { weight: g.weight, ..Default::default() };
         self.config.tenants = list.iter().map(|g| (tenant(g.tenant), rules(g))).collect();
@@ -140,7 +140,13 @@ impl World<'_> {
             TaskOutput::Planned { plan, specs }
         } else {
             let id = SpecId(Sha256::of(b"analyse"));
-            TaskOutput::AnalyseReady(Some(SpecRef { id, cost_ms: 1_000, needs, rungs: RungSet::NONE }))
+            TaskOutput::AnalyseReady(Some(SpecRef {
+                id,
+                cost_ms: 1_000,
+                needs,
+                rungs: RungSet::NONE,
+                class: CostClass::NONE,
+            }))
         };
         self.feed(Event::TaskEnded { task, result: Ok(output) });
     }

@@ -47,7 +47,7 @@ impl World<'_> {
             memory_mib: 64_000,
             encoders: vec![EncoderProof {
                 family: EncoderFamily::X264,
-                fingerprint: Fingerprint(Sha256([1; 32])),
+                fingerprint: Fingerprint(Sha256([1 + u8::from(self.fleet.is_odd(w)); 32])),
                 kilopixels_per_second: self.fleet.said[w] * 20,
             }],
             ffmpeg_build: String::new(),
@@ -77,7 +77,7 @@ impl World<'_> {
     pub(super) fn leased(&mut self, order: &LeaseOrder) {
         let Some(w) = self.of(order.session) else { return };
         self.attempts += 1;
-        let whole = self.early_ms(order.kind).or_else(|| self.cost_ms.get(&order.spec).copied());
+        let whole = self.early_ms(order.kind).or_else(|| self.encode_ms(w, order.spec));
         let takes_ms = whole.unwrap_or(1) * 1_000 / self.fleet.speed[w];
         let doing = Doing {
             job: order.job.clone(),
@@ -96,6 +96,12 @@ impl World<'_> {
         } else {
             self.after(LAG_MS + takes_ms, What::Made(w, life, order.attempt));
         }
+    }
+
+    /// What a chunk costs a worker of its build.
+    fn encode_ms(&self, w: usize, spec: SpecId) -> Option<u64> {
+        let (usual, odd) = self.cost_ms.get(&spec)?;
+        Some(if self.fleet.is_odd(w) { *odd } else { *usual })
     }
 
     pub(super) fn granted(&mut self, session: SessionId, attempt: AttemptId) {

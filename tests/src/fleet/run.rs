@@ -15,6 +15,8 @@ pub struct Fleet {
     pub said: Vec<u64>,
     /// Attempts that fail, permille: half of them with a fault, half with their worker.
     pub fails_permille: u64,
+    /// Every second worker has the odd build ([`Film::odd_ms`]).
+    pub is_mixed: bool,
 }
 
 impl Fleet {
@@ -23,12 +25,22 @@ impl Fleet {
         let mut rng = Rng::new(seed);
         let speed: Vec<u64> = (0..size).map(|_| rng.range(500, 2_000)).collect();
         let said = speed.iter().map(|s| s * rng.range(900, 1_100) / 1_000).collect();
-        Self { speed, said, fails_permille: 20 }
+        Self { speed, said, fails_permille: 20, is_mixed: false }
+    }
+
+    /// The same, with two encoder builds.
+    pub fn mixed(size: usize, seed: u64) -> Self {
+        Self { is_mixed: true, fails_permille: 0, ..Self::spread(size, seed) }
+    }
+
+    /// Has the worker the odd build?
+    pub(super) fn is_odd(&self, worker: usize) -> bool {
+        self.is_mixed && worker % 2 == 1
     }
 
     /// `size` equal workers without a fault.
     pub fn equal(size: usize) -> Self {
-        Self { speed: vec![1_000; size], said: vec![1_000; size], fails_permille: 0 }
+        Self { speed: vec![1_000; size], said: vec![1_000; size], fails_permille: 0, is_mixed: false }
     }
 }
 

@@ -41,7 +41,8 @@ pub(super) enum What {
 pub(super) struct World<'a> {
     pub(super) fleet: &'a Fleet,
     specs: Vec<SpecRef>,
-    pub(super) cost_ms: BTreeMap<SpecId, u64>,
+    /// What chunks cost with the usual build and with the odd one.
+    pub(super) cost_ms: BTreeMap<SpecId, (u64, u64)>,
     pub(super) guests: Option<Guests>,
     pub(super) rng: Rng,
     pub(super) now: Millis,
@@ -67,12 +68,11 @@ pub(super) struct World<'a> {
 
 impl<'a> World<'a> {
     pub(super) fn new(film: &Film, fleet: &'a Fleet, seed: u64) -> Self {
-        let cost_ms = film.specs.iter().zip(&film.cost_ms).map(|(s, c)| (s.id, *c)).collect();
         let labourer = |n| Labourer { session: SessionId(n as u64 + 1), life: 0, doing: BTreeMap::new() };
-        Self {
+        let mut this = Self {
             fleet,
             specs: film.specs.clone(),
-            cost_ms,
+            cost_ms: BTreeMap::new(),
             guests: None,
             rng: Rng::new(seed ^ 0xf1ee7),
             now: Millis(1),
@@ -93,7 +93,15 @@ impl<'a> World<'a> {
             lost_ms: 0,
             doubled_ms: 0,
             tries: vec![],
-        }
+        };
+        this.costs(film);
+        this
+    }
+
+    /// The chunks of a film cost what they do.
+    pub(super) fn costs(&mut self, film: &Film) {
+        let costs = film.cost_ms.iter().zip(&film.odd_ms).map(|(usual, odd)| (*usual, *odd));
+        self.cost_ms.extend(film.specs.iter().map(|s| s.id).zip(costs));
     }
 
     pub(super) fn after(&mut self, ms: u64, what: What) {

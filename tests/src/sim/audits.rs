@@ -9,7 +9,7 @@ use super::tally::Tally;
 use super::world::World;
 use reelmill_common::capability::Needs;
 use reelmill_common::outcome::{FaultKind, Outcome};
-use reelmill_common::plan::RungSet;
+use reelmill_common::plan::{CostClass, RungSet};
 use reelmill_common::record::{CommitRecord, JobRecord};
 use reelmill_common::{AttemptId, JobId, Sha256, SpecId, WorkerId};
 use reelmill_coordinator_core::{
@@ -47,7 +47,7 @@ impl World {
             // some files are too large for some workers to look at
             let memory_mib = if lot(commit)[1].is_multiple_of(3) { 900 } else { 50 };
             let needs = Needs { family: None, memory_mib };
-            let spec = SpecRef { id, cost_ms: 200, needs, rungs: RungSet::NONE };
+            let spec = SpecRef { id, cost_ms: 200, needs, rungs: RungSet::NONE, class: CostClass::NONE };
             let (attempt, maker) = (commit.attempt, commit.worker.clone());
             // a film has a picture, and some of that is always drawn
             let sound = lot(commit)[2].is_multiple_of(4) && Some(commit.attempt) != least;

@@ -12,7 +12,7 @@ use super::tally::Tally;
 use course::{job_in, lives_in, may_follow, place};
 use reelmill_common::capability::Needs;
 use reelmill_common::job::JobState;
-use reelmill_common::plan::RungSet;
+use reelmill_common::plan::{CostClass, RungSet};
 use reelmill_common::record::{CommitRecord, FaultRecord, JobRecord, StateKey};
 use reelmill_common::spec::IndexSpec;
 use reelmill_common::{AttemptId, FencingTerm, JobId, RunNo, Sha256, SpecId, TenantId, WorkerId};
@@ -134,7 +134,10 @@ impl Laws {
         if known.index == spec {
             let needs = Needs { family: None, memory_mib: 0 };
             let rungs = RungSet::NONE;
-            return Some((WorkKind::Index, SpecRef { id: spec, cost_ms: 300, needs, rungs }));
+            return Some((
+                WorkKind::Index,
+                SpecRef { id: spec, cost_ms: 300, needs, rungs, class: CostClass::NONE },
+            ));
         }
         if let Some(analyse) = film.analyse.filter(|a| a.id == spec) {
             return Some((WorkKind::Analyse, analyse));

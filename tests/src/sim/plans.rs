@@ -2,7 +2,7 @@
 //! it makes and to what each is bound. And what encoder builds give.
 
 use super::scenario::Film;
-use reelmill_common::plan::RungSet;
+use reelmill_common::plan::{CostClass, RungSet};
 use reelmill_common::{Fingerprint, Sha256, SpecId};
 use reelmill_coordinator_core::SpecRef;
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,11 +120,13 @@ fn current(bindings: &Bindings, rungs: &Bindings) -> RungSet {
 fn chunk(film: &Film, bindings: &Bindings, part: usize, rungs: Bindings) -> Chunk {
     let whole = film.chunks[part];
     let name = format!("{}/chunk/{part}/{rungs:?}", film.name);
+    let now = current(bindings, &rungs);
     let spec = SpecRef {
         id: SpecId(Sha256::of(name.as_bytes())),
         cost_ms: (whole.cost_ms * rungs.len() as u64 / whole.rungs.0.count_ones().max(1) as u64).max(1),
         needs: whole.needs,
-        rungs: current(bindings, &rungs),
+        rungs: now,
+        class: CostClass(now.0 as u32),
     };
     Chunk { spec, part, rungs }
 }

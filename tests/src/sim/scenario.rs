@@ -3,7 +3,7 @@
 use super::rng::Rng;
 use reelmill_common::capability::{Capability, EncoderProof, Needs};
 use reelmill_common::ladder::EncoderFamily;
-use reelmill_common::plan::RungSet;
+use reelmill_common::plan::{CostClass, RungSet};
 use reelmill_common::{Fingerprint, Sha256, SpecId, WorkerId};
 use reelmill_coordinator_core::{CoordinatorConfig, SpecRef, TenantRules};
 
@@ -166,11 +166,10 @@ pub(super) fn tenant(n: usize) -> reelmill_common::TenantId {
 fn film(rng: &mut Rng, n: u64, fair: bool, families: &[EncoderFamily]) -> Film {
     let name = format!("film-{n}");
     let (family, ladder) = (rng.pick(families), RungSet::of(0..rng.range(1, 3) as usize));
-    let spec = |what: &str, i: u64, cost_ms: u64, needs: Needs| SpecRef {
-        id: SpecId(Sha256::of(format!("{name}/{what}/{i}").as_bytes())),
-        cost_ms,
-        needs,
-        rungs: if what == "chunk" && needs.family.is_some() { ladder } else { RungSet::NONE },
+    let spec = |what: &str, i: u64, cost_ms: u64, needs: Needs| {
+        let rungs = if what == "chunk" && needs.family.is_some() { ladder } else { RungSet::NONE };
+        let id = SpecId(Sha256::of(format!("{name}/{what}/{i}").as_bytes()));
+        SpecRef { id, cost_ms, needs, rungs, class: CostClass(rungs.0 as u32) }
     };
     // some of every film's work needs an encoder, audio does not; some needs most of a worker's memory
     let needs = |rng: &mut Rng| Needs {

@@ -6,7 +6,7 @@ use super::world::{What, World};
 use reelmill_common::capability::Needs;
 use reelmill_common::job::FailReason;
 use reelmill_common::outcome::FaultKind;
-use reelmill_common::plan::RungSet;
+use reelmill_common::plan::{CostClass, RungSet};
 use reelmill_common::record::{JobRecord, ManifestRef, ObjectRef, PlanRef, Rebind};
 use reelmill_common::{Sha256, SpecId, keys};
 use reelmill_coordinator_core::{Event, SpecRef, Task, TaskError, TaskId, TaskKind, TaskOutput};
@@ -102,8 +102,13 @@ impl World {
         let round = record.rebinds;
         let name = format!("{}/rebind/{round}/{:?}", film.name, rebind.rungs);
         let needs = Needs { family: Some(film.family), memory_mib: 100 };
-        let spec =
-            SpecRef { id: SpecId(Sha256::of(name.as_bytes())), cost_ms: 500, needs, rungs: RungSet::NONE };
+        let spec = SpecRef {
+            id: SpecId(Sha256::of(name.as_bytes())),
+            cost_ms: 500,
+            needs,
+            rungs: RungSet::NONE,
+            class: CostClass::NONE,
+        };
         self.laws.asked.insert((record.id.clone(), spec.id), spec);
         spec
     }

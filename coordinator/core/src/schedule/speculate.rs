@@ -54,10 +54,8 @@ impl Leader {
                 self.leave_dearer(turn, job, slow.spec, pass);
                 continue;
             };
-            let soonest = pass
-                .horizon
-                .soonest_ms(turn.now, slow.spec.needs.family, slow.spec.cost_ms)
-                .unwrap_or(u64::MAX);
+            let like = self.like(slow.spec.needs.family, slow.spec.class);
+            let soonest = pass.horizon.soonest_ms(turn.now, like, slow.spec.cost_ms).unwrap_or(u64::MAX);
             if takes_ms > soonest.saturating_add(soonest / 50) {
                 // a slot that is busy now would be done with it before
                 continue;

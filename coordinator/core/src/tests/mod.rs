@@ -2,6 +2,7 @@
 
 mod attempts;
 mod audit;
+mod builds;
 mod enrol;
 mod explain;
 mod fairness;

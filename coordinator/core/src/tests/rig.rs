@@ -10,7 +10,7 @@ use reelmill_common::ladder::{EncoderFamily, LadderChoice};
 use reelmill_common::outcome::{
     AttemptCost, ChunkReport, Fault, FaultKind, Outcome, Report, ReportBody, Verdict,
 };
-use reelmill_common::plan::RungSet;
+use reelmill_common::plan::{CostClass, RungSet};
 use reelmill_common::record::{JobRecord, ManifestRef, ObjectRef, Placement, PlanRef, StateKey};
 use reelmill_common::session::{AttemptProgress, FromWorker, Hello, ToWorker};
 use reelmill_common::*;
@@ -52,7 +52,13 @@ pub(super) fn shares(of: &[(&str, u32)]) -> Tenants {
 }
 
 pub(super) fn spec(n: u8, cost_ms: u64) -> SpecRef {
-    SpecRef { id: SpecId(Sha256([n; 32])), cost_ms, needs: NEEDS, rungs: RungSet::NONE }
+    SpecRef {
+        id: SpecId(Sha256([n; 32])),
+        cost_ms,
+        needs: NEEDS,
+        rungs: RungSet::NONE,
+        class: CostClass::NONE,
+    }
 }
 
 pub(super) fn object() -> ObjectRef {

@@ -5,7 +5,7 @@ use crate::*;
 use proptest::prelude::*;
 use reelmill_common::capability::Needs;
 use reelmill_common::ladder::EncoderFamily;
-use reelmill_common::plan::RungSet;
+use reelmill_common::plan::{CostClass, RungSet};
 use reelmill_common::session::FromWorker;
 use reelmill_common::{AttemptId, Fingerprint, JobId, Sha256, SpecId};
 use std::collections::BTreeMap;
@@ -150,7 +150,7 @@ fn a_job_that_waits_says_why() {
     assert!(why(&rig).contains("1 job of tenant t goes before it"), "{}", why(&rig));
     assert_eq!(
         rig.machine.backlog(),
-        Backlog { ready: 2, taken: 1, cost_ms: 300, slots: 1, busy: 1, jobs: 2 }
+        Backlog { ready: 2, taken: 1, cost_ms: 300, slots: 1, busy: 1, jobs: 2, factors: (1_000, 1_000) }
     );
 }
 
@@ -331,6 +331,7 @@ proptest! {
             cost_ms: *cost_ms,
             needs: Needs { family: None, memory_mib: *memory_mib },
             rungs: RungSet::NONE,
+            class: CostClass::NONE,
         }).collect();
         rig.planned(&[("a", "t", 0, &specs), ("b", "u", 0, &specs)]);
         let needs = specs.iter().map(|s| (s.id, s.needs)).collect();
