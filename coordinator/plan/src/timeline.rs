@@ -165,6 +165,9 @@ fn average_rate(frames: &TickSeq, timebase: Timebase) -> Rate {
     Rate::new(num as u64, den as u64)
 }
 
+/// A tick that is not finer than this part of a frame's time tells times, not rounded ones: nothing is put back.
+const FINE: i128 = 4;
+
 /// The rate all frames keep to within one source tick, if there is one. A single frame has none.
 fn constant_rate(frames: &TickSeq, timebase: Timebase) -> Option<(Rate, Found)> {
     if frames.len() < 2 {
@@ -205,17 +208,19 @@ impl Deviation {
     }
 }
 
-/// The greatest distance of a frame from the rate's times, or `None` when one is more than a tick away.
+/// The greatest distance of a frame from the rate's times, or `None` when one is more than a tick away, or at all away
+/// where ticks are coarse.
 fn greatest_error(frames: &TickSeq, timebase: Timebase, rate: Rate) -> Option<Deviation> {
     let (fps_num, fps_den) = rate.parts();
     // frame n is due at n * due / per source ticks
     let per = i128::from(fps_num) * i128::from(timebase.num());
     let due = i128::from(fps_den) * i128::from(timebase.den());
     let zero = frames.first()?;
+    let most = if due >= FINE * per { per.unsigned_abs() } else { 0 };
     let error_at = |n: usize| {
         let shown = i128::from(frames.get(n)? - zero) * per;
         let error = (shown - n as i128 * due).unsigned_abs();
-        (error <= per.unsigned_abs()).then_some(error)
+        (error <= most).then_some(error)
     };
     let worst = match frames {
         // the error of a regular list grows evenly, so the last frame has the greatest

@@ -44,6 +44,15 @@ fn one_late_frame_makes_a_film_variable() {
     assert_eq!((t.found, t.pace, t.out.den()), (Found::Variable, Pace::Variable { scale: 1 }, 1000));
 }
 
+/// AVI counts frames: one that is missing is a frame shown for longer, not 24 frames a second rounded.
+#[test]
+fn times_that_count_frames_are_not_put_back() {
+    let t = Timeline::of(&film(24, TickSeq::Listed(std::iter::once(0).chain(2..=288).collect())));
+    assert_eq!(t.found, Found::Variable);
+    let t = Timeline::of(&film(24, TickSeq::Regular { first: 0, step: 1, count: 288 }));
+    assert_eq!((t.found, t.rate.to_string()), (Found::Exact, "24".to_owned()));
+}
+
 #[test]
 fn fast_films_are_thinned_and_sixty_is_not() {
     let keep =
