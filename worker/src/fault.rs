@@ -98,6 +98,18 @@ pub(crate) fn of_index(e: &IndexError) -> Fault {
     fault(kind, e.to_string())
 }
 
+/// What was made is wrong, and this is what the decoder complained of in the source: with damaged pictures left out, all
+/// after them have other numbers and times. Another worker may still read the film better, so it is tried again.
+pub(crate) fn of_damage(mut wrong: Fault, complaints: &[String]) -> Fault {
+    if let (FaultKind::Output, Some(first)) = (wrong.kind, complaints.first()) {
+        wrong.message.push_str(&format!(
+            "; the film is damaged there, says its decoder: {first} (what plays of it can be saved by `ffmpeg -i FILM \
+             -c:v libx264 -crf 12 -c:a copy MENDED.mkv`)"
+        ));
+    }
+    wrong
+}
+
 /// A spec that cannot be put into arguments.
 pub(crate) fn of_argv(e: &ArgvError) -> Fault {
     fault(FaultKind::Encoder, format!("the spec cannot be carried out: {e}"))
@@ -137,6 +149,17 @@ mod tests {
         assert_eq!(of_source(&away).kind, FaultKind::Storage);
         let missing = BlobError::new(BlobErrorKind::NotFound, "cannot read /a.mp4: it does not exist");
         assert_eq!(of_source(&missing).kind, FaultKind::Source);
+    }
+
+    #[test]
+    fn a_damaged_film_is_named_where_frames_are_missing() {
+        let wrong = fault(FaultKind::Output, "frame 26: expected 30 frames".to_owned());
+        assert_eq!(of_damage(wrong.clone(), &[]), wrong);
+        let said = of_damage(wrong, &["[h264 @ 0x1] [error] Invalid NAL unit size".to_owned()]);
+        assert_eq!(said.kind, FaultKind::Output);
+        assert!(said.message.contains("frame 26") && said.message.contains("Invalid NAL"), "{said}");
+        let full = fault(FaultKind::Storage, "no room".to_owned());
+        assert_eq!(of_damage(full.clone(), &["x".to_owned()]), full);
     }
 
     #[tokio::test]

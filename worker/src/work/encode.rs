@@ -39,11 +39,12 @@ pub(super) async fn video(
     report.encoder = chunk.rungs.first().and_then(|r| work.proof(r.settings.family));
     for encode in 1..=rate::MOST_ENCODES {
         let stderr = pictures(work, demuxer, &chunk, &due, source).await?;
-        report.notes.extend(fault::tail(&stderr).complaints());
+        let complaints = fault::tail(&stderr).complaints();
         let mut again = Vec::new();
         for (rung, used) in due {
             let part = Part::Picture(Arc::clone(&chunk), rung);
-            let made = read_back(&work.dir, file_name(rung), part).await?;
+            let made = read_back(&work.dir, file_name(rung), part).await;
+            let made = made.map_err(|f| fault::of_damage(f, &complaints))?;
             let measured = rate::measure(&chunk, made.files.iter().map(|(_, _, file)| file));
             let wanted = &chunk.rungs[rung].settings;
             if encode < rate::MOST_ENCODES {
@@ -51,6 +52,7 @@ pub(super) async fn video(
             }
             Capped::add(&mut rungs[rung], made, measured, used.max_rate_kbps);
         }
+        report.notes.extend(complaints);
         due = again;
         if due.is_empty() {
             break;
