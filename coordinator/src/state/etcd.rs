@@ -127,6 +127,19 @@ struct Sequence {
     unresolved: Option<Batch>,
 }
 
+impl Sequence {
+    /// Is the leader's key as the next batch leaves it?
+    fn is_next(&self, leader: &KeyValue) -> bool {
+        leader.create_revision() == revision(self.term) && leader.version() == self.version + 1
+    }
+
+    fn done(&mut self) -> WriteResult {
+        self.version += 1;
+        self.unresolved = None;
+        WriteResult::Done
+    }
+}
+
 impl EtcdState {
     /// A contender. Endpoints are connected to when they are first needed.
     pub async fn connect(config: EtcdConfig) -> Result<Self, StateError> {
@@ -196,6 +209,7 @@ impl EtcdState {
         });
         let response = match sent.await {
             Ok(response) => response,
+            Err(error) if error.is_full() => return self.full(&mut sequence, again, error).await,
             Err(error) if error.not_applied() => {
                 // an earlier try of the same batch may still have been
                 if !again {
@@ -205,20 +219,26 @@ impl EtcdState {
             }
             Err(error) => return WriteResult::Unknown(error.into_state_error("write to").to_string()),
         };
-        let applied_before = || {
-            let leader = found(&response);
-            again
-                && leader.is_some_and(|l| {
-                    l.create_revision() == revision(term) && l.version() == sequence.version + 1
-                })
-        };
-        if response.succeeded() || applied_before() {
-            sequence.version += 1;
-            sequence.unresolved = None;
-            return WriteResult::Done;
+        if response.succeeded() || again && found(&response).is_some_and(|l| sequence.is_next(&l)) {
+            return sequence.done();
         }
         self.shared.end(term, "another coordinator leads, or the leader's key was removed");
         WriteResult::GuardFailed
+    }
+
+    /// etcd looks at its quota before it proposes a transaction, and once more when it has applied it: it may say that it is
+    /// full of what is durable (`quotaApplierV3` in its source). The leader's key tells.
+    async fn full(&self, sequence: &mut Sequence, again: bool, error: CallError) -> WriteResult {
+        match self.shared.leader_key().await {
+            Ok(Some(leader)) if sequence.is_next(&leader) => sequence.done(),
+            Ok(_) => {
+                if !again {
+                    sequence.unresolved = None;
+                }
+                WriteResult::Refused(error.into_state_error("write to"))
+            }
+            Err(_) => WriteResult::Unknown(error.into_state_error("write to").to_string()),
+        }
     }
 
     async fn begin(&self, candidate: Candidate, term: FencingTerm, version: i64) {

@@ -248,6 +248,10 @@ impl CallError {
         self.kind() != StateErrorKind::Unavailable
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.kind() == StateErrorKind::Full
+    }
+
     fn another_may_do_better(&self) -> bool {
         self.kind() == StateErrorKind::Unavailable && !self.lease_is_gone()
     }
