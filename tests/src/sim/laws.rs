@@ -388,9 +388,9 @@ impl Laws {
         }
         for (id, state) in self.gone.clone() {
             let archived = objects.archived.contains(&id) && objects.roots.contains(&id);
-            let left = objects.holds(&id);
-            let right = if state == JobState::Published { archived } else { !left };
-            self.hold(right, || format!("{id} went as {}, archived {archived}, left {left}", state.name()));
+            let left = objects.left(&id);
+            let right = if state == JobState::Published { archived } else { left.is_empty() };
+            self.hold(right, || format!("{id} went as {}, archived {archived}, left {left:?}", state.name()));
         }
         for job in store.jobs() {
             let id = &job.id;
@@ -403,8 +403,8 @@ impl Laws {
                     }
                 }
                 JobState::Collected => {
-                    let left = objects.holds(id);
-                    self.hold(!left, || format!("job {id} is collected and something is left"));
+                    let left = objects.left(id);
+                    self.hold(left.is_empty(), || format!("job {id} is collected and {left:?} are left"));
                 }
                 _ => {
                     let roots = objects.roots.contains(id);

@@ -155,10 +155,12 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// Is there anything of a job?
-    pub(super) fn holds(&self, job: &JobId) -> bool {
-        let output = self.outputs.iter().any(|(j, _)| j == job);
-        output || [&self.plans, &self.archived, &self.roots].iter().any(|kind| kind.contains(job))
+    /// What there is of a job.
+    pub(super) fn left(&self, job: &JobId) -> Vec<&'static str> {
+        let output = self.outputs.iter().any(|(j, _)| j == job).then_some("outputs");
+        let kinds = [("plans", &self.plans), ("archived", &self.archived), ("roots", &self.roots)];
+        let others = kinds.into_iter().filter(|(_, kind)| kind.contains(job)).map(|(name, _)| name);
+        output.into_iter().chain(others).collect()
     }
 
     /// Deletes everything of a job.
