@@ -116,9 +116,9 @@ impl Chunks {
         self.ready.keys().copied()
     }
 
-    /// What specs without a commit demand, taken or not; each at least once.
-    pub(crate) fn open_demands(&self) -> impl Iterator<Item = Demand> {
-        self.chunks.values().filter(|c| !c.committed).map(|c| c.spec.demand())
+    /// What all specs demand, committed or not; each at least once.
+    pub(crate) fn all_demands(&self) -> impl Iterator<Item = Demand> {
+        self.chunks.values().map(|c| c.spec.demand())
     }
 
     /// As [`Chunks::ready`], of some demands only, and of these what costs at most so much.

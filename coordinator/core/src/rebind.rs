@@ -147,12 +147,13 @@ impl Leader {
         self.workers.values().any(|w| w.is_there_for(demand.needs) && job.is_given_by(w, demand))
     }
 
-    /// Who says what rungs are to be bound to must be able to make them: the item needs as much as the neediest open
-    /// chunk of these rungs that anybody here could make. Else rungs would be bound to what a small worker gives, whom
-    /// the chunks do not fit.
+    /// Who says what rungs are to be bound to must be able to make them: the item needs as much as the neediest chunk of
+    /// these rungs that anybody here could make. Else rungs would be bound to what a small worker gives, whom the chunks
+    /// do not fit. One that is committed counts, too, because it must be made anew: else a small worker and a large one
+    /// would take turns, each with what the other had committed.
     pub(crate) fn as_needy_as_its_chunks(&self, job: &Job, item: SpecRef) -> SpecRef {
         let Some((rebind, work)) = job.record.rebind.as_ref().zip(job.work.as_ref()) else { return item };
-        let demands = work.open_demands().filter(|d| d.rungs.meets(rebind.rungs));
+        let demands = work.all_demands().filter(|d| d.rungs.meets(rebind.rungs));
         let there = demands.filter(|d| self.workers.values().any(|w| w.is_there_for(d.needs)));
         let memory_mib = there.map(|d| d.needs.memory_mib).fold(item.needs.memory_mib, u64::max);
         SpecRef { needs: Needs { memory_mib, ..item.needs }, ..item }

@@ -2,6 +2,7 @@
 
 use super::rig::*;
 use crate::*;
+use reelmill_common::capability::Needs;
 use reelmill_common::job::{FailReason, JobState};
 use reelmill_common::outcome::{FaultKind, Verdict};
 use reelmill_common::plan::RungSet;
@@ -422,4 +423,42 @@ fn a_new_leader_waits_a_tenth_at_least_and_forgets_when_somebody_comes() {
     assert_eq!(rig.record("j").rebind, None, "it has begun again");
     pass(&mut rig, 2, &[new, other]);
     assert!(rig.record("j").rebind.is_some());
+}
+
+/// A small worker and a large one take turns if each says what the other has committed is to be bound to: the one whom all
+/// chunks of the rungs fit is asked, those that would have to be made anew among them.
+#[test]
+fn who_is_asked_could_make_anew_what_is_committed() {
+    let mut rig = Rig::with(CoordinatorConfig { rebind_after_ms: 0, ..Default::default() });
+    let old = build(&mut rig, "old", "b1", 1, 1);
+    rig.submit("j");
+    let much = Needs { memory_mib: 3_000, ..NEEDS };
+    rig.plan("j", old, &[SpecRef { needs: much, ..bound(1, 900, &[1]) }, bound(2, 500, &[0, 1])]);
+    rig.ask(old, 1);
+    let large = rig.leases().remove(0);
+    assert_eq!(large.spec.0.0[0], 1);
+    rig.wins(&large);
+    rig.feed(Event::WorkerDisconnected { session: old });
+    let mut sessions = vec![];
+    for (name, n, memory_mib) in [("small", 2, 500), ("large", 3, 4_000)] {
+        let mut hello = rig.hello(name, "b1", 1);
+        hello.capability.memory_mib = memory_mib;
+        hello.capability.encoders[0].fingerprint = Fingerprint(Sha256([n; 32]));
+        let session = rig.connect(hello);
+        rig.ask(session, 1);
+        let lease = rig.leases().remove(0);
+        assert_eq!((lease.session, lease.spec.0.0[0]), (session, 2), "it may be able");
+        rig.ends(&lease, fault(FaultKind::Binding));
+        sessions.push(session);
+    }
+    rig.tick(250);
+    assert_eq!(rig.record("j").rebind.as_ref().map(|r| r.rungs), Some(RungSet::of([0, 1])));
+    rig.ask(sessions[0], 1);
+    rig.task_ends(TaskKind::PrepareAnalyse, Ok(TaskOutput::AnalyseReady(Some(spec(9, 50)))));
+    assert_eq!(rig.leases(), [], "the first chunk does not fit the small one");
+    rig.ask(sessions[1], 1);
+    assert_eq!(
+        rig.leases().iter().map(|l| (l.session, l.kind)).collect::<Vec<_>>(),
+        [(sessions[1], WorkKind::Analyse)]
+    );
 }
