@@ -19,6 +19,7 @@ const SELDOM: &[&str] = &[
     "client: refused",
     "plan: made anew without a caught worker's chunks",
     "record: outside gone",
+    "task: by a deposed leader",
 ];
 /// How often everything that can happen must have happened over [`SEEDS`] seeds.
 const EACH: u64 = 100;

@@ -161,10 +161,7 @@ impl Leader {
                 self.move_job(turn, &id, JobState::Published, vec![], vec![]);
                 return self.forget_parts(turn, &id);
             }
-            (Ok(TaskOutput::Collected), TaskKind::Collect) => {
-                job.told_until = turn.now.plus(turn.config.tell_collected_ms);
-                return self.move_job(turn, &id, JobState::Collected, vec![], vec![]);
-            }
+            (Ok(TaskOutput::Collected), TaskKind::Collect) => return self.collected(turn, &id),
             (Ok(TaskOutput::Archived), TaskKind::Archive) => return self.archived(turn, &id),
             (Ok(_), kind) => {
                 debug_assert!(false, "{} has one kind of answer", kind.name());

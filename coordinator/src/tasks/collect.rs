@@ -8,6 +8,7 @@ use crate::catalog::{storage, unreadable};
 use crate::places::JobPlace;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use reelmill_blob::{BlobErrorKind, Blobs};
+use reelmill_common::job::JobState;
 use reelmill_common::keys::{is_plan, media_name};
 use reelmill_common::plan::Plan;
 use reelmill_common::record::ManifestRef;
@@ -21,18 +22,23 @@ const ROOTS: [&str; 2] = [HLS_ROOT, DASH_ROOT];
 /// Objects deleted at a time.
 const DELETES: usize = 16;
 
-/// Deletes the package, then the private area: a crash in between leaves what is needed to go on.
+/// Deletes the package, then the private area: a crash in between leaves what is needed to go on. A job that is collected
+/// already is collected once more before its record goes, for what a deposed leader stored late; not in a directory that
+/// a submitter named: by then the same film may have been made there again by somebody else, byte for byte.
 pub(super) async fn collect(context: &Context, order: &Order) -> Result<TaskOutput, TaskError> {
     let place = context.catalog.place(&order.record)?;
     // first: a leader that was deposed in the middle of promoting copies nothing behind the deletion
     remove_attempts(context, order, &place).await?;
     let private = all(&place.work).await?;
-    let package = if place.is_shared {
+    let is_again = order.record.state == JobState::Collected;
+    let package = if place.is_shared && is_again {
+        Vec::new()
+    } else if place.is_shared {
         own_names(context, order, &place, &private).await?
     } else {
         all(&place.package).await?
     };
-    if place.is_shared {
+    if place.is_shared && !is_again {
         // in a directory of our own nothing else is there to be mistaken for ours, and it goes as a whole
         let names = package.iter().cloned().collect();
         context.switch.around("sweep", place.package.sweep_names(names)).await.map_err(storage)?;

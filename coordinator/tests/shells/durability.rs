@@ -177,6 +177,57 @@ async fn what_a_failed_job_uploaded_into_a_named_directory_is_collected() {
     second.stop().await.unwrap();
 }
 
+/// A leader that was stopped while it wrote, and wakes up when its job was deleted and collected: nothing keeps an object
+/// store from taking what it still has to write.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_deposed_leader_stores_late_goes_with_the_record() {
+    let world = World::new();
+    let own = world.start().await;
+    own.worker("w1", Manner::Good);
+    let output = Some("memory://reelmill/out".to_owned());
+    let named = wire::JobRequest {
+        options: Some(wire::JobOptions { output, ..Default::default() }),
+        ..world.request("")
+    };
+    let mut ids = vec![];
+    for request in [world.request(""), named] {
+        let id = own.submit(request).await.unwrap().0.id.to_string();
+        assert_eq!(own.ended(&id).await.state, JobState::Published);
+        own.delete(&id).await;
+        ids.push(id);
+    }
+    own.stop().await.unwrap();
+    let open = |place: String| world.fleet.stores.open(&format!("memory://reelmill/{place}")).unwrap();
+    let of_jobs = [("work", &ids[0]), ("publish", &ids[0]), ("work", &ids[1])];
+    let of_jobs = of_jobs.map(|(root, id)| open(format!("{root}/local/{id}")));
+    let out = open("out".to_owned());
+    for place in of_jobs.iter().chain([&out]) {
+        assert_eq!(place.list("").await.unwrap(), []);
+        let late = bytes::Bytes::from_static(b"#EXTM3U");
+        place.put_replace("master.m3u8", late, reelmill_blob::PutOptions::default()).await.unwrap();
+    }
+
+    let mut config = world.config();
+    config.machine.tell_collected_ms = 0;
+    let next = world.start_any(config).await;
+    next.leads().await;
+    let mut jobs = next.jobs().await;
+    let gone = async {
+        for id in &ids {
+            while jobs.get(wire::GetRequest { id: id.clone() }).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::time::timeout(crate::cluster::PATIENCE, gone).await.expect("forgotten in time");
+    for place in &of_jobs {
+        assert_eq!(place.list("").await.unwrap(), []);
+    }
+    let left: Vec<_> = out.list("").await.unwrap().into_iter().map(|e| e.name).collect();
+    assert_eq!(left, ["master.m3u8"], "in a directory of the submitter's it may be somebody else's by now");
+    next.stop().await.unwrap();
+}
+
 /// Until the answer of `/readyz` is of this kind, and what it is then.
 async fn ready(cluster: &crate::cluster::Cluster, status: u16, says: &str) {
     let wait = async {

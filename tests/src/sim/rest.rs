@@ -5,7 +5,7 @@
 //! everything has ended when the slowest worker could have done all of it twice, one after the other. Progress alone could
 //! go round in circles: hence the second, and the bound on how often a job may be bound anew.
 
-use super::scenario::UPLOAD_MAX_MS;
+use super::scenario::{TELL_COLLECTED_MS, UPLOAD_MAX_MS};
 use super::world::World;
 use reelmill_common::record::JobRecord;
 use reelmill_common::{JobId, Millis};
@@ -17,6 +17,8 @@ const SETTLES_MS: u64 = 12_000;
 const LAST_WISH_MS: u64 = 32_000;
 /// A worker's suspension is at most so many times its first one.
 const SUSPENSIONS: u64 = 10;
+/// So often does a leader look for what may be forgotten, milliseconds.
+const SWEEP_MS: u64 = 10_000;
 /// Timers, ways and tasks between two waits: each far below a second.
 const GLUE_MS: u64 = 2_000;
 
@@ -50,7 +52,9 @@ impl World {
             let stuck = self.stuck();
             return self.laws.breach(format!("nothing has come of any job for {waited_ms} ms: {stuck:?}"));
         }
-        if now.since(Millis(self.scenario.heal_ms)) > LAST_WISH_MS + 2 * longest_ms + 2 * self.rest.work_ms {
+        let forgets_ms = if self.scenario.forgets() { TELL_COLLECTED_MS + SWEEP_MS } else { 0 };
+        let most_ms = LAST_WISH_MS + forgets_ms + 2 * longest_ms + 2 * self.rest.work_ms;
+        if now.since(Millis(self.scenario.heal_ms)) > most_ms {
             let stuck = self.stuck();
             self.laws.breach(format!("not at rest when all could have been done twice: {stuck:?}"));
         }

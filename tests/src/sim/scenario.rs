@@ -18,6 +18,9 @@ pub(super) const REBIND_AFTER_MS: u64 = 8_000;
 /// One who calls a file wrong is believed after so long without another, milliseconds.
 pub(super) const SECOND_VOICE_MS: u64 = 5_000;
 
+/// Those who forget soon tell for so long that a job was deleted, milliseconds: for longer than anybody is paused.
+pub(super) const TELL_COLLECTED_MS: u64 = 40_000;
+
 /// Chances of faults, in thousandths of the occasions named.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chances {
@@ -139,6 +142,7 @@ impl Scenario {
     /// The settings of every coordinator.
     pub(super) fn config(&self) -> CoordinatorConfig {
         let weights = self.tenants.iter().enumerate();
+        let default = CoordinatorConfig::default();
         let rules = |weight| TenantRules { weight, ..TenantRules::default() };
         CoordinatorConfig {
             lease_ttl_ms: 6_000,
@@ -149,11 +153,16 @@ impl Scenario {
             rebind_after_ms: if self.seed % 4 == 1 { 0 } else { REBIND_AFTER_MS },
             second_voice_ms: SECOND_VOICE_MS,
             suspend_ms: 3_000,
-            // some forget soon
-            retain_ms: if self.seed % 4 == 2 { 15_000 } else { CoordinatorConfig::default().retain_ms },
+            retain_ms: if self.forgets() { 15_000 } else { default.retain_ms },
+            tell_collected_ms: if self.forgets() { TELL_COLLECTED_MS } else { default.tell_collected_ms },
             tenants: weights.map(|(n, w)| (tenant(n), rules(*w))).collect(),
-            ..CoordinatorConfig::default()
+            ..default
         }
+    }
+
+    /// Some forget soon.
+    pub(super) fn forgets(&self) -> bool {
+        self.seed % 4 == 2
     }
 }
 

@@ -139,6 +139,11 @@ impl Store {
     pub(super) fn is_at_rest(&self) -> bool {
         self.jobs().all(|j| j.state.is_terminal() && j.state != JobState::Collecting)
     }
+
+    /// Is a job still told of that was deleted?
+    pub(super) fn tells_of_deleted(&self) -> bool {
+        self.jobs().any(|j| j.state == JobState::Collected)
+    }
 }
 
 /// Object storage: which files of which jobs are there.
@@ -152,6 +157,8 @@ pub(super) struct Objects {
     pub(super) archived: BTreeSet<JobId>,
     /// Packages whose roots are readable.
     pub(super) roots: BTreeSet<JobId>,
+    /// Jobs for which somebody who does not lead any more has stored something since anything of them was deleted.
+    pub(super) late: BTreeSet<JobId>,
 }
 
 impl Objects {
@@ -169,5 +176,6 @@ impl Objects {
         self.plans.remove(job);
         self.archived.remove(job);
         self.roots.remove(job);
+        self.late.remove(job);
     }
 }

@@ -48,6 +48,10 @@ impl World {
             self.tally.count("task: transient error");
             Err(TaskError::Transient { message: "object storage is away".to_owned() })
         } else {
+            if !self.is_true_leader(c) {
+                self.tally.count("task: by a deposed leader");
+                self.objects.late.insert(order.task.job.clone());
+            }
             self.task_result(&order)
         };
         self.feed(c, Event::TaskEnded { task: id, result });

@@ -107,7 +107,8 @@ impl World {
         let stopped = matches!(state, Some(JobState::Cancelled | JobState::Failed(_)));
         let right = match task.kind {
             TaskKind::WriteManifests => state == Some(JobState::Publishing),
-            TaskKind::Collect => state == Some(JobState::Collecting),
+            // once more before its record goes
+            TaskKind::Collect => matches!(state, Some(JobState::Collecting | JobState::Collected)),
             // deleted in the same write: its collection waits for the task's end
             TaskKind::Archive => matches!(state, Some(JobState::Published | JobState::Collecting)),
             TaskKind::BuildManifests | TaskKind::PrepareAudit | TaskKind::Sweep => {

@@ -232,7 +232,8 @@ impl World {
     }
 
     fn is_at_rest(&self) -> bool {
-        self.clients.iter().all(Client::is_done) && self.store.is_at_rest()
+        let forgets = self.scenario.forgets() && self.store.tells_of_deleted();
+        self.clients.iter().all(Client::is_done) && self.store.is_at_rest() && !forgets
     }
 
     /// Something will happen in `ms`.
@@ -267,6 +268,8 @@ impl World {
             return self.after(wait, what);
         }
         match what {
+            // what was to come after the heal does not
+            What::Havoc if self.chances.havoc_ms == u64::MAX => {}
             What::Havoc => {
                 self.havoc();
                 self.next_havoc();

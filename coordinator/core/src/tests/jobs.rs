@@ -48,6 +48,7 @@ fn a_job_goes_all_the_way() {
     rig.tick(599_000);
     assert_eq!(rig.state("j"), JobState::Collected, "told for ten minutes");
     rig.tick(11_000);
+    rig.task_ends(TaskKind::Collect, Ok(TaskOutput::Collected));
     assert!(!rig.store.keys().any(|key| *key == StateKey::Job(job("j"))), "then nothing is left");
 }
 
@@ -143,6 +144,7 @@ fn the_key_of_a_deleted_job_makes_no_other_one() {
     assert_eq!(rig.state("a"), JobState::Collected);
     assert_eq!(submit(&mut rig, "b", 1), deleted, "and when it is");
     rig.tick(3_600_000);
+    rig.task_ends(TaskKind::Collect, Ok(TaskOutput::Collected));
     assert!(!rig.store.contains_key(&StateKey::Job(job("a"))), "nothing is left but the key");
     assert_eq!(submit(&mut rig, "b", 1), Some(Ok(Answer { job: job("a"), existed: true })));
     rig.tick(30 * 24 * 3_600_000);

@@ -65,8 +65,9 @@ fn an_archived_job_can_be_deleted_and_is_forgotten_after_that() {
     rig.done.clear();
     rig.term(2);
     rig.task_ends(TaskKind::Collect, Ok(TaskOutput::Collected));
-    rig.tick(60_000);
-    assert!(!is_stored(&rig), "its end is as long ago as it was");
+    rig.tick(rig.config.tell_collected_ms);
+    rig.task_ends(TaskKind::Collect, Ok(TaskOutput::Collected));
+    assert!(!is_stored(&rig));
     let running = JobRecord { state: JobState::Running, ..record };
     assert_eq!(
         deleted(&mut rig, &running),
@@ -92,6 +93,26 @@ fn a_job_that_is_deleted_while_it_is_archived_is_collected() {
         rig.task_ends(TaskKind::Collect, Ok(TaskOutput::Collected));
         assert_eq!(rig.state("j"), JobState::Collected);
     }
+}
+
+#[test]
+fn a_deleted_job_is_collected_once_more_before_its_record_goes() {
+    let mut rig = Rig::new();
+    published(&mut rig);
+    assert!(delete(&mut rig));
+    rig.task_ends(TaskKind::Collect, Ok(TaskOutput::Collected));
+    assert_eq!((rig.state("j"), rig.task()), (JobState::Collected, None));
+    rig.tick(rig.config.tell_collected_ms - 1_000);
+    assert_eq!(rig.task(), None, "still told");
+    rig.tick(60_000);
+    let task = rig.task().expect("a task");
+    assert_eq!((task.kind, task.delay_ms), (TaskKind::Collect, 0));
+    let away = TaskError::Transient { message: "away".to_owned() };
+    rig.feed(Event::TaskEnded { task: task.id, result: Err(away) });
+    assert!(is_stored(&rig), "until nothing is left");
+    rig.task_ends(TaskKind::Collect, Ok(TaskOutput::Collected));
+    assert!(!is_stored(&rig));
+    assert!(rig.done.contains(&Effect::JobChanged(job("j"))), "who watches it is told");
 }
 
 /// The collection that begins when the job is deleted.
@@ -161,7 +182,8 @@ fn what_never_published_is_collected_after_thirty_days_and_then_forgotten() {
         assert_eq!(rig.state("j"), JobState::Collecting);
         rig.task_ends(TaskKind::Collect, Ok(TaskOutput::Collected));
         assert_eq!(rig.state("j"), JobState::Collected);
-        rig.tick(60_000);
+        rig.tick(rig.config.tell_collected_ms);
+        rig.task_ends(TaskKind::Collect, Ok(TaskOutput::Collected));
         assert!(!is_stored(&rig), "nothing is left, and nothing knows of it");
     }
 }
