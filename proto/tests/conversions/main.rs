@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod messages;
+mod reports;
 mod values;
 
 use proptest::prelude::*;
@@ -48,7 +49,7 @@ proptest! {
     }
 
     #[test]
-    fn reports_survive(chunk in values::chunk_report(), analysis in values::analysis()) {
+    fn reports_survive(chunk in reports::chunk_report(), analysis in reports::analysis()) {
         prop_assert_eq!(stored::decode_chunk_report(&stored::encode_chunk_report(&chunk)), Ok(chunk));
         prop_assert_eq!(stored::decode_analysis(&stored::encode_analysis(&analysis)), Ok(analysis));
     }

@@ -1,8 +1,7 @@
 //! Strategies for session messages, requests, views and records.
 
-use super::values::{
-    attempt, capability, cost, fault, job_id, key, name, outcome, sha, spec_id, work_item, worker_id,
-};
+use super::reports::{capability, cost, fault, outcome};
+use super::values::{attempt, job_id, key, name, sha, spec_id, work_item, worker_id};
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
