@@ -5,8 +5,7 @@
 //! can do all of it by the time by which everything can be done. Near the end, when nothing else waits, everybody does what
 //! there is, as far as the horizon lets him.
 
-use crate::classes::{AS_PREDICTED, Classes};
-use reelmill_common::Fingerprint;
+use crate::classes::{AS_PREDICTED, Build, Classes};
 use reelmill_common::plan::CostClass;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,26 +13,26 @@ use std::collections::{BTreeMap, BTreeSet};
 const UNLIKE: u64 = 1_100;
 
 /// Some builds, and what of the work that waits each of them leaves to the others.
-pub(crate) type Leaves = BTreeSet<(Option<Fingerprint>, CostClass)>;
+pub(crate) type Leaves = BTreeSet<(Option<Build>, CostClass)>;
 
 /// Which work of the classes that wait (predicted slot-milliseconds) each build leaves to others. `reach_ms`: how much of
 /// what is predicted each build can do in the time in which everything can be done.
 pub(crate) fn leaves(
     classes: &Classes,
-    reach_ms: &BTreeMap<Option<Fingerprint>, u64>,
+    reach_ms: &BTreeMap<Option<Build>, u64>,
     waiting: &BTreeMap<CostClass, u64>,
 ) -> Leaves {
     let mut leaves = Leaves::new();
     if reach_ms.len() < 2 {
         return leaves;
     }
-    let relative: BTreeMap<CostClass, BTreeMap<Option<Fingerprint>, u64>> =
+    let relative: BTreeMap<CostClass, BTreeMap<Option<Build>, u64>> =
         waiting.keys().map(|class| (*class, against_the_best(classes, reach_ms.keys(), *class))).collect();
     for (class, builds) in &relative {
         for (build, mine) in builds {
             let is_better = |other: u64| other.saturating_mul(UNLIKE) <= mine.saturating_mul(1_000);
             let others = builds.iter().filter(|(_, other)| is_better(**other));
-            let reach = |(b, _): (&Option<Fingerprint>, &u64)| {
+            let reach = |(b, _): (&Option<Build>, &u64)| {
                 let reach_ms = reach_ms.get(b).copied().unwrap_or_default();
                 reach_ms.saturating_mul(AS_PREDICTED) / classes.factor(*b, *class)
             };
@@ -52,9 +51,9 @@ pub(crate) fn leaves(
 /// How much longer each build takes for a class than the one that is best at it, thousandths.
 fn against_the_best<'a>(
     classes: &Classes,
-    builds: impl Iterator<Item = &'a Option<Fingerprint>>,
+    builds: impl Iterator<Item = &'a Option<Build>>,
     class: CostClass,
-) -> BTreeMap<Option<Fingerprint>, u64> {
+) -> BTreeMap<Option<Build>, u64> {
     let factors: BTreeMap<_, _> = builds.map(|b| (*b, classes.factor(*b, class))).collect();
     let best = factors.values().copied().min().unwrap_or(AS_PREDICTED).max(1);
     factors.into_iter().map(|(build, factor)| (build, factor * 1_000 / best)).collect()
@@ -64,13 +63,13 @@ fn against_the_best<'a>(
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use reelmill_common::Sha256;
+    use reelmill_common::{Fingerprint, Sha256};
 
     const LARGE: CostClass = CostClass(1);
     const SMALL: CostClass = CostClass(2);
 
-    fn build(n: u8) -> Option<Fingerprint> {
-        Some(Fingerprint(Sha256([n; 32])))
+    fn build(n: u8) -> Option<Build> {
+        Some(Fingerprint(Sha256([n; 32])).into())
     }
 
     /// Build 2 takes three times as long for the large class as for the small one; build 1 takes what is predicted.
@@ -86,7 +85,7 @@ mod tests {
         classes
     }
 
-    fn left(reach: &[u64], large_ms: u64, small_ms: u64) -> Vec<(Option<Fingerprint>, CostClass)> {
+    fn left(reach: &[u64], large_ms: u64, small_ms: u64) -> Vec<(Option<Build>, CostClass)> {
         let reach = (1u8..).zip(reach).map(|(n, ms)| (build(n), *ms)).collect();
         let waiting = [(LARGE, large_ms), (SMALL, small_ms)].into_iter().filter(|(_, ms)| *ms > 0).collect();
         leaves(&learned(), &reach, &waiting).into_iter().collect()

@@ -27,19 +27,36 @@ const MOST: u64 = 10_000;
 /// No commit counts for more, milliseconds: sums stay far from where numbers end.
 const LONGEST_MS: u64 = 24 * 3_600_000;
 
+/// What an encoder build is called here: the first bytes of its fingerprint. Factors are looked up for every slot, and two
+/// builds that began alike would only learn from each other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Build(u64);
+
+impl From<Fingerprint> for Build {
+    fn from(fingerprint: Fingerprint) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = fingerprint.0.0;
+        Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    }
+}
+
 /// What was measured, by build and class. Memory of one leader: a new one learns anew.
 #[derive(Debug, Default)]
 pub(crate) struct Classes {
-    builds: BTreeMap<Fingerprint, Build>,
+    builds: BTreeMap<Build, Done>,
+    /// Of all builds together.
+    count: usize,
     /// Commits that were measured.
     clock: u64,
 }
 
-/// One build, and all that it did; never empty.
+/// All that one build did; never empty.
 #[derive(Debug, Default)]
-struct Build {
+struct Done {
     classes: BTreeMap<CostClass, Sums>,
-    /// Of all its classes together, thousandths.
+    /// Of all its classes together.
+    took_ms: u64,
+    expected_ms: u64,
+    /// These, thousandths.
     ratio_permille: u64,
 }
 
@@ -54,15 +71,14 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, took_ms: u64, expected_ms: u64) {
+    /// What it has so far becomes less by a commit's part, once there are enough of them.
+    fn fade(&mut self) {
         if self.commits < COMMITS {
             self.commits += 1;
         } else {
             self.took_ms -= self.took_ms / COMMITS;
             self.expected_ms -= self.expected_ms / COMMITS;
         }
-        self.took_ms += took_ms;
-        self.expected_ms += expected_ms;
     }
 }
 
@@ -71,18 +87,32 @@ fn ratio(took_ms: u64, expected_ms: u64) -> u64 {
     (took_ms * AS_PREDICTED / expected_ms.max(1)).max(1)
 }
 
-impl Build {
-    /// Its mean has to be as its classes are.
-    fn sums_up(&mut self) {
-        let (took, expected) =
-            self.classes.values().fold((0, 0), |(t, e), c| (t + c.took_ms, e + c.expected_ms));
-        self.ratio_permille = ratio(took, expected);
+impl Done {
+    /// Something was done of a class.
+    fn add(&mut self, class: CostClass, (took_ms, expected_ms): (u64, u64), now: u64) {
+        let sums = self.classes.entry(class).or_default();
+        let before = (sums.took_ms, sums.expected_ms);
+        sums.fade();
+        sums.took_ms += took_ms;
+        sums.expected_ms += expected_ms;
+        sums.last = now;
+        self.took_ms = self.took_ms - before.0 + sums.took_ms;
+        self.expected_ms = self.expected_ms - before.1 + sums.expected_ms;
+        self.ratio_permille = ratio(self.took_ms, self.expected_ms);
+    }
+
+    /// A class is forgotten.
+    fn remove(&mut self, class: CostClass) {
+        let Some(sums) = self.classes.remove(&class) else { return };
+        self.took_ms -= sums.took_ms;
+        self.expected_ms -= sums.expected_ms;
+        self.ratio_permille = ratio(self.took_ms, self.expected_ms);
     }
 }
 
 impl Classes {
     /// What work of a class is predicted to take is to be taken times this, thousandths.
-    pub(crate) fn factor(&self, build: Option<Fingerprint>, class: CostClass) -> u64 {
+    pub(crate) fn factor(&self, build: Option<Build>, class: CostClass) -> u64 {
         let known = build.and_then(|b| self.builds.get(&b)).and_then(|b| Some((b, b.classes.get(&class)?)));
         let Some((build, sums)) = known else { return AS_PREDICTED };
         let seen = ratio(sums.took_ms, sums.expected_ms) * AS_PREDICTED / build.ratio_permille.max(1);
@@ -92,7 +122,7 @@ impl Classes {
 
     /// The least and the greatest factor.
     pub(crate) fn extremes(&self) -> (u64, u64) {
-        let of_build = |(build, of): (&Fingerprint, &Build)| {
+        let of_build = |(build, of): (&Build, &Done)| {
             of.classes.keys().map(|class| self.factor(Some(*build), *class)).collect::<Vec<_>>()
         };
         let all = self.builds.iter().flat_map(of_build);
@@ -100,7 +130,7 @@ impl Classes {
     }
 
     /// Work of a class took so long; by its worker's pace alone, so long was expected.
-    pub(crate) fn measured(&mut self, build: Fingerprint, class: CostClass, took_ms: u64, expected_ms: u64) {
+    pub(crate) fn measured(&mut self, build: Build, class: CostClass, took_ms: u64, expected_ms: u64) {
         if class == CostClass::NONE {
             return;
         }
@@ -108,23 +138,22 @@ impl Classes {
         let expected_ms = expected_ms.clamp(1, LONGEST_MS);
         let took_ms = took_ms.clamp(expected_ms * LEAST / AS_PREDICTED, expected_ms * MOST / AS_PREDICTED);
         let of = self.builds.entry(build).or_default();
-        let sums = of.classes.entry(class).or_default();
-        sums.add(took_ms, expected_ms);
-        sums.last = self.clock;
-        of.sums_up();
+        let known = of.classes.len();
+        of.add(class, (took_ms, expected_ms), self.clock);
+        self.count += of.classes.len() - known;
         self.forget();
     }
 
     /// Forgets the class that was measured least recently, if there are too many.
     fn forget(&mut self) {
-        if self.builds.values().map(|b| b.classes.len()).sum::<usize>() <= CLASSES_MAX {
+        if self.count <= CLASSES_MAX {
             return;
         }
         let all = self.builds.iter().flat_map(|(b, of)| of.classes.iter().map(|(c, s)| (s.last, *b, *c)));
         let Some((_, build, class)) = all.min() else { return };
         if let Some(of) = self.builds.get_mut(&build) {
-            of.classes.remove(&class);
-            of.sums_up();
+            of.remove(class);
+            self.count -= 1;
             if of.classes.is_empty() {
                 self.builds.remove(&build);
             }
@@ -138,8 +167,8 @@ mod tests {
     use proptest::prelude::*;
     use reelmill_common::Sha256;
 
-    fn build(n: u8) -> Fingerprint {
-        Fingerprint(Sha256([n; 32]))
+    fn build(n: u8) -> Build {
+        Fingerprint(Sha256([n; 32])).into()
     }
 
     /// The factors of a build's classes, from 1 on.

@@ -4,6 +4,7 @@
 //! chunks of a kind but for what a chunk may cost, so they are put in order once a pass and kind, and again only where a
 //! slot was taken: a pass costs as much as the slots that it fills.
 
+use crate::classes::Build;
 use crate::horizon::Horizon;
 use crate::leader::Leader;
 use reelmill_common::capability::Needs;
@@ -24,7 +25,7 @@ pub(crate) struct Fit {
     /// For determinism.
     pub(crate) worker: WorkerId,
     /// What it makes such work with.
-    pub(crate) build: Option<Fingerprint>,
+    pub(crate) build: Option<Build>,
 }
 
 /// What the order of workers depends on.
@@ -123,7 +124,7 @@ impl Leader {
             }),
             busy_permille: worker.held.len() as u32 * 1_000 / worker.capability.slots.max(1),
             pace_permille: self.pace_at(horizon, worker, needs, kind.class),
-            build: worker.fingerprint(kind.family),
+            build: worker.build(kind.family),
             worker: id.clone(),
         })
     }

@@ -14,7 +14,7 @@
 use crate::advantage::{Leaves, leaves};
 use crate::attempt::{Attempt, Phase};
 use crate::chunks::Chunks;
-use crate::classes::{AS_PREDICTED, Classes};
+use crate::classes::{AS_PREDICTED, Build, Classes};
 use crate::config::Rules;
 use crate::leader::Leader;
 use crate::pace::Pacing;
@@ -24,7 +24,7 @@ use crate::worker::Worker;
 use reelmill_common::capability::Needs;
 use reelmill_common::ladder::EncoderFamily;
 use reelmill_common::plan::CostClass;
-use reelmill_common::{Fingerprint, JobId, Millis};
+use reelmill_common::{JobId, Millis};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -58,7 +58,7 @@ pub(crate) struct Horizon {
     until: BTreeMap<Option<EncoderFamily>, Millis>,
     /// Of the slots that can take such work, now or when they are free, by build, those that no other one of it outdoes,
     /// from the fastest, which may be the last to be free, to the one that is free first.
-    best: BTreeMap<Option<EncoderFamily>, BTreeMap<Option<Fingerprint>, Vec<Slot>>>,
+    best: BTreeMap<Option<EncoderFamily>, BTreeMap<Option<Build>, Vec<Slot>>>,
     /// What each build leaves to others.
     leaves: BTreeMap<Option<EncoderFamily>, Leaves>,
     /// Of the workers for such work, those than which no other one is both faster and larger, from the fastest to the
@@ -111,7 +111,7 @@ impl Horizon {
     }
 
     /// Does a build leave such work to others, who are better at it?
-    pub(crate) fn is_left(&self, like: Like<'_>, build: Option<Fingerprint>) -> bool {
+    pub(crate) fn is_left(&self, like: Like<'_>, build: Option<Build>) -> bool {
         self.leaves.get(&like.family).is_some_and(|l| l.contains(&(build, like.class)))
     }
 
@@ -242,7 +242,7 @@ impl Leader {
         rules: &Rules,
         horizon: &Horizon,
         needs: Needs,
-    ) -> BTreeMap<Option<Fingerprint>, Vec<Slot>> {
+    ) -> BTreeMap<Option<Build>, Vec<Slot>> {
         let mut slots: BTreeMap<_, Vec<Slot>> = BTreeMap::new();
         for worker in self.workers.values().filter(|w| w.is_eligible(needs)) {
             let pace_permille = self.paces.of(worker, needs, horizon.pacing);
@@ -253,7 +253,7 @@ impl Leader {
                 .filter_map(|a| self.attempts.get(a))
                 .map(|a| self.left_ms(now, horizon, worker, a));
             let free = std::iter::repeat_n(0, worker.idle_slots(now, rules) as usize);
-            let of_build = slots.entry(worker.fingerprint(needs.family)).or_default();
+            let of_build = slots.entry(worker.build(needs.family)).or_default();
             of_build.extend(busy.chain(free).map(|free_in_ms| Slot { free_in_ms, pace_permille }));
         }
         slots

@@ -5,12 +5,11 @@
 //! Estimates only choose between slots: nothing depends on their being right.
 
 use crate::attempt::Attempt;
-use crate::classes::{AS_PREDICTED, Classes};
+use crate::classes::{AS_PREDICTED, Build, Classes};
 use crate::horizon::Horizon;
 use crate::leader::Leader;
 use crate::work::SpecRef;
 use crate::worker::Worker;
-use reelmill_common::Fingerprint;
 use reelmill_common::capability::Needs;
 use reelmill_common::plan::CostClass;
 
@@ -61,7 +60,7 @@ impl Leader {
     /// What a worker's pace is taken to be at work of a class, thousandths.
     pub(crate) fn pace_at(&self, horizon: &Horizon, worker: &Worker, needs: Needs, class: CostClass) -> u64 {
         let pace = self.paces.of(worker, needs, horizon.pacing);
-        let factor = self.classes.factor(worker.fingerprint(needs.family), class);
+        let factor = self.classes.factor(worker.build(needs.family), class);
         (pace.saturating_mul(factor) / AS_PREDICTED).max(1)
     }
 
@@ -76,7 +75,7 @@ impl Leader {
     pub(crate) fn learns(&mut self, attempt: &Attempt, took_ms: u64) {
         let Some(worker) = self.workers.get_mut(&attempt.worker) else { return };
         let mut learner = Learner { worker, paces: &mut self.paces, classes: &mut self.classes };
-        learner.learns(attempt.spec, attempt.fingerprint, took_ms);
+        learner.learns(attempt.spec, attempt.fingerprint.map(Build::from), took_ms);
     }
 }
 
@@ -88,7 +87,7 @@ struct Learner<'a> {
 }
 
 impl Learner<'_> {
-    fn learns(&mut self, spec: SpecRef, build: Option<Fingerprint>, took_ms: u64) {
+    fn learns(&mut self, spec: SpecRef, build: Option<Build>, took_ms: u64) {
         let SpecRef { cost_ms, needs, class, .. } = spec;
         let believed = self.paces.of(self.worker, needs, Pacing::default());
         let factor = self.classes.factor(build, class);
@@ -108,7 +107,7 @@ mod tests {
     use reelmill_common::capability::{Capability, EncoderProof};
     use reelmill_common::ladder::EncoderFamily;
     use reelmill_common::plan::RungSet;
-    use reelmill_common::{BootId, Millis, Sha256, SpecId, WorkerId};
+    use reelmill_common::{BootId, Fingerprint, Millis, Sha256, SpecId, WorkerId};
 
     const NEEDS: Needs = Needs { family: Some(EncoderFamily::X264), memory_mib: 1 };
 
@@ -153,7 +152,7 @@ mod tests {
             let id = SpecId(Sha256([0; 32]));
             let spec = SpecRef { id, cost_ms, needs: NEEDS, rungs: RungSet::NONE, class: CostClass(class) };
             let worker = &mut self.workers[worker];
-            let build = worker.fingerprint(NEEDS.family);
+            let build = worker.build(NEEDS.family);
             let mut learner = Learner { worker, paces: &mut self.paces, classes: &mut self.classes };
             learner.learns(spec, build, took_ms);
         }
@@ -161,7 +160,7 @@ mod tests {
         /// What it is taken to take for work of a class, thousandths of what is predicted.
         fn says(&self, worker: usize, class: u32) -> u64 {
             let w = &self.workers[worker];
-            let factor = self.classes.factor(w.fingerprint(NEEDS.family), CostClass(class));
+            let factor = self.classes.factor(w.build(NEEDS.family), CostClass(class));
             self.paces.of(w, NEEDS, Pacing::default()) * factor / AS_PREDICTED
         }
     }

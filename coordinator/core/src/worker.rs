@@ -8,6 +8,7 @@
 //! A fault counts once an attempt; a crash counts once, however many attempts it took along and whenever their leases
 //! run out: between two signs of life a worker can have crashed only once.
 
+use crate::classes::Build;
 use crate::config::Rules;
 use crate::event::SessionId;
 use crate::turn::sabotaged;
@@ -205,6 +206,11 @@ impl Worker {
     /// What it makes with encoders of a family, by its hash.
     pub(crate) fn fingerprint(&self, family: Option<EncoderFamily>) -> Option<Fingerprint> {
         self.capability.encoders.iter().find(|e| Some(e.family) == family).map(|e| e.fingerprint)
+    }
+
+    /// What it makes that with, for predictions.
+    pub(crate) fn build(&self, family: Option<EncoderFamily>) -> Option<Build> {
+        self.capability.encoders.iter().find(|e| Some(e.family) == family).map(|e| e.fingerprint.into())
     }
 
     /// Is it here and staying, and has it what such work needs? It need not be trusted just now.
