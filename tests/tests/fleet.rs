@@ -48,18 +48,18 @@ fn sixty_four_workers_of_unlike_speed() {
     assert!(efficiency(64, seeds(20)).0 >= 950);
 }
 
-/// The mean says what the scheduler is worth here, the least one much of what luck is: in seed 12 (869) a chunk fails for
-/// the first time in the last seconds, and three times in a row. Which one does changes with whatever moves a lease by a
-/// millisecond, so the same scheduler was seen with 885. The goal, 900 at the least, is not reached.
+/// The mean says what the scheduler is worth here, the least one also what luck is: which chunks fail in the last seconds
+/// changes with whatever moves a lease by a millisecond. In other seeds the least of 20 was 871 to 895. The goal, 900 at
+/// the least, is not reached.
 #[test]
 fn two_hundred_and_fifty_six_workers_of_unlike_speed() {
     let (least, mean) = efficiency(256, seeds(20));
-    assert!(least >= 865 && mean >= 900, "{least}, {mean}");
+    assert!(least >= 870 && mean >= 900, "{least}, {mean}");
 }
 
 #[test]
 fn a_thousand_workers_of_unlike_speed() {
-    assert!(efficiency(1_000, seeds(2)).0 >= 670);
+    assert!(efficiency(1_000, seeds(2)).0 >= 730);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Only bookkeeping: decisions are made by the schedule and by the settlement of attempts.
 //!
 //! ```text
-//! open: ready <-> taken (1 or 2 live attempts)  -> committed
+//! open: ready <-> taken (1 to 3 live attempts)  -> committed
 //! ```
 
 use crate::sizes::Sizes;
@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Live attempts a chunk may have.
-pub(crate) const LIVE_MAX: usize = 2;
+pub(crate) const LIVE_MAX: usize = 3;
 
 /// Where a chunk stands in its job's queue: the longest first, then in plan order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -154,14 +154,14 @@ impl Chunks {
     /// An attempt begins. The caller asked [`Chunks::may_take`] before.
     pub(crate) fn take(&mut self, spec: SpecId, attempt: AttemptId) {
         if let Some(c) = self.chunks.get_mut(&spec) {
-            debug_assert!(!c.committed && c.live.len() < LIVE_MAX, "a chunk has at most two live attempts");
+            debug_assert!(!c.committed && c.live.len() < LIVE_MAX, "a chunk has at most three live attempts");
             c.live.push(attempt);
             let (demand, rank) = (c.spec.demand(), c.rank());
             self.remove_ready(demand, rank);
         }
     }
 
-    /// The worker of its one attempt may never come back: it waits for another one, as if nobody worked on it.
+    /// Its attempts may come to nothing: it waits for another one, as if nobody worked on it.
     pub(crate) fn doubt(&mut self, spec: SpecId, now: Millis) {
         if self.is_ready(spec) || !self.may_take(spec) {
             return;
@@ -270,10 +270,11 @@ mod tests {
         c.take(s.id, attempt(1));
         assert_eq!((c.ready_len(), c.taken_len(), c.may_take(s.id)), (0, 1, true));
         c.take(s.id, attempt(2));
-        assert!(!c.may_take(s.id), "two are the most");
+        c.take(s.id, attempt(3));
+        assert!(!c.may_take(s.id), "three are the most");
         c.release(s.id, attempt(1), Millis(7));
-        assert_eq!((c.ready_len(), c.waiting().count()), (0, 0), "the other one still works on it");
-        assert_eq!(c.commit(s.id), [attempt(2)]);
+        assert_eq!((c.ready_len(), c.waiting().count()), (0, 0), "the others still work on it");
+        assert_eq!(c.commit(s.id), [attempt(2), attempt(3)]);
         assert_eq!((c.open(), c.committed_cost_ms, c.may_take(s.id)), (0, 5, false));
         c.doubt(s.id, Millis(8));
         c.release(s.id, attempt(2), Millis(8));
@@ -294,8 +295,11 @@ mod tests {
         c.take(s.id, attempt(2));
         assert_eq!((c.ready_len(), c.taken_len()), (0, 1));
         c.doubt(s.id, Millis(6));
-        assert_eq!(c.ready_len(), 0, "two are the most");
+        c.take(s.id, attempt(3));
+        c.doubt(s.id, Millis(6));
+        assert_eq!(c.ready_len(), 0, "three are the most");
         c.release(s.id, attempt(1), Millis(7));
+        c.release(s.id, attempt(3), Millis(7));
         assert_eq!(c.ready_len(), 0);
         c.doubt(s.id, Millis(8));
         c.release(s.id, attempt(2), Millis(9));

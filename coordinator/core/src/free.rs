@@ -6,7 +6,9 @@
 
 use crate::classes::Build;
 use crate::horizon::Horizon;
+use crate::job::Job;
 use crate::leader::Leader;
+use crate::work::Demand;
 use reelmill_common::capability::Needs;
 use reelmill_common::ladder::EncoderFamily;
 use reelmill_common::plan::CostClass;
@@ -127,5 +129,13 @@ impl Leader {
             build: worker.build(kind.family),
             worker: id.clone(),
         })
+    }
+}
+
+impl Job {
+    /// The kind of such work of this job. Bytes made by another fingerprint are only not preferred: nothing waits for
+    /// the one that it has.
+    pub(crate) fn kind_of(&self, demand: Demand) -> Kind {
+        Kind { family: demand.needs.family, fingerprint: self.fingerprint, class: demand.class }
     }
 }

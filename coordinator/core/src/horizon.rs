@@ -110,6 +110,11 @@ impl Horizon {
         self.until.values().map(|until| until.since(now)).max()
     }
 
+    /// Do chunks of several tenants wait?
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
     /// Does a build leave such work to others, who are better at it?
     pub(crate) fn is_left(&self, like: Like<'_>, build: Option<Build>) -> bool {
         self.leaves.get(&like.family).is_some_and(|l| l.contains(&(build, like.class)))

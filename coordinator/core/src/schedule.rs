@@ -26,7 +26,7 @@ use crate::worker::Worker;
 use reelmill_common::capability::Needs;
 use reelmill_common::outcome::AttemptCost;
 use reelmill_common::plan::CostClass;
-use reelmill_common::{JobId, Millis, TenantId, WorkerId};
+use reelmill_common::{AttemptId, JobId, Millis, TenantId, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Ready chunks looked at for each slot of the fleet in one pass.
@@ -179,7 +179,9 @@ impl Leader {
                     self.fair.charge(&tenant, candidate.spec.cost_ms, weight);
                     pass.takes(&tenant, &worker, candidate.spec);
                     self.ready.gave(&tenant, candidate.kind);
+                    let (job, spec) = (candidate.job.clone(), candidate.spec);
                     self.offer(turn, candidate, &worker, false);
+                    self.insure(turn, &pass.horizon, (&job, spec), &worker);
                     self.refresh(turn, pass, &worker);
                 }
                 None => {
@@ -265,8 +267,9 @@ impl Leader {
                 return None;
             }
             pass.window -= 1;
-            let worker = match self.best_worker(turn, job, chunk.spec, None, pass) {
+            let worker = match self.best_worker(turn, job, chunk.spec, &chunk.live, pass) {
                 Best::Is { worker, .. } => worker,
+                Best::Nobody if !chunk.live.is_empty() => continue,
                 // who may look at a file depends on who made it: of the next one that may be another
                 Best::Nobody if work.kind == WorkKind::Audit => continue,
                 Best::Nobody if job.failed_on(chunk.spec.id).is_empty() => {
@@ -323,13 +326,13 @@ impl Leader {
         true
     }
 
-    /// The best of the free workers for a chunk, `except` one.
+    /// The best of the free workers for a chunk, but for those that hold one of these attempts: they would fail together.
     fn best_worker(
         &self,
         turn: &Turn<'_>,
         job: &Job,
         spec: SpecRef,
-        except: Option<&WorkerId>,
+        beside: &[AttemptId],
         pass: &mut Pass,
     ) -> Best {
         let any = sabotaged!(turn.config, NeedsIgnored);
@@ -358,10 +361,10 @@ impl Leader {
         let mut best = Best::Nobody;
         for fit in pass.free.in_order(kind, |id| self.fit(horizon, kind, id)) {
             let id = &fit.worker;
-            if except == Some(id) || (others && failed_on.contains(id)) {
+            let Some(w) = self.workers.get(id) else { continue };
+            if beside.iter().any(|a| w.held.contains(a)) || (others && failed_on.contains(id)) {
                 continue;
             }
-            let Some(w) = self.workers.get(id) else { continue };
             let room_mib = Kept::room_mib(pass.kept.as_ref(), id, w);
             let able = self.is_able(turn, job, w, spec) && spec.needs.memory_mib <= room_mib;
             if !able && !any {
@@ -434,12 +437,6 @@ impl Job {
     /// Has it an idea of its own of who can do what?
     fn is_choosy(&self) -> bool {
         !(self.record.unable.is_empty() && self.record.audits.caught.is_empty() && self.audits.is_empty())
-    }
-
-    /// The kind of such work of this job. Bytes made by another fingerprint are only not preferred: nothing waits for
-    /// the one that it has.
-    fn kind_of(&self, demand: Demand) -> Kind {
-        Kind { family: demand.needs.family, fingerprint: self.fingerprint, class: demand.class }
     }
 }
 

@@ -1,17 +1,22 @@
-//! Second attempts: of what is slow where slots are idle, and of what a lost worker may never bring back.
+//! Second attempts: of what is slow where slots are idle, of what a lost worker may never bring back, and of what has
+//! failed before and must not fail again.
 
 use super::{Best, Candidate, Pass};
 use crate::attempt::Attempt;
-use crate::chunks::LIVE_MAX;
 use crate::horizon::Horizon;
+use crate::job::Job;
 use crate::leader::Leader;
 use crate::turn::Turn;
-use crate::work::WorkKind;
-use reelmill_common::{AttemptId, Millis};
+use crate::work::{SpecRef, WorkKind};
+use reelmill_common::{AttemptId, JobId, Millis, WorkerId};
 use std::cmp::Reverse;
 
 /// A second attempt is worth its while when it would be done so much sooner than the first, milliseconds.
 const LEAST_GAIN_MS: u64 = 250;
+/// Live attempts that a straggler may have.
+const STRAGGLERS_MAX: usize = 2;
+/// What failed is tried by several at once from when everything could be done in so many times what it takes.
+const INSURED_TIMES: u64 = 2;
 
 impl Leader {
     /// Workers whose connection is gone may come back with what they run, and until their leases run out they are waited
@@ -33,6 +38,28 @@ impl Leader {
         }
     }
 
+    /// What failed before, and begins anew so near the end that everything would wait for one more try, is tried by several
+    /// workers at once: it waits for a further slot as if its worker were lost. Few chunks are, and it is they that a film
+    /// ends with.
+    pub(super) fn insure(
+        &mut self,
+        turn: &Turn<'_>,
+        horizon: &Horizon,
+        (id, spec): (&JobId, SpecRef),
+        on: &WorkerId,
+    ) {
+        let Some(worker) = self.workers.get(on) else { return };
+        let again_ms = self.takes_ms(horizon, worker, spec).saturating_mul(INSURED_TIMES);
+        let is_late =
+            !horizon.is_shared() && horizon.all_ms(turn.now).is_some_and(|all_ms| all_ms <= again_ms);
+        let failed = |j: &&mut Job| j.faults.contains_key(&spec.id) && !j.runs_alone(spec.id);
+        let Some(job) = self.jobs.get_mut(id).filter(|_| is_late).filter(failed) else { return };
+        if let Some(work) = job.work.as_mut().filter(|w| w.kind == WorkKind::Encode) {
+            work.doubt(spec.id, turn.now);
+        }
+        self.index_ready(id);
+    }
+
     /// Slots idle and nothing ready fits them: a second attempt of what will run longest, where it would be overtaken.
     pub(super) fn speculate(&mut self, turn: &mut Turn<'_>, pass: &mut Pass) {
         let mut stragglers: Vec<(Reverse<u64>, AttemptId)> = self
@@ -49,7 +76,7 @@ impl Leader {
             if dear || !pass.bounds.has(&tenant) {
                 continue;
             }
-            let best = self.best_worker(turn, job, slow.spec, Some(&slow.worker), pass);
+            let best = self.best_worker(turn, job, slow.spec, &[id], pass);
             let Best::Is { worker, takes_ms } = best else {
                 self.leave_dearer(turn, job, slow.spec, pass);
                 continue;
@@ -82,7 +109,7 @@ impl Leader {
     fn left_alone_ms(&self, now: Millis, horizon: &Horizon, a: &Attempt) -> Option<u64> {
         let job = self.jobs.get(&a.job)?;
         let chunk = job.work.as_ref()?.get(a.spec.id)?;
-        if a.kind != WorkKind::Encode || chunk.live.len() >= LIVE_MAX || job.runs_alone(a.spec.id) {
+        if a.kind != WorkKind::Encode || chunk.live.len() >= STRAGGLERS_MAX || job.runs_alone(a.spec.id) {
             return None;
         }
         // one whose connection is gone may never come back

@@ -56,14 +56,15 @@ fn three_faults_fail_the_job_on_distinct_workers_where_there_are_some() {
     let (_, leases) = rig.running();
     let mut lease = leases[0].clone();
     let others = [rig.worker("x", 1), rig.worker("y", 1)];
-    let mut sessions = vec![lease.session];
+    let (mut sessions, mut again) = (vec![lease.session], vec![]);
     for n in 1..=3 {
         assert!(rig.machine.faults(&job("j")).all(|f| !f.failed));
         rig.done.clear();
         assert_eq!(rig.ends(&lease.clone(), fault(FaultKind::Encoder)), Some(Verdict::Lost));
         assert_eq!(rig.budget("j", leases[0].spec), Some((n, 0, n == 3)));
         if n < 3 {
-            lease = rig.leases().into_iter().find(|l| l.spec == leases[0].spec).expect("offered again");
+            again.extend(rig.leases().into_iter().filter(|l| l.spec == leases[0].spec));
+            lease = again.pop().expect("offered again");
             sessions.push(lease.session);
         }
     }
@@ -254,6 +255,36 @@ fn the_first_of_two_attempts_wins_and_the_other_is_stopped() {
     assert_eq!(rig.budget("j", leases[0].spec), None, "a lost race counts for nothing");
     let report = rig.report(&leases[0]);
     assert_eq!(rig.ends(&leases[0], report), Some(Verdict::Lost));
+}
+
+/// Near the end everything waits for what failed: several workers try it at once; before that one does.
+#[test]
+fn what_fails_near_the_end_is_tried_by_several_at_once() {
+    let tried_by = |chunks: u8| {
+        let mut rig = Rig::new();
+        let all: Vec<_> = (1..=chunks).map(|n| spec(n, 1_000)).collect();
+        rig.planned(&[("a", "t", 0, &all)]);
+        rig.worker("w", 1);
+        rig.worker("x", 1);
+        let first = rig.leases().remove(0);
+        rig.ends(&first, fault(FaultKind::Encoder));
+        let (y, z) = (rig.worker("y", 2), rig.worker("z", 2));
+        rig.worker("v", 2);
+        rig.worker("u", 2);
+        let again: Vec<_> = rig.leases().into_iter().filter(|l| l.spec == first.spec).collect();
+        let mut by: Vec<_> = again.iter().map(|l| l.session).collect();
+        assert_eq!(by[0], y);
+        by.dedup();
+        assert_eq!(by.len(), again.len(), "those of one worker would fail together");
+        if by.len() > 1 {
+            assert_eq!(by[1], z);
+            rig.ends(&again[0], fault(FaultKind::Encoder));
+            rig.wins(&again[1]);
+            assert!(again[2..].iter().all(|l| rig.was_revoked(l.attempt)));
+        }
+        by.len()
+    };
+    assert_eq!([tried_by(2), tried_by(20)], [3, 1]);
 }
 
 #[test]

@@ -265,7 +265,7 @@ impl Fleet {
         for l in self.live.values() {
             *per_spec.entry((&l.job, l.spec)).or_default() += 1;
         }
-        assert!(per_spec.values().all(|n| *n <= 2), "a chunk has at most two live attempts");
+        assert!(per_spec.values().all(|n| *n <= 3), "a chunk has at most three live attempts");
     }
 
     fn play(&mut self, rig: &mut Rig, m: Move) {
@@ -318,7 +318,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     /// Whatever workers do, after every event: never more leases than slots, memory and needs respected, what runs
-    /// alone runs alone, at most two attempts a chunk.
+    /// alone runs alone, at most three attempts a chunk.
     #[test]
     fn every_pass_keeps_its_promises(
         slots in prop::collection::vec(1u32..4, 1..4),
