@@ -133,6 +133,7 @@ impl JobState {
                 FaultKind::Encoder
                 | FaultKind::Output
                 | FaultKind::Binding
+                | FaultKind::Damage
                 | FaultKind::Abandoned
                 | FaultKind::Worker
                 | FaultKind::Media => 4,

@@ -183,6 +183,10 @@ pub enum FaultKind {
     /// What it made is right but for the decoder configuration: this worker's build gives another one than the rung is
     /// bound to. Counts for no budget; the build gets no such work of the job any more.
     Binding,
+    /// The decoder shows other frames of the source than its index promised, and complained of what it read. Another worker
+    /// may read it better, so it is tried once more; said twice, the film is indexed anew by what its decoder shows, and if
+    /// that was done before, the input is at fault. Jobs never fail with it.
+    Damage,
     /// Object storage or the source's storage failed: retried within `faults`, exit code 5.
     Storage,
     /// The worker is stopping or the attempt was revoked: counts for no budget.
@@ -196,11 +200,12 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Source,
         Self::Encoder,
         Self::Output,
         Self::Binding,
+        Self::Damage,
         Self::Storage,
         Self::Abandoned,
         Self::Worker,
@@ -214,6 +219,7 @@ impl FaultKind {
             Self::Encoder => "encoder",
             Self::Output => "output",
             Self::Binding => "binding",
+            Self::Damage => "damage",
             Self::Storage => "storage",
             Self::Abandoned => "abandoned",
             Self::Worker => "worker",

@@ -13,6 +13,7 @@ use crate::job::{JobRequest, JobState};
 use crate::keys::ObjectKey;
 use crate::outcome::{AttemptCost, Fault};
 use crate::plan::{RungSet, Sizing};
+use crate::spec::IndexSpec;
 
 /// An object and the proof of its content.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,6 +59,9 @@ pub struct JobRecord {
     pub run: RunNo,
     /// Grows with every write of this record.
     pub version: u64,
+    /// What was said of the source when its decoder showed other frames than the index promised, twice. From then on it is
+    /// indexed by what the decoder shows.
+    pub damage: Option<String>,
     /// The source index, once made.
     pub index: Option<ObjectRef>,
     /// The analysis, once made.
@@ -91,6 +95,15 @@ impl JobRecord {
     /// What its plan is made for.
     pub fn sizing(&self) -> Sizing {
         Sizing { slots_hint: self.slots_hint, chunk_cost_max_ms: self.chunk_cost_max_ms }
+    }
+
+    /// Its Index item. Salted with the job: two jobs never share an index by accident.
+    pub fn index_spec(&self) -> IndexSpec {
+        IndexSpec {
+            location: self.request.source.clone(),
+            salt: self.id.as_str().to_owned(),
+            decode: self.damage.is_some(),
+        }
     }
 
     /// How long its present run has encoded for at this wall clock, or did until the job ended, milliseconds; 0 before.

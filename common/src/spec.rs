@@ -64,12 +64,20 @@ pub struct IndexSpec {
     pub location: String,
     /// A value that differs between jobs, so that two jobs never share an index by accident.
     pub salt: String,
+    /// Decode the picture: the frames that the decoder shows, at their times, are the film's. For films whose packets
+    /// promise others.
+    pub decode: bool,
 }
 
 impl IndexSpec {
     /// Hash of the canonical form.
     pub fn spec_id(&self) -> SpecId {
-        SpecId(Canonical::new("index-spec/1").text(&self.location).text(&self.salt).digest())
+        let mut c = Canonical::new("index-spec/1");
+        c.text(&self.location).text(&self.salt);
+        if self.decode {
+            c.text("decode");
+        }
+        SpecId(c.digest())
     }
 }
 

@@ -16,7 +16,7 @@ use reelmill_common::job::{FailReason, JobState};
 use reelmill_common::outcome::{AnalyseReport, FaultKind};
 use reelmill_common::plan::{Plan, PlannedChunk};
 use reelmill_common::record::{ArchiveRecord, JobRecord, ObjectRef};
-use reelmill_common::spec::{AnalyseSpec, AudioRange, IndexSpec, WorkItem};
+use reelmill_common::spec::{AnalyseSpec, AudioRange, WorkItem};
 use reelmill_common::{AttemptId, JobId, SegmentNumber, Sha256, SpecId, TenantId};
 use reelmill_coordinator_core::TaskError;
 use reelmill_plan::revise::rebind_spec;
@@ -106,7 +106,8 @@ pub(crate) struct Catalog {
 #[derive(Debug, Default)]
 struct Known {
     records: BTreeMap<JobId, Arc<JobRecord>>,
-    analyses: BTreeMap<JobId, Arc<AnalyseSpec>>,
+    /// Each with the index that it was made from: a damaged film gets another one.
+    analyses: BTreeMap<JobId, (ObjectRef, Arc<AnalyseSpec>)>,
     audits: BTreeMap<JobId, BTreeMap<SpecId, AuditedFile>>,
     plans: Plans,
     archives: VecDeque<Arc<ArchiveRecord>>,
@@ -223,7 +224,7 @@ impl Catalog {
                 return Ok(Some(item));
             }
         }
-        let index = index_spec(&record);
+        let index = record.index_spec();
         if index.spec_id() == spec {
             return Ok(Some(WorkItem::Index(index)));
         }
@@ -256,11 +257,15 @@ impl Catalog {
 
     /// The Analyse item for the first plan.
     async fn analyse(&self, record: &JobRecord) -> Result<Arc<AnalyseSpec>, TaskError> {
-        if let Some(spec) = self.known().analyses.get(&record.id) {
+        if let Some((index, spec)) = self.known().analyses.get(&record.id)
+            && Some(index) == record.index.as_ref()
+        {
             return Ok(Arc::clone(spec));
         }
         let spec = Arc::new(self.indexed(record).await?.analyse);
-        self.known().analyses.insert(record.id.clone(), Arc::clone(&spec));
+        if let Some(index) = record.index.clone() {
+            self.known().analyses.insert(record.id.clone(), (index, Arc::clone(&spec)));
+        }
         Ok(spec)
     }
 
@@ -347,11 +352,6 @@ impl Catalog {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The Index item of a job, as the machine names it.
-pub(crate) fn index_spec(record: &JobRecord) -> IndexSpec {
-    IndexSpec { location: record.request.source.clone(), salt: record.id.as_str().to_owned() }
 }
 
 /// Runs what would hold up the other tasks of this thread: planning, decoding of large objects.

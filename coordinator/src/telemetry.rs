@@ -169,6 +169,7 @@ fn fault_outcome(kind: FaultKind) -> &'static str {
         FaultKind::Encoder => "encoder_fault",
         FaultKind::Output => "output_fault",
         FaultKind::Binding => "other_binding",
+        FaultKind::Damage => "damaged_source",
         FaultKind::Storage => "storage_fault",
         FaultKind::Abandoned => "abandoned",
         FaultKind::Worker => "worker_fault",

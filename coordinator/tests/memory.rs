@@ -157,6 +157,7 @@ fn job() -> JobRecord {
             why: None,
         }),
         rebind: None,
+        damage: None,
         rebinds: 0,
         unbound_ms: 0,
         unable: vec![],

@@ -98,14 +98,24 @@ pub(crate) fn of_index(e: &IndexError) -> Fault {
     fault(kind, e.to_string())
 }
 
-/// What was made is wrong, and this is what the decoder complained of in the source: with damaged pictures left out, all
-/// after them have other numbers and times. Another worker may still read the film better, so it is tried again.
+/// What whoever has a damaged film can do.
+const SAVED: &str =
+    "what plays of it can be saved by `ffmpeg -i FILM -c:v libx264 -crf 12 -c:a copy MENDED.mkv`";
+
+/// A damaged film of which what its decoder shows makes no film, either.
+pub(crate) fn of_ruin(why: &str) -> Fault {
+    fault(FaultKind::Source, format!("the film is damaged: {why} ({SAVED})"))
+}
+
+/// Other frames came out than were promised, and this is what the decoder complained of in the source: with damaged
+/// pictures left out, all after them have other numbers and times. Where it complained of nothing, it is not the film.
 pub(crate) fn of_damage(mut wrong: Fault, complaints: &[String]) -> Fault {
-    if let (FaultKind::Output, Some(first)) = (wrong.kind, complaints.first()) {
-        wrong.message.push_str(&format!(
-            "; the film is damaged there, says its decoder: {first} (what plays of it can be saved by `ffmpeg -i FILM \
-             -c:v libx264 -crf 12 -c:a copy MENDED.mkv`)"
-        ));
+    match (wrong.kind, complaints.first()) {
+        (FaultKind::Damage, Some(first)) => wrong
+            .message
+            .push_str(&format!("; the film is damaged there, says its decoder: {first} ({SAVED})")),
+        (FaultKind::Damage, None) => wrong.kind = FaultKind::Output,
+        _ => {}
     }
     wrong
 }
@@ -153,10 +163,10 @@ mod tests {
 
     #[test]
     fn a_damaged_film_is_named_where_frames_are_missing() {
-        let wrong = fault(FaultKind::Output, "frame 26: expected 30 frames".to_owned());
-        assert_eq!(of_damage(wrong.clone(), &[]), wrong);
+        let wrong = fault(FaultKind::Damage, "frame 26: expected 30 frames".to_owned());
+        assert_eq!(of_damage(wrong.clone(), &[]), Fault { kind: FaultKind::Output, ..wrong.clone() });
         let said = of_damage(wrong, &["[h264 @ 0x1] [error] Invalid NAL unit size".to_owned()]);
-        assert_eq!(said.kind, FaultKind::Output);
+        assert_eq!(said.kind, FaultKind::Damage);
         assert!(said.message.contains("frame 26") && said.message.contains("Invalid NAL"), "{said}");
         let full = fault(FaultKind::Storage, "no room".to_owned());
         assert_eq!(of_damage(full.clone(), &["x".to_owned()]), full);

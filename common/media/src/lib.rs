@@ -10,6 +10,7 @@
 //! | [`sniff`] | first bytes of a file | the demuxer to force, or why not to try |
 //! | [`mp4`] | ranges of an MP4/MOV, asked for one step at a time | `SourceIndex` |
 //! | [`scan`] | lines of ffprobe's output | `SourceIndex` |
+//! | [`shown`] | an index of packets, and the frames that a decoder shows | `SourceIndex` of a damaged film |
 //! | [`fragments`] | ffmpeg's fragmented MP4 output, whole | samples with times |
 //! | [`cmaf`] | samples with times | init and media segments of the package |
 //! | [`aac`] | one raw AAC-LC packet | its window sequence and shape |
@@ -27,6 +28,7 @@ pub mod mp4;
 mod nal;
 mod orient;
 pub mod scan;
+pub mod shown;
 pub mod sniff;
 
 pub use error::IndexError;

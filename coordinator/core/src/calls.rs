@@ -69,6 +69,7 @@ impl Leader {
             state: JobState::Accepted,
             run: RunNo(1),
             version: 1,
+            damage: None,
             index: None,
             analysis: None,
             plan: None,

@@ -24,6 +24,11 @@ impl Leader {
             JobState::Publishing => why.push("manifests are being written".to_owned()),
             _ => {}
         }
+        if let Some(damage) = &job.record.damage {
+            why.push(format!(
+                "the film is damaged, so what its decoder shows is taken for the film: {damage}"
+            ));
+        }
         if let Some(rebind) = job.record.rebind.as_ref().filter(|_| job.is_active()) {
             let what = match job.is_replanned() {
                 true => "what a worker made that was caught is planned anew, as the rungs are bound now"

@@ -11,6 +11,7 @@
 //!                              v
 //!                     Cancelled | Failed --Retry--> Running (Accepted or Indexing when no plan was made)
 //!   Published | Cancelled | Failed --Delete--> Collecting --nothing left--> Collected
+//!   Planned | Running --twice: the decoder shows other frames than the index promised--> Indexing, once a job (`damage`)
 //! ```
 
 use crate::chunks::Chunks;
@@ -21,7 +22,6 @@ use reelmill_common::capability::Needs;
 use reelmill_common::job::JobState;
 use reelmill_common::plan::{CostClass, RungSet};
 use reelmill_common::record::{CommitRecord, FaultRecord, JobRecord};
-use reelmill_common::spec::IndexSpec;
 use reelmill_common::{AttemptId, Fingerprint, JobId, Millis, SpecId, WorkerId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -126,14 +126,10 @@ impl Job {
         )
     }
 
-    /// The Index item. Salted with the job: two jobs never share an index by accident.
+    /// The Index item.
     pub(crate) fn index_spec(&self) -> SpecRef {
-        let spec = IndexSpec {
-            location: self.record.request.source.clone(),
-            salt: self.record.id.as_str().to_owned(),
-        };
         SpecRef {
-            id: spec.spec_id(),
+            id: self.record.index_spec().spec_id(),
             cost_ms: INDEX_COST_MS,
             needs: Needs { family: None, memory_mib: INDEX_MEMORY_MIB },
             rungs: RungSet::NONE,

@@ -15,6 +15,7 @@ mod chunks;
 mod classes;
 mod config;
 mod countdown;
+mod damage;
 mod effect;
 mod enrol;
 mod event;

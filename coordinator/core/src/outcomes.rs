@@ -192,19 +192,22 @@ impl Leader {
                 self.fail_job(turn, &attempt.job, reason, vec![]);
             }
             FaultKind::Binding if self.is_unable(turn, &attempt, &fault) => {}
+            FaultKind::Damage if attempt.kind == WorkKind::Encode => self.damaged(turn, &attempt, fault),
             FaultKind::Media if attempt.kind == WorkKind::Audit => {
                 self.accused(turn, &attempt, &fault.message)
             }
             FaultKind::Encoder
             | FaultKind::Output
             | FaultKind::Binding
+            | FaultKind::Damage
             | FaultKind::Storage
             | FaultKind::Worker
             | FaultKind::Source
             | FaultKind::Media
             | FaultKind::Abandoned => {
-                // a verdict is for audits only, and is not stored
-                let kind = if fault.kind == FaultKind::Media { FaultKind::Output } else { fault.kind };
+                // a verdict is for audits only, and damage is found by encodes only: neither is stored of other work
+                let is_odd = matches!(fault.kind, FaultKind::Media | FaultKind::Damage);
+                let kind = if is_odd { FaultKind::Output } else { fault.kind };
                 let fault = Fault { kind, ..fault };
                 let suspended =
                     self.workers.get_mut(&attempt.worker).and_then(|w| w.failed(turn.now, turn.config));
@@ -214,7 +217,7 @@ impl Leader {
         }
     }
 
-    fn charge_fault(&mut self, turn: &mut Turn<'_>, attempt: &Attempt, fault: Fault) {
+    pub(crate) fn charge_fault(&mut self, turn: &mut Turn<'_>, attempt: &Attempt, fault: Fault) {
         let Some(job) = self.jobs.get_mut(&attempt.job) else { return };
         let mut record = job.fault_record(attempt.spec.id);
         record.faults += 1;

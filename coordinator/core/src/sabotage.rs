@@ -59,11 +59,13 @@ pub enum Sabotage {
     AccuserAskedAgain,
     /// One accuser is believed where nobody else is here just now.
     LoneAccuserBelieved,
+    /// A damaged film is indexed anew as often as it is found damaged.
+    IndexedForEver,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::CommitWithoutLiveness,
         Self::EffectBeforeWrite,
         Self::UnknownTakenAsFailed,
@@ -92,5 +94,6 @@ impl Sabotage {
         Self::WrongStaysCommitted,
         Self::AccuserAskedAgain,
         Self::LoneAccuserBelieved,
+        Self::IndexedForEver,
     ];
 }

@@ -157,11 +157,21 @@ async fn store(
         media_ms: media_ms(plan),
         object: object.clone(),
         rungs: plan.video.iter().map(|v| v.name.clone()).collect(),
-        // the last decision of a revision is the one that made it
-        why: plan.parent.and_then(|_| plan.report.decisions.last().cloned()),
+        why: why(record, plan),
     };
     context.catalog.keep(record.id.clone(), object, Arc::clone(&loaded));
     Ok((reference, loaded))
+}
+
+/// Why a plan is not what the film's packets promise: the last decision of a revision is the one that made it, and the
+/// first of a damaged film tells what is missing.
+fn why(record: &JobRecord, plan: &Plan) -> Option<String> {
+    let decisions = &plan.report.decisions;
+    match (plan.parent, &record.damage) {
+        (Some(_), _) => decisions.last().cloned(),
+        (None, Some(_)) => decisions.first().cloned(),
+        (None, None) => None,
+    }
 }
 
 fn media_ms(plan: &Plan) -> u64 {

@@ -18,7 +18,7 @@ wire_enum!(pb::OutputColour, OutputColour, { Bt709, Bt601Line525, Bt601Line625 }
 wire_enum!(pb::X264Preset, X264Preset, {
     Ultrafast, Superfast, Veryfast, Faster, Fast, Medium, Slow, Slower, Veryslow,
 });
-wire_enum!(pb::FaultKind, FaultKind, { Source, Encoder, Output, Storage, Abandoned, Worker, Binding, Media });
+wire_enum!(pb::FaultKind, FaultKind, { Source, Encoder, Output, Storage, Abandoned, Worker, Binding, Media, Damage });
 
 pub(crate) fn source_id(value: &[u8], field: &str) -> Result<SourceId, WireError> {
     digest(value, field).map(SourceId)

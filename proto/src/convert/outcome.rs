@@ -17,10 +17,13 @@ use reelmill_common::{AttemptId, JobId, ObjectKey, SegmentNumber, SpecId};
 
 impl From<&Fault> for pb::Fault {
     fn from(v: &Fault) -> Self {
+        let damage = v.kind == FaultKind::Damage;
+        let kind = if damage { FaultKind::Output } else { v.kind };
         Self {
-            kind: pb::FaultKind::from(v.kind).into(),
+            kind: pb::FaultKind::from(kind).into(),
             message: v.message.clone(),
             detail: v.detail.clone(),
+            damage,
         }
     }
 }
@@ -29,7 +32,7 @@ impl TryFrom<pb::Fault> for Fault {
     type Error = WireError;
     fn try_from(v: pb::Fault) -> Result<Self, WireError> {
         Ok(Self {
-            kind: FaultKind::from_wire(v.kind, "kind")?,
+            kind: if v.damage { FaultKind::Damage } else { FaultKind::from_wire(v.kind, "kind")? },
             message: text(v.message, "message")?,
             detail: text(v.detail, "detail")?,
         })

@@ -62,6 +62,7 @@ impl From<&JobRecord> for pb::JobRecord {
             promoted: v.placement == Placement::Promoted,
             audits: Some((&v.audits).into()),
             chunk_cost_max_ms: v.chunk_cost_max_ms,
+            damage: v.damage.clone(),
         }
     }
 }
@@ -82,6 +83,7 @@ impl TryFrom<pb::JobRecord> for JobRecord {
             state: state_from_wire(v.state, v.failure)?,
             run: RunNo(v.run),
             version: v.version,
+            damage: v.damage.map(|d| text(d, "damage")).transpose()?,
             index: maybe(v.index, "index")?,
             analysis: maybe(v.analysis, "analysis")?,
             plan: maybe(v.plan, "plan")?,

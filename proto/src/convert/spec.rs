@@ -72,14 +72,14 @@ impl TryFrom<pb::AuditSpec> for AuditSpec {
 
 impl From<&IndexSpec> for pb::IndexSpec {
     fn from(v: &IndexSpec) -> Self {
-        Self { location: v.location.clone(), salt: v.salt.clone() }
+        Self { location: v.location.clone(), salt: v.salt.clone(), decode: v.decode }
     }
 }
 
 impl TryFrom<pb::IndexSpec> for IndexSpec {
     type Error = WireError;
     fn try_from(v: pb::IndexSpec) -> Result<Self, WireError> {
-        Ok(Self { location: text(v.location, "location")?, salt: text(v.salt, "salt")? })
+        Ok(Self { location: text(v.location, "location")?, salt: text(v.salt, "salt")?, decode: v.decode })
     }
 }
 

@@ -258,14 +258,14 @@ prop_compose! {
         audits in audits(),
         placement in prop_oneof![Just(Placement::Direct), Just(Placement::Promoted)],
         (plan, rebind, rebinds, unable) in (of(plan_ref()), of(rebind()), any::<u32>(), vec(unable(), 0..3)),
-        unbound_ms in any::<u64>(),
+        (unbound_ms, damage) in (any::<u64>(), of(text())),
         manifests in vec(
             (text(), any::<u64>(), sha()).prop_map(|(name, bytes, sha256)| ManifestRef { name, bytes, sha256 }),
             0..3,
         ),
     ) -> JobRecord {
         JobRecord {
-            id, request, slots_hint, chunk_cost_max_ms, placement, submitted_unix_ms, state, run: RunNo(run), version, index, analysis, plan,
+            id, request, slots_hint, chunk_cost_max_ms, placement, submitted_unix_ms, state, run: RunNo(run), version, damage, index, analysis, plan,
             rebind, rebinds, unbound_ms, unable, manifests, began_unix_ms, ended_unix_ms, spent, audits,
         }
     }

@@ -101,7 +101,8 @@ pub(crate) fn fault() -> impl Strategy<Value = Fault> {
         Just(FaultKind::Abandoned),
         Just(FaultKind::Worker),
         Just(FaultKind::Binding),
-        Just(FaultKind::Media)
+        Just(FaultKind::Media),
+        Just(FaultKind::Damage)
     ];
     (kind, text(), text()).prop_map(|(kind, message, detail)| Fault { kind, message, detail })
 }

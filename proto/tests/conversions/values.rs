@@ -254,7 +254,11 @@ prop_compose! {
 /// Boxed, for its size: unboxed it is too much for a test's stack.
 pub(crate) fn work_item() -> impl Strategy<Value = WorkItem> {
     prop_oneof![
-        (text(), text()).prop_map(|(location, salt)| WorkItem::Index(IndexSpec { location, salt })),
+        (text(), text(), any::<bool>()).prop_map(|(location, salt, decode)| WorkItem::Index(IndexSpec {
+            location,
+            salt,
+            decode
+        })),
         analyse_spec().prop_map(WorkItem::Analyse).boxed(),
         chunk_spec().prop_map(WorkItem::Encode).boxed(),
         audit_spec().prop_map(|spec| WorkItem::Audit(Box::new(spec))).boxed(),

@@ -46,6 +46,10 @@ impl Laws {
         if revision(new) > revision(old).max(1) && !old.rebind.as_ref().is_some_and(is_replan) {
             tally.count("job: bound anew");
         }
+        // of an index by what is shown comes a first plan, and nothing is left of what was bound before
+        if old.damage != new.damage {
+            return;
+        }
         let right = if new.rebinds == old.rebinds { goes_on(old, new) } else { begins(old, new) };
         self.hold(right, || {
             let side = |r: &JobRecord| format!("{} of revision {}: {:?}", r.rebinds, revision(r), r.rebind);

@@ -24,8 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Known {
     /// Its film.
     pub(super) film: usize,
-    /// Its Index item.
-    pub(super) index: SpecId,
+    /// Its Index items: by packets, and by what is shown.
+    pub(super) index: [SpecId; 2],
 }
 
 /// What really happened to a spec's attempts, over all runs of its job.
@@ -118,8 +118,10 @@ impl Laws {
 
     /// A client makes up a job.
     pub(super) fn job_made_up(&mut self, id: &JobId, film: usize, source: &str) {
-        let index = IndexSpec { location: source.to_owned(), salt: id.as_str().to_owned() }.spec_id();
-        self.known.insert(id.clone(), Known { film, index });
+        let index = |decode| {
+            IndexSpec { location: source.to_owned(), salt: id.as_str().to_owned(), decode }.spec_id()
+        };
+        self.known.insert(id.clone(), Known { film, index: [index(false), index(true)] });
     }
 
     /// The film of a job.
@@ -127,11 +129,17 @@ impl Laws {
         self.known.get(job).and_then(|k| self.films.get(k.film))
     }
 
+    /// The film of a job as its index has it.
+    pub(super) fn film_of(&self, job: &JobRecord) -> Option<Film> {
+        let film = self.film(&job.id)?;
+        Some(if job.damage.is_some() { film.shown() } else { film.clone() })
+    }
+
     /// What a spec of a job is.
     pub(super) fn spec(&self, job: &JobId, spec: SpecId) -> Option<(WorkKind, SpecRef)> {
         let known = self.known.get(job)?;
         let film = self.films.get(known.film)?;
-        if known.index == spec {
+        if known.index.contains(&spec) {
             let needs = Needs { family: None, memory_mib: 0 };
             let rungs = RungSet::NONE;
             return Some((
@@ -139,7 +147,7 @@ impl Laws {
                 SpecRef { id: spec, cost_ms: 300, needs, rungs, class: CostClass::NONE },
             ));
         }
-        if let Some(analyse) = film.analyse.filter(|a| a.id == spec) {
+        if let Some(analyse) = film.analyse.into_iter().chain(film.shown().analyse).find(|a| a.id == spec) {
             return Some((WorkKind::Analyse, analyse));
         }
         if let Some(analyse) = self.asked.get(&(job.clone(), spec)) {
@@ -240,6 +248,9 @@ impl Laws {
         }
         self.revisions(old, new, tally);
         self.caught(store, old, new, tally);
+        if old.damage != new.damage {
+            tally.count("job: indexed by what is shown");
+        }
         let legal = may_follow(old, new);
         let (from, to) = (old.state.name(), new.state.name());
         self.hold(legal, || format!("job {} went from {from} to {to}", new.id));

@@ -19,6 +19,8 @@ pub(super) struct Chunk {
     pub(super) part: usize,
     /// What it makes, as it is bound; nothing for sound.
     pub(super) rungs: Bindings,
+    /// Of a plan of what the film's decoder shows.
+    pub(super) is_shown: bool,
 }
 
 /// A revision of a job's plan.
@@ -52,7 +54,7 @@ impl Plan {
             let all: Bindings =
                 bindings.iter().filter(|(p, _)| spec.rungs.has(**p)).map(|(p, b)| (*p, *b)).collect();
             if all.is_empty() {
-                chunks.push(Chunk { spec: *spec, part, rungs: all });
+                chunks.push(Chunk { spec: *spec, part, rungs: all, is_shown: film.is_shown });
             } else if part % 3 == 2 {
                 let alone = all.into_iter().map(|(p, b)| Bindings::from([(p, b)]));
                 chunks.extend(alone.map(|rungs| chunk(film, &bindings, part, rungs)));
@@ -128,7 +130,7 @@ fn chunk(film: &Film, bindings: &Bindings, part: usize, rungs: Bindings) -> Chun
         rungs: now,
         class: CostClass(now.0 as u32),
     };
-    Chunk { spec, part, rungs }
+    Chunk { spec, part, rungs, is_shown: film.is_shown }
 }
 
 /// The same chunk in another revision.

@@ -67,7 +67,9 @@ impl World {
             let Some(film) = self.laws.film(&id) else { continue };
             let rungs = film.chunks.iter().map(|c| c.rungs.0.count_ones()).max().unwrap_or(0);
             let costs = film.chunks.iter().chain(&film.analyse).map(|s| s.cost_ms);
-            let work_ms = costs.sum::<u64>() * self.slowest_permille() / 1_000;
+            // a damaged film is made of what its packets promise, and again of what is shown
+            let twice = 1 + u64::from(film.damaged.is_some());
+            let work_ms = costs.sum::<u64>() * twice * self.slowest_permille() / 1_000;
             let first = *self.rest.open.entry(id.clone()).or_insert_with(|| {
                 self.rest.work_ms += work_ms;
                 rebinds

@@ -91,6 +91,29 @@ pub(super) struct Film {
     pub(super) chunks: Vec<SpecRef>,
     /// A part that kills its worker, while faults last.
     pub(super) poison: Option<usize>,
+    /// A part of which its decoder shows other frames than the index promises.
+    pub(super) damaged: Option<usize>,
+    /// It does so of an index by what is shown, too.
+    pub(super) hopeless: bool,
+    /// This is the film by what its decoder shows.
+    pub(super) is_shown: bool,
+}
+
+impl Film {
+    /// The film as an index by what its decoder shows has it: another one.
+    pub(super) fn shown(&self) -> Self {
+        let other = |spec: &SpecRef| SpecRef {
+            id: SpecId(Sha256::of(&[&spec.id.0.0[..], b"shown"].concat())),
+            ..*spec
+        };
+        Self {
+            name: format!("{}/shown", self.name),
+            analyse: self.analyse.as_ref().map(other),
+            chunks: self.chunks.iter().map(other).collect(),
+            is_shown: true,
+            ..self.clone()
+        }
+    }
 }
 
 /// One run's circumstances.
@@ -123,7 +146,9 @@ impl Scenario {
         let fair = seed % 5 == 4;
         let families: &[EncoderFamily] =
             if fair { &[EncoderFamily::X264] } else { &[EncoderFamily::X264, EncoderFamily::Nvenc] };
-        let films = (0..rng.range(2, 4)).map(|n| film(&mut rng, n, fair, families)).collect();
+        // of its own, so that what came later changed nothing else that a seed stands for
+        let mut odds = Rng::new(seed ^ 0x0da3_a9ed);
+        let films = (0..rng.range(2, 4)).map(|n| film(&mut rng, &mut odds, n, fair, families)).collect();
         let mut workers: Vec<_> = (0..rng.range(2, 4)).map(|n| worker(&mut rng, n, fair)).collect();
         let tenants = (0..rng.range(1, 3) + u64::from(fair)).map(|_| rng.range(1, 4) as u32).collect();
         let jobs = if fair { 4 } else { rng.range(2, 4) as usize };
@@ -172,7 +197,7 @@ pub(super) fn tenant(n: usize) -> reelmill_common::TenantId {
 }
 
 /// A film as the seed has it.
-fn film(rng: &mut Rng, n: u64, fair: bool, families: &[EncoderFamily]) -> Film {
+fn film(rng: &mut Rng, odds: &mut Rng, n: u64, fair: bool, families: &[EncoderFamily]) -> Film {
     let name = format!("film-{n}");
     let (family, ladder) = (rng.pick(families), RungSet::of(0..rng.range(1, 3) as usize));
     let spec = |what: &str, i: u64, cost_ms: u64, needs: Needs| {
@@ -200,6 +225,9 @@ fn film(rng: &mut Rng, n: u64, fair: bool, families: &[EncoderFamily]) -> Film {
         broken: !fair && rng.chance(80),
         unplannable: !fair && rng.chance(80),
         poison: (!fair && rng.chance(250)).then_some(0),
+        damaged: (!fair && odds.chance(200)).then(|| odds.range(0, count - 1) as usize),
+        hopeless: odds.chance(300),
+        is_shown: false,
         analyse,
         family,
         chunks,

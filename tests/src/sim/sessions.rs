@@ -29,7 +29,7 @@ impl World {
         }
         self.note("lease: offered", c, order.attempt.sequence);
         let url = format!("model:///{}", order.job);
-        let item = IndexSpec { location: url.clone(), salt: order.spec.to_string() };
+        let item = IndexSpec { location: url.clone(), salt: order.spec.to_string(), decode: false };
         let lease = Lease {
             attempt: order.attempt,
             spec: order.spec,

@@ -27,18 +27,39 @@ pub struct OutputError {
     pub place: String,
     /// Expected and found.
     pub what: String,
+    /// What kind of thing it is, where that tells what to do about it.
+    pub cause: Cause,
+}
+
+/// What is wrong with an output, as far as it tells whose fault it may be.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Cause {
     /// All that is wrong is that the encoder build gives another decoder configuration than the rung is bound to.
-    pub is_binding: bool,
+    Binding,
+    /// Other frames came out than were promised, or at other times.
+    Frames,
+    /// Anything else.
+    Other,
 }
 
 impl OutputError {
     pub(crate) fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { place: place.into(), what: what.into(), is_binding: false }
+        Self { place: place.into(), what: what.into(), cause: Cause::Other }
     }
 
-    /// As the fault of an attempt.
+    /// Of frames that are not as promised.
+    fn frames(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { cause: Cause::Frames, ..Self::new(place, what) }
+    }
+
+    /// As the fault of an attempt. That frames are not as promised is damage if the decoder complained, too, which only
+    /// the caller knows.
     pub fn into_fault(self) -> Fault {
-        let kind = if self.is_binding { FaultKind::Binding } else { FaultKind::Output };
+        let kind = match self.cause {
+            Cause::Binding => FaultKind::Binding,
+            Cause::Frames => FaultKind::Damage,
+            Cause::Other => FaultKind::Output,
+        };
         Fault { kind, message: self.to_string(), detail: String::new() }
     }
 }
@@ -95,8 +116,8 @@ fn same_config(place: &str, config: &Config, bound: &[u8]) -> Result<(), OutputE
         hex(bound)
     );
     // what an AudioSpecificConfig holds is the plan's decision, whatever the build
-    let is_binding = matches!(config, Config::Avc(_));
-    Err(OutputError { is_binding, ..OutputError::new(place, what) })
+    let cause = if matches!(config, Config::Avc(_)) { Cause::Binding } else { Cause::Other };
+    Err(OutputError { cause, ..OutputError::new(place, what) })
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,5 +1,6 @@
 //! Index a source: natively where that is certain to agree with ffmpeg, else by an ffprobe scan of packets, else of
-//! decoded frames. Which of them is for `reelmill-media` to say; the bytes and lines are brought here.
+//! decoded frames. Which of them is for `reelmill-media` to say; the bytes and lines are brought here. Of a film whose
+//! packets were found to promise what its decoder does not show, the picture is decoded as well.
 
 use super::Work;
 use crate::fault;
@@ -8,14 +9,39 @@ use crate::source::Source;
 use reelmill_common::Millis;
 use reelmill_common::index::{Demuxer, SourceIndex};
 use reelmill_common::outcome::{Fault, FaultKind};
+use reelmill_common::spec::IndexSpec;
 use reelmill_media::mp4::{Mp4Index, Step};
 use reelmill_media::scan::{Depth, Scan};
+use reelmill_media::shown::by_decoder;
 use reelmill_media::sniff::HEAD_BYTES;
 use reelmill_media::{IndexError, Limits, probe_format};
 use reelmill_worker_core::argv;
 use reelmill_worker_core::progress::StallWatch;
 
-pub(super) async fn index(work: &Work, source: &Source) -> Result<SourceIndex, Fault> {
+pub(super) async fn index(work: &Work, spec: &IndexSpec, source: &Source) -> Result<SourceIndex, Fault> {
+    let (index, depth) = promised(work, source).await?;
+    let index = match index.video.as_ref().filter(|_| spec.decode && depth == Depth::Packets) {
+        Some(video) => {
+            tracing::info!("packets promise other frames than there are, decoding");
+            let stream = Some(video.stream);
+            let shown = scan(work, source, Some(index.demuxer), Depth::Frames, stream).await?;
+            match shown.map(|shown| shown.video) {
+                Ok(Some(shown)) => by_decoder(index, &shown),
+                Ok(None) => return Err(fault::of_ruin("none of its pictures can be decoded")),
+                Err(e) => return Err(fault::of_ruin(&e.to_string())),
+            }
+        }
+        None if spec.decode && depth == Depth::Frames => {
+            return Err(fault::of_ruin("each look at it shows other pictures"));
+        }
+        None => index,
+    };
+    source.still_good().await?;
+    Ok(index)
+}
+
+/// The film as its container and its packets tell of it, and how deep one had to look for that.
+async fn promised(work: &Work, source: &Source) -> Result<(SourceIndex, Depth), Fault> {
     let reader = source.reader();
     let head = match reader.bytes().min(HEAD_BYTES as u64) {
         0 => bytes::Bytes::new(),
@@ -25,24 +51,19 @@ pub(super) async fn index(work: &Work, source: &Source) -> Result<SourceIndex, F
     let demuxer = probe_format(&head).map_err(|e| fault::of_index(&e))?;
     if demuxer == Some(Demuxer::Mov) {
         match native(source).await? {
-            Ok(index) => return finished(source, index).await,
+            Ok(index) => return Ok((index, Depth::Packets)),
             Err(IndexError::NotNative { why }) => tracing::info!(why, "not indexed natively, scanning"),
             Err(e) => return Err(fault::of_index(&e)),
         }
     }
-    let index = match scan(work, source, demuxer, Depth::Packets).await? {
+    let (index, depth) = match scan(work, source, demuxer, Depth::Packets, None).await? {
         Err(IndexError::NeedsFrameScan { why }) => {
             tracing::info!(why, "packets do not tell the frames, decoding");
-            scan(work, source, demuxer, Depth::Frames).await?
+            (scan(work, source, demuxer, Depth::Frames, None).await?, Depth::Frames)
         }
-        other => other,
+        other => (other, Depth::Packets),
     };
-    finished(source, index.map_err(|e| fault::of_index(&e))?).await
-}
-
-async fn finished(source: &Source, index: SourceIndex) -> Result<SourceIndex, Fault> {
-    source.still_good().await?;
-    Ok(index)
+    Ok((index.map_err(|e| fault::of_index(&e))?, depth))
 }
 
 /// Runs the native reader; `Ok(Err(_))` is what it says of the file.
@@ -64,18 +85,23 @@ async fn native(source: &Source) -> Result<Result<SourceIndex, IndexError>, Faul
     }
 }
 
-/// Runs ffprobe over the whole source; `Ok(Err(_))` is what its output says of the file.
+/// Runs ffprobe over the whole source, or one stream of it; `Ok(Err(_))` is what its output says of the file.
 async fn scan(
     work: &Work,
     source: &Source,
     demuxer: Option<Demuxer>,
     depth: Depth,
+    stream: Option<u32>,
 ) -> Result<Result<SourceIndex, IndexError>, Fault> {
     // the demuxer named here only says whether a moov is worth keeping; what ffprobe may open is in its arguments
     let served = source.for_ffmpeg(demuxer.unwrap_or(Demuxer::MpegTs), 1).await?;
-    let args = argv::scan::scan(&served.input.location, demuxer, depth);
+    let args = argv::scan::scan(&served.input.location, demuxer, depth, stream);
     let mut watch = Lines {
-        scan: Scan::new(depth, Limits::default()),
+        scan: if stream.is_some() {
+            Scan::damaged(Limits::default())
+        } else {
+            Scan::new(depth, Limits::default())
+        },
         refused: None,
         count: 0,
         stall: StallWatch::new(Millis(0), work.shop.stall_ms),

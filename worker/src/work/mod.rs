@@ -149,8 +149,8 @@ impl Work {
         let source = self.shop.sources.open(&self.lease.source, self.source.as_ref()).await?;
         self.spent.reads(&source);
         let (body, object, files) = match &self.lease.item {
-            WorkItem::Index(_) => {
-                let index = index::index(&self, &source).await?;
+            WorkItem::Index(spec) => {
+                let index = index::index(&self, spec, &source).await?;
                 let object = reelmill_proto::stored::encode_index(&index);
                 (ReportBody::Index(self.cost()), object, Vec::new())
             }

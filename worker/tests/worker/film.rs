@@ -163,7 +163,7 @@ async fn the_worker_finds_the_leader_and_comes_back_with_what_it_holds() {
 
     // the connection goes while the worker waits for its grant: the same boot comes back and still holds the attempt
     leader.refuse_grants();
-    let spec = IndexSpec { location: "film".to_owned(), salt: "job-1".to_owned() };
+    let spec = IndexSpec { location: "film".to_owned(), salt: "job-1".to_owned(), decode: false };
     let attempt = leader.lease(WorkItem::Index(spec), &film, &out);
     leader.hear("grant", |said| matches!(said, Said::Grant(a) if a == attempt).then_some(())).await;
     leader.hang_up();
@@ -230,7 +230,7 @@ async fn a_film_in_an_object_store_is_read_by_ranges_and_by_loopback() {
 
     let coordinator = Coordinator::start().await;
     let worker = start_with(config(vec![coordinator.url()], scratch.path()), stores).await;
-    let spec = IndexSpec { location: url.to_owned(), salt: "job-1".to_owned() };
+    let spec = IndexSpec { location: url.to_owned(), salt: "job-1".to_owned(), decode: false };
     let attempt = coordinator.lease_url(WorkItem::Index(spec), url, &out);
     let report = done(coordinator.outcome(attempt).await);
     let index = stored::decode_index(&object(&report, &out)).unwrap();
@@ -309,7 +309,7 @@ async fn asked_twice_to_leave_the_worker_hands_back_what_runs() {
     // the script becomes other programs
     hanging.sandbox.paths.push("/usr/bin".into());
     let worker = start(hanging).await;
-    let spec = IndexSpec { location: "avi".to_owned(), salt: "job-1".to_owned() };
+    let spec = IndexSpec { location: "avi".to_owned(), salt: "job-1".to_owned(), decode: false };
     let attempt = coordinator.lease(WorkItem::Index(spec), &avi, &out);
     let runs = |said| matches!(said, Said::Beat(running) if running.contains(&attempt)).then_some(());
     coordinator.hear("a heartbeat of the running attempt", runs).await;

@@ -158,7 +158,7 @@ pub(crate) fn object(report: &Report, out: &Path) -> Vec<u8> {
 }
 
 pub(crate) async fn index(coordinator: &Coordinator, film: &Path, out: &Path) -> Outcome {
-    let spec = IndexSpec { location: film.display().to_string(), salt: "job-1".to_owned() };
+    let spec = IndexSpec { location: film.display().to_string(), salt: "job-1".to_owned(), decode: false };
     let attempt = coordinator.lease(WorkItem::Index(spec), film, out);
     coordinator.outcome(attempt).await
 }

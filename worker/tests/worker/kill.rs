@@ -43,7 +43,7 @@ async fn killed_at_every_effect_nothing_is_lost() {
     let args = ["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x64:duration=1", "-pix_fmt", "yuv420p"];
     let made = std::process::Command::new("ffmpeg").args(args).arg(&film).status().unwrap();
     assert!(made.success());
-    let spec = IndexSpec { location: "film".to_owned(), salt: "job-1".to_owned() };
+    let spec = IndexSpec { location: "film".to_owned(), salt: "job-1".to_owned(), decode: false };
 
     let (mut survived, mut told, mut untold) = (None, BTreeSet::new(), 0);
     for point in 0..60 {

@@ -59,6 +59,8 @@ const MAX_LINE: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Scan {
     depth: Depth,
+    /// Frames of a damaged film: those that come at a time that is past are left out.
+    growing: bool,
     limits: Limits,
     hash: sha2::Sha256,
     /// Packets or frames by stream index.
@@ -73,12 +75,19 @@ impl Scan {
     pub fn new(depth: Depth, limits: Limits) -> Self {
         Self {
             depth,
+            growing: false,
             limits,
             hash: sha2::Sha256::new(),
             units: Vec::new(),
             streams: BTreeMap::new(),
             format: None,
         }
+    }
+
+    /// Begins to read the frames of a film that is known to be damaged ([`Depth::Frames`]). A decoder that has lost its way
+    /// may show a picture at a time that is past: nobody can see it there, and no encoder takes it.
+    pub fn damaged(limits: Limits) -> Self {
+        Self { growing: true, ..Self::new(Depth::Frames, limits) }
     }
 
     /// Takes one line of standard output, with or without its line feed.
@@ -173,6 +182,8 @@ impl Scan {
                         .notes
                         .push("the picture is turned by no quarter turn: it is shown as coded".to_owned());
                 }
+                let grown = self.growing.then(|| tracks::growing(units));
+                let units = grown.as_deref().unwrap_or(units);
                 index.video = Some(tracks::video(stream, self.depth, units, &self.limits)?);
                 return Ok(());
             }

@@ -29,6 +29,18 @@ const SECONDS: Timebase = Timebase::hz(NonZeroU32::MIN);
 
 type Result<T> = std::result::Result<T, IndexError>;
 
+/// Those frames whose time is after those of all before.
+pub(super) fn growing(units: &[Unit]) -> Vec<Unit> {
+    let mut latest = None;
+    let is_next = |u: &&Unit| {
+        u.pts > latest && {
+            latest = u.pts;
+            true
+        }
+    };
+    units.iter().filter(is_next).copied().collect()
+}
+
 /// Makes the video track. `units` are in the order of ffprobe's output: decode order for packets.
 pub(super) fn video(stream: &Stream, depth: Depth, units: &[Unit], limits: &Limits) -> Result<VideoTrack> {
     check("pixels a picture", u64::from(stream.width) * u64::from(stream.height), limits.pixels)?;

@@ -3,6 +3,7 @@
 mod attempts;
 mod audit;
 mod builds;
+mod damage;
 mod enrol;
 mod explain;
 mod fairness;

@@ -69,6 +69,9 @@ impl World {
             self.tell_agent(w, AgentEvent::Progress { attempt, done: done * 100, total: 300, cost });
             return self.after(work.third_ms, What::Work { worker: w, life, attempt, done: done + 1 });
         }
+        if self.is_shown_otherwise(&work) {
+            return self.work_fails(w, attempt, FaultKind::Damage);
+        }
         if self.has_other_binding(w, &work) {
             return self.work_fails(w, attempt, FaultKind::Binding);
         }
@@ -90,6 +93,12 @@ impl World {
         Some(build_of(proof.fingerprint))
     }
 
+    /// Does the film's decoder show other frames of the chunk than its index promised?
+    fn is_shown_otherwise(&self, work: &Work) -> bool {
+        let (film, chunk) = (self.laws.film(&work.job), self.laws.chunk(&work.job, work.spec));
+        film.zip(chunk).is_some_and(|(f, c)| f.damaged == Some(c.part) && (f.hopeless || !c.is_shown))
+    }
+
     /// Does the worker's build give something else than a rung of the chunk is bound to?
     fn has_other_binding(&self, w: usize, work: &Work) -> bool {
         let build = self.build(w, &work.job).unwrap_or(0);
@@ -107,6 +116,9 @@ impl World {
         } else if kind == FaultKind::Media {
             self.tally.count("work: an audit found something");
         } else if !broken {
+            if kind == FaultKind::Damage {
+                self.tally.count("work: other frames are shown");
+            }
             self.laws.faulted(&work.job, work.spec, attempt);
         }
         let fault = Fault { kind, message: "the model says so".to_owned(), detail: String::new() };

@@ -47,6 +47,12 @@ pub(super) fn may_follow(old: &JobRecord, new: &JobRecord) -> bool {
         JobState::Collected => 8,
     };
     let (from, to) = (rank(&old.state), rank(&new.state));
+    match (&old.damage, &new.damage) {
+        (old, new) if old == new => {}
+        // back to Indexing, and on from there: once a job, and while workers work for it
+        (None, Some(_)) => return (2..4).contains(&from) || new.run > old.run && from == 6,
+        _ => return false,
+    }
     if new.run > old.run {
         // a Retry leads back; from active states a fall and the Retry may have fallen together
         return from != 4 && from != 5 && from < 7;

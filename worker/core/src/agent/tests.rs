@@ -35,7 +35,8 @@ fn id(term: u64, sequence: u64) -> AttemptId {
 }
 
 fn lease(attempt: AttemptId, alone: bool) -> Box<Lease> {
-    let item = WorkItem::Index(IndexSpec { location: "/a".to_owned(), salt: attempt.to_string() });
+    let item =
+        WorkItem::Index(IndexSpec { location: "/a".to_owned(), salt: attempt.to_string(), decode: false });
     Box::new(Lease {
         attempt,
         spec: item.spec_id(),

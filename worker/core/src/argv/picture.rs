@@ -10,16 +10,21 @@ use reelmill_common::ladder::{OutputColour, VideoSettings};
 use reelmill_common::spec::{PictureRecipe, ToneMap};
 
 /// Filters that must see frames before the chunk begins: they have memory, so they come before `trim`.
-/// Empty when nothing is to be done.
+///
+/// A decoder that has lost its way in a damaged film may show a picture at a time that is past. No index has it, and no
+/// encoder would take it.
 pub(super) fn before_trim(picture: &PictureRecipe, source: Timebase) -> Vec<String> {
-    let Some(order) = picture.deinterlace else { return Vec::new() };
+    let mut filters = vec!["select=expr='isnan(prev_selected_pts)+gt(pts,prev_selected_pts)'".to_owned()];
+    let Some(order) = picture.deinterlace else { return filters };
     let parity = match order {
         FieldOrder::TopFirst => "tff",
         FieldOrder::BottomFirst => "bff",
         FieldOrder::Progressive | FieldOrder::Unknown => "auto",
     };
     // bwdif halves the timebase even when it gives one frame per frame
-    vec![format!("bwdif=mode=send_frame:parity={parity}:deint=all"), format!("settb=expr={source}")]
+    filters.push(format!("bwdif=mode=send_frame:parity={parity}:deint=all"));
+    filters.push(format!("settb=expr={source}"));
+    filters
 }
 
 /// Turns the picture upright.

@@ -80,14 +80,14 @@ fn at_output_times(
                     relative(found),
                     relative(e.encoded)
                 );
-                return Err(OutputError::new(format!("{place}, frame {}", e.number), what));
+                return Err(OutputError::frames(format!("{place}, frame {}", e.number), what));
             }
             None => break,
         }
     }
     if order.len() != expected.len() {
         let what = format!("expected {} frames, found {}", expected.len(), order.len());
-        return Err(OutputError::new(place, what));
+        return Err(OutputError::frames(place, what));
     }
     let sample = |(s, time): (&reelmill_media::fragments::Sample, i64)| Sample {
         time,

@@ -36,7 +36,8 @@ pub(crate) fn indexed(path: &Path, demuxer: Demuxer) -> (Input, AudioTrack) {
     let path = path.to_string_lossy().into_owned();
     let location = Location::File(path);
     let lines =
-        String::from_utf8(run("ffprobe", &scan(&location, Some(demuxer), Depth::Packets)).stdout).unwrap();
+        String::from_utf8(run("ffprobe", &scan(&location, Some(demuxer), Depth::Packets, None)).stdout)
+            .unwrap();
     let mut index = Scan::new(Depth::Packets, Limits::default());
     lines.lines().for_each(|l| index.line(l).unwrap());
     let track = index.finish(0, "").unwrap().audio.remove(0);

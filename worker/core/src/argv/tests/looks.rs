@@ -182,9 +182,9 @@ fn the_self_test() {
 
 #[test]
 fn a_scan() {
-    let forced = scan::scan(&loopback().location, Some(Demuxer::MpegTs), Depth::Packets);
+    let forced = scan::scan(&loopback().location, Some(Demuxer::MpegTs), Depth::Packets, None);
     assert!(forced.windows(2).any(|w| w == ["-f", "mpegts"]));
-    let free = scan::scan(&local().location, None, Depth::Frames);
+    let free = scan::scan(&local().location, None, Depth::Frames, None);
     let list = free.iter().skip_while(|a| *a != "-format_whitelist").nth(1).unwrap();
     expect!["mov,matroska,mpegts,mpeg,flv,avi,ogg,asf,mxf,wav,flac,mp3,aac"].assert_eq(list);
     assert_eq!(free.last().map(String::as_str), Some("file:/films/a.mp4"));

@@ -50,7 +50,7 @@ fn a_video_chunk_at_two_rungs() {
         -ss 2.043708
         -i file:/films/a.mp4
         -filter_complex_threads 2
-        -filter_complex [0:0]trim=start_pts=97097:end_pts=145145, settb=expr=1/24000, setpts=expr=PTS+142903, split=outputs=2[full0][full1];
+        -filter_complex [0:0]select=expr='isnan(prev_selected_pts)+gt(pts, prev_selected_pts)', trim=start_pts=97097:end_pts=145145, settb=expr=1/24000, setpts=expr=PTS+142903, split=outputs=2[full0][full1];
           [full0]setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709, scale=w=1280:h=720:flags=bicubic:in_color_matrix=bt709:in_range=tv:out_color_matrix=bt709:out_range=tv, format=pix_fmts=yuv420p, setsar=sar=1, setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709[rung0];
           [full1]select=expr='not(mod(n+1, 2))', setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709, scale=w=640:h=360:flags=bicubic:in_color_matrix=bt709:in_range=tv:out_color_matrix=bt709:out_range=tv, format=pix_fmts=yuv420p, setsar=sar=1, setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709[rung1]
         -map [rung0]
@@ -154,7 +154,7 @@ fn an_interlaced_turned_sd_film_over_the_loopback_reader() {
         -noautorotate
         -i http://127.0.0.1:4242/0123456789abcdef
         -filter_complex_threads 1
-        -filter_complex [0:0]bwdif=mode=send_frame:parity=tff:deint=all, settb=expr=1/24000, trim=start_pts=97097:end_pts=145145, settb=expr=1/24000, setpts=expr=PTS+142903, transpose=dir=clock, hflip[full0];
+        -filter_complex [0:0]select=expr='isnan(prev_selected_pts)+gt(pts, prev_selected_pts)', bwdif=mode=send_frame:parity=tff:deint=all, settb=expr=1/24000, trim=start_pts=97097:end_pts=145145, settb=expr=1/24000, setpts=expr=PTS+142903, transpose=dir=clock, hflip[full0];
           [full0]setparams=range=tv:color_primaries=smpte170m:color_trc=smpte170m:colorspace=smpte170m, scale=w=1280:h=720:flags=bicubic:in_color_matrix=bt601:in_range=tv:out_color_matrix=bt601:out_range=tv, format=pix_fmts=yuv420p, colorspace=ispace=smpte170m:iprimaries=smpte170m:itrc=smpte170m:irange=tv:all=bt709:range=tv:format=yuv420p, format=pix_fmts=yuv420p, setsar=sar=1, setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709[rung0]
         -map [rung0]
         -c:v libx264
@@ -229,7 +229,7 @@ fn an_hdr_film_with_held_and_dropped_frames() {
         -ss 2.043708
         -i file:/films/a.mp4
         -filter_complex_threads 2
-        -filter_complex [0:0]trim=start_pts=97097:end_pts=145145, select=expr='if(lt(n, 5), 1, if(lt(n, 6), 0, 1))', settb=expr=1/24000, setpts=expr=PTS+142903, loop=loop=2:size=1:start=9, setpts=expr='if(lt(N, 10), if(lt(N, 1), 240000, if(lt(N, 9), PREV_OUTPTS+PTS-PREV_INPTS, 249309)), if(lt(N, 11), 249609, if(lt(N, 12), 250010, PREV_OUTPTS+PTS-PREV_INPTS)))'[full0];
+        -filter_complex [0:0]select=expr='isnan(prev_selected_pts)+gt(pts, prev_selected_pts)', trim=start_pts=97097:end_pts=145145, select=expr='if(lt(n, 5), 1, if(lt(n, 6), 0, 1))', settb=expr=1/24000, setpts=expr=PTS+142903, loop=loop=2:size=1:start=9, setpts=expr='if(lt(N, 10), if(lt(N, 1), 240000, if(lt(N, 9), PREV_OUTPTS+PTS-PREV_INPTS, 249309)), if(lt(N, 11), 249609, if(lt(N, 12), 250010, PREV_OUTPTS+PTS-PREV_INPTS)))'[full0];
           [full0]setparams=range=tv:color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc, scale=w=1280:h=720:flags=bicubic:in_color_matrix=bt2020:in_range=tv:out_color_matrix=bt2020:out_range=tv, format=pix_fmts=yuv420p10le, zscale=tin=smpte2084:min=2020_ncl:pin=2020:rangein=limited:t=linear:m=gbr:r=full:npl=203:agamma=0, format=pix_fmts=gbrpf32le, zscale=pin=2020:p=709:tin=linear:t=linear, tonemap=tonemap=hable:desat=0:peak=19.7044, zscale=tin=linear:t=709:m=709:p=709:r=limited, format=pix_fmts=yuv420p, setsar=sar=1, setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709[rung0]
         -map [rung0]
         -c:v libx264

@@ -11,7 +11,7 @@ fn no_builder_opens_more_than_its_input() {
         video::encode(&c, &loopback(), &paths(2)).unwrap(),
         audio::encode(&audio_chunk((0, 470), AudioMix::Keep), &loopback(), "/s/a.mp4").unwrap(),
         analyse::peak(&loopback(), 1, &audio_chunk((0, 1), AudioMix::Keep).settings).unwrap(),
-        scan::scan(&loopback().location, None, Depth::Packets),
+        scan::scan(&loopback().location, None, Depth::Packets, None),
     ];
     for argv in all {
         let after = |option: &str| argv.iter().skip_while(|a| *a != option).nth(1).map(String::as_str);
