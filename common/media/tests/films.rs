@@ -211,6 +211,45 @@ fn what_the_tables_do_not_tell_is_left_to_the_scan() {
     assert!(left_to_the_scan(&cut).contains("beyond the end"));
 }
 
+/// Where the last sample lies that ffmpeg decodes, in samples.
+fn heard_until(film: &Path) -> i64 {
+    let out = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "info", "-copyts", "-i"])
+        .arg(film)
+        .args(["-af", "ashowinfo", "-f", "null", "-"])
+        .output()
+        .expect("ffmpeg is on PATH");
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    let last = text.lines().rfind(|l| l.contains("Parsed_ashowinfo") && l.contains(" pts:")).expect("sound");
+    let number = |key: &str| -> i64 {
+        let rest = last.split_once(key).expect(key).1;
+        rest.split_whitespace().next().expect(key).parse().expect(key)
+    };
+    number(" pts:") + number(" nb_samples:")
+}
+
+#[test]
+fn sound_ends_where_its_last_packet_is_cut() {
+    let dir = tempfile::tempdir().expect("dir");
+    let tone = "-f lavfi -i sine=sample_rate=48000:duration=5.0137 -c:a";
+    for (name, codec) in [
+        ("opus.mka", "libopus -frame_duration 60"),
+        ("opus.webm", "libopus -frame_duration 60"),
+        ("opus.ogg", "libopus -frame_duration 60"),
+        ("one.mka", "libopus -frame_duration 60 -t 0.05"),
+        ("plain.mka", "flac"),
+        ("film.mp3", "libmp3lame"),
+    ] {
+        let film = ffmpeg(dir.path(), &format!("{tone} {codec}"), name);
+        let index = scanned(&film, None, Depth::Packets).expect("index");
+        let track = &index.audio[0];
+        // in 1 / (48,000 * den) seconds
+        let (num, den) = (i64::from(track.timebase.num()), i64::from(track.timebase.den()));
+        let off = (track.end.0 * num * 48_000 - heard_until(&film) * den).abs();
+        assert!(off <= (num * 48_000).max(den), "{name}: ends {off} / {den} samples away");
+    }
+}
+
 #[test]
 fn a_long_film_costs_little_more_than_its_moov() {
     let dir = tempfile::tempdir().expect("dir");

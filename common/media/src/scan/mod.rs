@@ -38,7 +38,10 @@ stream_side_data=side_data_type,displaymatrix,rotation,max_luminance,max_content
 /// `-i <url>`.
 pub fn arguments(depth: Depth) -> Vec<String> {
     let (section, entries) = match depth {
-        Depth::Packets => ("-show_packets", "packet=stream_index,pts,dts,duration,size,pos,flags"),
+        Depth::Packets => (
+            "-show_packets",
+            "packet=stream_index,pts,dts,duration,size,pos,flags:packet_side_data=discard_padding",
+        ),
         Depth::Frames => (
             "-show_frames",
             "frame=media_type,stream_index,key_frame,pts,pkt_dts,best_effort_timestamp,pkt_duration,duration,\
@@ -223,6 +226,7 @@ fn packet(line: &Line<'_>) -> Unit {
         key: flags.contains('K'),
         discard: flags.contains('D'),
         doubtful: flags.contains('C') || line.int::<u64>("size").unwrap_or_default() == 0,
+        padding: line.int("discard_padding").unwrap_or(0),
         fields: None,
     }
 }
@@ -236,6 +240,7 @@ fn frame(line: &Line<'_>) -> Unit {
         key: line.is_set("key_frame"),
         discard: false,
         doubtful: false,
+        padding: 0,
         fields: line.is_set("interlaced_frame").then(|| line.is_set("top_field_first")),
     }
 }

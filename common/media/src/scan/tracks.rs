@@ -20,6 +20,8 @@ pub(super) struct Unit {
     pub(super) discard: bool,
     /// Damaged or empty.
     pub(super) doubtful: bool,
+    /// Samples at the end of a packet of sound that are not to be heard.
+    pub(super) padding: u32,
     /// Of a decoded frame: interlaced, and if so with the top field first.
     pub(super) fields: Option<bool>,
 }
@@ -188,8 +190,10 @@ pub(super) fn audio(stream: &Stream, units: &[Unit], limits: &Limits) -> Result<
     let longest_gap = MILLIS.rescale(Ticks(100), timebase).0.max(1);
     let mut gaps = Vec::new();
     let mut span: Option<(i64, i64)> = None;
+    let mut longest = 0;
     for unit in units.iter().filter(|u| !u.discard) {
-        let duration = unit.duration.unwrap_or(0).max(0);
+        let duration = heard(unit, longest, timebase, stream.sample_rate);
+        longest = longest.max(duration);
         span = match (span, unit.pts) {
             (None, None) => None,
             (None, Some(pts)) => Some((pts, pts.saturating_add(duration))),
@@ -223,6 +227,22 @@ pub(super) fn audio(stream: &Stream, units: &[Unit], limits: &Limits) -> Result<
         grid: grid(units, timebase, stream.sample_rate).filter(|_| gaps.is_empty()),
         gaps,
     }))
+}
+
+/// How long a packet is heard for. Some containers say how long it is and that its end is padding (Matroska), others say
+/// how long it is without that (Ogg): the `longest` packet before tells them apart, and of a track's only one its clock,
+/// which counts samples where packets last for a number of samples.
+fn heard(unit: &Unit, longest: i64, timebase: Timebase, sample_rate: u32) -> i64 {
+    let duration = unit.duration.unwrap_or(0).max(0);
+    let Some(samples) = NonZeroU32::new(sample_rate).map(Timebase::hz).filter(|_| unit.padding > 0) else {
+        return duration;
+    };
+    let padding = samples.rescale(Ticks(unit.padding.into()), timebase).0;
+    match longest {
+        0 if timebase == samples => duration,
+        0 => (duration - padding).max(0),
+        _ => duration.min((longest - padding).max(0)),
+    }
 }
 
 /// Packets of equal length whose times are their count, exactly or rounded to less than a quarter of one.
