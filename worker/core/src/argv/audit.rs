@@ -21,7 +21,9 @@ pub const WIDTH: u32 = 64;
 /// See [`WIDTH`].
 pub const HEIGHT: u32 = 36;
 /// The filter that makes them.
-const SMALL: &str = "scale=w=64:h=36:flags=bicubic";
+fn small() -> String {
+    format!("scale=w={WIDTH}:h={HEIGHT}:flags=bicubic")
+}
 
 /// Where the results of a run go, in the attempt's directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +49,7 @@ pub fn segment(
     let s = &rung.settings;
     // a picture that is smaller than the rung cannot be cropped: the run fails
     let size = format!("crop=w={}:h={}:x=0:y=0:exact=1", s.width, s.height);
-    let graph = format!("[0:v:0]{size},{SMALL},format=pix_fmts=yuv420p");
+    let graph = format!("[0:v:0]{size},{},format=pix_fmts=yuv420p", small());
     finish(a, &graph, timescale, out)
 }
 
@@ -76,7 +78,7 @@ pub fn source(
     if s.width < WIDTH || s.height < HEIGHT {
         // what such a rung has no pixels for it cannot show
         filters.extend(picture::to_rung(&chunk.picture, s));
-        filters.push(SMALL.to_owned());
+        filters.push(small());
     } else {
         let small = VideoSettings { width: WIDTH, height: HEIGHT, ..s.clone() };
         filters.extend(picture::to_rung(&chunk.picture, &small));
