@@ -54,6 +54,8 @@ pub(super) struct Laws {
     pub(super) plans: BTreeMap<(JobId, Sha256), Plan>,
     /// The batch with which a job's record last changed what builds do not give.
     pub(super) learned: BTreeMap<JobId, (FencingTerm, BatchId)>,
+    /// The batch with which a job went back to be indexed by what its decoder shows.
+    pub(super) indexed_anew: BTreeMap<JobId, (FencingTerm, BatchId)>,
     /// What was asked for revisions.
     pub(super) asked: BTreeMap<(JobId, SpecId), SpecRef>,
     /// With which encoder build of the film's family each output was made.
@@ -183,9 +185,15 @@ impl Laws {
         self.hold(sorted, || "a batch holds a key twice or out of order".to_owned());
         for op in &batch.ops {
             if let Op::Put(Record::Job(new)) = op
-                && store.job(&new.id).is_some_and(|old| old.unable != new.unable)
+                && let Some(old) = store.job(&new.id)
             {
-                self.learned.insert(new.id.clone(), (batch.term, batch.id));
+                let now = (batch.term, batch.id);
+                if old.unable != new.unable {
+                    self.learned.insert(new.id.clone(), now);
+                }
+                if old.damage.is_none() && new.damage.is_some() {
+                    self.indexed_anew.insert(new.id.clone(), now);
+                }
             }
             match op {
                 Op::Put(Record::Job(new)) => self.job_changes(store, new, tally),

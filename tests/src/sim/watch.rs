@@ -19,10 +19,13 @@ impl World {
         let record = self.store.job(&order.job).map(|j| (j.state.clone(), j.plan.is_some()));
         if self.is_true_leader(c) {
             let encode = order.kind == WorkKind::Encode;
+            // decided while there was a plan, it leaves with the very batch that gives the plan up, and is revoked
+            let indexed_anew = self.laws.indexed_anew.get(&order.job).copied();
+            let had_a_plan = indexed_anew.is_some() && indexed_anew == self.performing;
             let right = match &record {
                 None => false,
                 Some((JobState::Accepted, _)) => false,
-                Some((_, planned)) => !encode || *planned,
+                Some((_, planned)) => !encode || *planned || had_a_plan,
             };
             if !right {
                 self.laws.breach(format!("{} is leased while {} is {record:?}", order.attempt, order.job));
