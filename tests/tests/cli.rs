@@ -363,7 +363,18 @@ fn a_server_waits_for_workers_of_other_processes_and_not_for_its_own() {
     let mut other = reelmill::command(&["worker", "--name", "other", "--slots", "1"]).expect("command");
     other.args(["--coordinator", &format!("http://{}", second.grpc)]).arg("--scratch").arg(dir.path());
     let mut other = other.stderr(std::process::Stdio::null()).spawn().expect("a worker of its own");
-    says("worker=other");
+    let client = |arguments: &[&str]| {
+        tool::run(&mut second.client(arguments).expect("command"), Duration::from_secs(60)).expect("runs")
+    };
+    tool::wait_until("the other worker is here", Duration::from_secs(60), || {
+        client(&["workers", "list", "--json"]).text().contains("\"other\"").then_some(())
+    })
+    .expect("it comes");
+    // that it is here is written before anything that is acknowledged now
+    let any = dir.path().join("any.mp4");
+    std::fs::write(&any, b"not a film").expect("a file");
+    let accepted = client(&["submit", any.to_str().expect("UTF-8")]);
+    assert_eq!(accepted.code(), 0, "{}", accepted.stderr);
     drop(second);
     let third = Server::start(&data).expect("serves once more");
     says("waits_ms=5000");
