@@ -22,6 +22,8 @@ struct Report {
 struct Plan {
     duration_ms: u64,
     segments: u64,
+    /// Why it is not what the film's packets promised, or was revised.
+    why: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -137,6 +139,7 @@ fn text(report: &Report, out: &str, wall_ms: u64) -> String {
             t.faults, t.losses
         ));
     }
+    lines.extend(report.plan.why.clone());
     let base = out.trim_end_matches('/');
     lines.push(format!("{base}/master.m3u8\n{base}/manifest.mpd"));
     lines.join("\n")
@@ -154,7 +157,7 @@ mod tests {
     #[test]
     fn the_table_names_every_rung_and_both_roots() {
         let report: Report = serde_json::from_value(json!({
-            "plan": { "duration_ms": 88_000, "segments": 22 },
+            "plan": { "duration_ms": 88_000, "segments": 22, "why": "the film is damaged" },
             "video": [{ "name": "720p", "width": 1280, "height": 720, "frames": 2108, "average_kbps": 2900,
                         "peak_segment_kbps": 3300, "bytes": 31_000_000u64 }],
             "audio": [{ "name": "audio", "language": "und", "channels": 2, "average_kbps": 129,
@@ -163,9 +166,17 @@ mod tests {
         }))
         .expect("report");
         let text = text(&report, "out/", 44_000);
-        for part in
-            ["720p", "1280x720", "2108", "audio", "2.0x", "1 attempts failed", "out/master.m3u8", "31.0 MB"]
-        {
+        for part in [
+            "720p",
+            "1280x720",
+            "2108",
+            "audio",
+            "2.0x",
+            "1 attempts failed",
+            "the film is damaged",
+            "out/master.m3u8",
+            "31.0 MB",
+        ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
     }
