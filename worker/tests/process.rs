@@ -145,17 +145,20 @@ async fn a_missing_launcher_is_said_by_name() {
 #[tokio::test]
 async fn an_old_a_broken_and_a_missing_ffmpeg_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
+    // each its own file: who has heard enough of ffmpeg leaves ffprobe while it may still be starting, and what is
+    // being started cannot be written ("text file busy")
     let script = |name: &str, body: &str| {
         let path = dir.path().join(name);
         std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
         make_executable(&path);
         path
     };
-    script("ffprobe", "echo ffprobe version 4.3; echo 'libavutil 56. 51.100 / 56. 51.100'");
+    let old_probe = script("old-probe", "echo ffprobe version 4.3; echo 'libavutil 56. 51.100 / 56. 51.100'");
     let old = script("old", "echo ffmpeg version 4.3.9; echo 'libavutil 56. 51.100 / 56. 51.100'");
-    let e = Tools::find(Some(&old), None, sandbox()).await.unwrap_err();
+    let e = Tools::find(Some(&old), Some(&old_probe), sandbox()).await.unwrap_err();
     assert!(matches!(&e, ToolError::TooOld { .. }) && e.to_string().contains("4.3"), "{e}");
 
+    // found beside its ffmpeg
     script("ffprobe", "echo ffprobe version 9; echo 'libavutil 60. 8.100 / 60. 8.100'");
     let broken = script("broken", "echo libx264.so: cannot open >&2; exit 127");
     let e = Tools::find(Some(&broken), None, sandbox()).await.unwrap_err();

@@ -210,7 +210,7 @@ impl Worker {
 
     /// What it makes that with, for predictions.
     pub(crate) fn build(&self, family: Option<EncoderFamily>) -> Option<Build> {
-        self.capability.encoders.iter().find(|e| Some(e.family) == family).map(|e| e.fingerprint.into())
+        self.fingerprint(family).map(Build::from)
     }
 
     /// Is it here and staying, and has it what such work needs? It need not be trusted just now.

@@ -158,7 +158,7 @@ impl World {
         if self.controls[c].alive {
             return;
         }
-        let machine = self.bug.coordinator(self.scenario.config());
+        let machine = self.bug.coordinator(self.scenario.config.clone());
         let control = &mut self.controls[c];
         control.alive = true;
         control.campaigns = true;

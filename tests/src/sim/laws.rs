@@ -46,6 +46,8 @@ pub(super) struct Laws {
     pub(super) steps: u64,
     /// Films by name.
     pub(super) films: Vec<Film>,
+    /// The same by what their decoders show.
+    pub(super) shown: Vec<Film>,
     /// Jobs that were ever submitted.
     pub(super) known: BTreeMap<JobId, Known>,
     /// The seed: what builds give follows from it.
@@ -102,9 +104,10 @@ impl Laws {
     /// The laws for a scenario.
     pub(super) fn new(scenario: &Scenario) -> Self {
         let all_audit = scenario.workers.iter().all(|w| w.audits);
-        let second_voice_ms = scenario.config().second_voice_ms;
+        let second_voice_ms = scenario.config.second_voice_ms;
         let (films, seed) = (scenario.films.clone(), scenario.seed);
-        Self { films, seed, all_audit, second_voice_ms, ..Self::default() }
+        let shown = films.iter().map(Film::shown).collect();
+        Self { films, shown, seed, all_audit, second_voice_ms, ..Self::default() }
     }
 
     /// A law is broken.
@@ -132,9 +135,9 @@ impl Laws {
     }
 
     /// The film of a job as its index has it.
-    pub(super) fn film_of(&self, job: &JobRecord) -> Option<Film> {
-        let film = self.film(&job.id)?;
-        Some(if job.damage.is_some() { film.shown() } else { film.clone() })
+    pub(super) fn film_of(&self, job: &JobRecord) -> Option<&Film> {
+        let known = self.known.get(&job.id)?;
+        if job.damage.is_some() { self.shown.get(known.film) } else { self.films.get(known.film) }
     }
 
     /// What a spec of a job is.
@@ -149,7 +152,8 @@ impl Laws {
                 SpecRef { id: spec, cost_ms: 300, needs, rungs, class: CostClass::NONE },
             ));
         }
-        if let Some(analyse) = film.analyse.into_iter().chain(film.shown().analyse).find(|a| a.id == spec) {
+        let shown = self.shown.get(known.film)?;
+        if let Some(analyse) = film.analyse.into_iter().chain(shown.analyse).find(|a| a.id == spec) {
             return Some((WorkKind::Analyse, analyse));
         }
         if let Some(analyse) = self.asked.get(&(job.clone(), spec)) {

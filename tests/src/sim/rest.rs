@@ -84,7 +84,7 @@ impl World {
     /// How long it can take until something comes of some job: the only worker that can do the work is suspended at the
     /// most; or what it held must expire; or nobody gives what is bound, or a second voice; then it takes as long as it takes.
     fn longest_wait_ms(&self) -> u64 {
-        let config = self.scenario.config();
+        let config = &self.scenario.config;
         let longest = self.scenario.films.iter().flat_map(|f| &f.chunks).map(|c| c.cost_ms).max();
         let attempt_ms = longest.unwrap_or(0) * self.slowest_permille() / 1_000 + UPLOAD_MAX_MS;
         let waits_ms = SUSPENSIONS * config.suspend_ms + config.lease_ttl_ms + config.rebind_after_ms;

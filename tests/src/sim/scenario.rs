@@ -133,6 +133,8 @@ pub(super) struct Scenario {
     pub(super) workers: Vec<Capability>,
     /// Tenants with their weights.
     pub(super) tenants: Vec<u32>,
+    /// The settings of every coordinator.
+    pub(super) config: CoordinatorConfig,
     /// Jobs each tenant submits.
     pub(super) jobs: usize,
     /// A worker that makes what is wrong and looks right, while others are there.
@@ -150,7 +152,9 @@ impl Scenario {
         let mut odds = Rng::new(seed ^ 0x0da3_a9ed);
         let films = (0..rng.range(2, 4)).map(|n| film(&mut rng, &mut odds, n, fair, families)).collect();
         let mut workers: Vec<_> = (0..rng.range(2, 4)).map(|n| worker(&mut rng, n, fair)).collect();
-        let tenants = (0..rng.range(1, 3) + u64::from(fair)).map(|_| rng.range(1, 4) as u32).collect();
+        let tenants: Vec<_> =
+            (0..rng.range(1, 3) + u64::from(fair)).map(|_| rng.range(1, 4) as u32).collect();
+        let config = config(seed, &tenants);
         let jobs = if fair { 4 } else { rng.range(2, 4) as usize };
         let heal_ms = rng.range(40_000, 90_000);
         let chances = chances(&mut rng, fair);
@@ -161,33 +165,36 @@ impl Scenario {
         workers.iter_mut().rev().take(old).for_each(|w| w.audits = false);
         workers.iter_mut().rev().take(deaf).for_each(|w| w.audits_sound = false);
         let rotten = (!fair && rng.chance(500)).then(|| rng.range(1, workers.len() as u64 - 1) as usize);
-        Self { seed, fair, heal_ms, chances, films, workers, tenants, jobs, rotten }
-    }
-
-    /// The settings of every coordinator.
-    pub(super) fn config(&self) -> CoordinatorConfig {
-        let weights = self.tenants.iter().enumerate();
-        let default = CoordinatorConfig::default();
-        let rules = |weight| TenantRules { weight, ..TenantRules::default() };
-        CoordinatorConfig {
-            lease_ttl_ms: 6_000,
-            heartbeat_ms: 2_000,
-            store_timeout_ms: UPLOAD_MAX_MS + 1_000,
-            suspend_after: 2,
-            // some have no patience
-            rebind_after_ms: if self.seed % 4 == 1 { 0 } else { REBIND_AFTER_MS },
-            second_voice_ms: SECOND_VOICE_MS,
-            suspend_ms: 3_000,
-            retain_ms: if self.forgets() { 15_000 } else { default.retain_ms },
-            tell_collected_ms: if self.forgets() { TELL_COLLECTED_MS } else { default.tell_collected_ms },
-            tenants: weights.map(|(n, w)| (tenant(n), rules(*w))).collect(),
-            ..default
-        }
+        Self { seed, fair, heal_ms, chances, films, workers, tenants, config, jobs, rotten }
     }
 
     /// Some forget soon.
     pub(super) fn forgets(&self) -> bool {
-        self.seed % 4 == 2
+        forgets(self.seed)
+    }
+}
+
+fn forgets(seed: u64) -> bool {
+    seed % 4 == 2
+}
+
+/// The settings of every coordinator, for tenants with these weights.
+fn config(seed: u64, weights: &[u32]) -> CoordinatorConfig {
+    let default = CoordinatorConfig::default();
+    let rules = |weight| TenantRules { weight, ..TenantRules::default() };
+    CoordinatorConfig {
+        lease_ttl_ms: 6_000,
+        heartbeat_ms: 2_000,
+        store_timeout_ms: UPLOAD_MAX_MS + 1_000,
+        suspend_after: 2,
+        // some have no patience
+        rebind_after_ms: if seed % 4 == 1 { 0 } else { REBIND_AFTER_MS },
+        second_voice_ms: SECOND_VOICE_MS,
+        suspend_ms: 3_000,
+        retain_ms: if forgets(seed) { 15_000 } else { default.retain_ms },
+        tell_collected_ms: if forgets(seed) { TELL_COLLECTED_MS } else { default.tell_collected_ms },
+        tenants: weights.iter().enumerate().map(|(n, w)| (tenant(n), rules(*w))).collect(),
+        ..default
     }
 }
 

@@ -150,7 +150,7 @@ impl World {
 
     /// A leader that has not heard of a worker for a lease may take its attempts as lost.
     pub(super) fn silence_is_evidence(&mut self, c: usize) {
-        let ttl_ms = self.scenario.config().lease_ttl_ms;
+        let ttl_ms = self.scenario.config.lease_ttl_ms;
         for w in 0..self.workers.len() {
             let heard = self.controls[c].heard_ms.get(&w).copied().unwrap_or(0);
             if self.now_ms - heard >= ttl_ms - 100 {

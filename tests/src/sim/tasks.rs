@@ -59,7 +59,7 @@ impl World {
 
     fn task_result(&mut self, order: &Order) -> Result<TaskOutput, TaskError> {
         let Order { task, record, .. } = order;
-        let known = record.as_ref().and_then(|r| Some((self.laws.film_of(r)?, r)));
+        let known = record.as_ref().and_then(|r| Some((self.laws.film_of(r)?.clone(), r)));
         let Some((film, record)) = known else {
             let message = "nobody submitted this job".to_owned();
             return Err(TaskError::Transient { message });

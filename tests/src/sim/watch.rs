@@ -146,7 +146,7 @@ impl World {
         let now = self.controls[c].clock.read(self.now_ms);
         let Some(machine) = &self.controls[c].machine else { return };
         let waiting: Vec<_> = machine.tenants(now).into_iter().filter(|t| t.ready > 0).collect();
-        let config = self.scenario.config();
+        let config = &self.scenario.config;
         let largest =
             self.scenario.films.iter().flat_map(|f| &f.chunks).map(|s| s.cost_ms).max().unwrap_or(0);
         let largest = largest.max(2_000); // the Index item

@@ -365,6 +365,6 @@ impl World {
         self.store_cut.clear();
         self.controls.iter_mut().for_each(|c| c.paused_until_ms = 0);
         self.workers.iter_mut().for_each(|w| w.paused_until_ms = 0);
-        self.laws.films.iter_mut().for_each(|f| f.poison = None);
+        self.laws.films.iter_mut().chain(&mut self.laws.shown).for_each(|f| f.poison = None);
     }
 }

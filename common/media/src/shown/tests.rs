@@ -1,3 +1,5 @@
+//! Packets that promise a hundred frames, and decoders that show others.
+
 use super::*;
 use reelmill_common::hash::Sha256;
 use reelmill_common::index::{Colour, Demuxer, FieldOrder, IndexMethod, KeyKind, Light, Rotation};

@@ -136,7 +136,7 @@ impl World {
     pub(super) fn upload(&mut self, w: usize, attempt: AttemptId) {
         self.note("work: upload begins", w, attempt.sequence);
         let worker = &self.workers[w];
-        let ttl_ms = self.scenario.config().lease_ttl_ms;
+        let ttl_ms = self.scenario.config.lease_ttl_ms;
         let now = worker.clock.read(self.now_ms);
         let renewed = worker.renewed.get(&attempt).copied().unwrap_or(Millis(0));
         if !worker.allowed.contains(&attempt) {
