@@ -68,14 +68,14 @@ impl World {
             let rungs = film.chunks.iter().map(|c| c.rungs.0.count_ones()).max().unwrap_or(0);
             let costs = film.chunks.iter().chain(&film.analyse).map(|s| s.cost_ms);
             // a damaged film is made of what its packets promise, and again of what is shown
-            let twice = 1 + u64::from(film.damaged.is_some());
-            let work_ms = costs.sum::<u64>() * twice * self.slowest_permille() / 1_000;
+            let plans = 1 + u32::from(film.damaged.is_some());
+            let work_ms = costs.sum::<u64>() * u64::from(plans) * self.slowest_permille() / 1_000;
             let first = *self.rest.open.entry(id.clone()).or_insert_with(|| {
                 self.rest.work_ms += work_ms;
                 rebinds
             });
             // each revision binds a rung to what somebody gives who stays; the first may have been on its way
-            if rebinds > first + rungs + 1 {
+            if rebinds > first + plans * (rungs + 1) {
                 self.laws.breach(format!("{id} was bound anew {} times after the heal", rebinds - first));
             }
         }
