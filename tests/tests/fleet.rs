@@ -49,12 +49,11 @@ fn sixty_four_workers_of_unlike_speed() {
 }
 
 /// The mean says what the scheduler is worth here, the least one also what luck is: which chunks fail in the last seconds
-/// changes with whatever moves a lease by a millisecond. In other seeds the least of 20 was 871 to 895. The goal, 900 at
-/// the least, is not reached.
+/// changes with whatever moves a lease by a millisecond: the goal is 900 at the least.
 #[test]
 fn two_hundred_and_fifty_six_workers_of_unlike_speed() {
     let (least, mean) = efficiency(256, seeds(20));
-    assert!(least >= 870 && mean >= 900, "{least}, {mean}");
+    assert!(least >= 900 && mean >= 905, "{least}, {mean}");
 }
 
 #[test]

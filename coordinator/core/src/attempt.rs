@@ -64,8 +64,10 @@ pub(crate) struct Attempt {
     pub(crate) offered_at: Millis,
     /// The lease runs from here.
     pub(crate) renewed_at: Millis,
-    /// Units done, and of how many.
+    /// Units done, and of how many, as was heard last.
     pub(crate) progress: (u64, u64),
+    /// When that was heard.
+    pub(crate) progress_at: Millis,
     /// What it used up, as far as was heard.
     pub(crate) cost: AttemptCost,
     /// Nothing else runs on its worker.

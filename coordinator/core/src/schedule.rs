@@ -422,6 +422,7 @@ impl Leader {
                 offered_at: turn.now,
                 renewed_at: turn.now,
                 progress: (0, 0),
+                progress_at: turn.now,
                 cost: AttemptCost::default(),
                 alone,
             },

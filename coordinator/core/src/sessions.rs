@@ -174,6 +174,7 @@ impl Leader {
             offered_at: turn.now,
             renewed_at: turn.now,
             progress: (0, 0),
+            progress_at: turn.now,
             cost: AttemptCost::default(),
             alone: false,
         };
@@ -221,6 +222,7 @@ impl Leader {
                     a.is_known();
                     a.renewed_at = turn.now;
                     a.progress = (p.done, p.total);
+                    a.progress_at = turn.now;
                     a.cost = p.cost;
                 }
                 None => turn.then(Effect::Send {

@@ -42,8 +42,8 @@ const MOST_REPEATS: usize = 500;
 /// The next chunk is this part of a slot's fair share of what is left.
 const SHARE: u64 = 2;
 /// The same where slots may be of unlike speed: small enough for one that is lost late, and for a slot four times
-/// slower than others.
-const SHARE_OF_UNLIKE: u64 = 4;
+/// slower than others; large enough that starting and decoding up to the first frame cost little.
+const SHARE_OF_UNLIKE: u64 = 3;
 
 /// More slots than one small machine has may be of unlike speed.
 pub(crate) fn are_unlike(slots: u64) -> bool {

@@ -4,8 +4,8 @@ use super::rig::*;
 use crate::*;
 use reelmill_common::capability::Needs;
 use reelmill_common::ladder::EncoderFamily;
-use reelmill_common::outcome::FaultKind;
-use reelmill_common::session::FromWorker;
+use reelmill_common::outcome::{AttemptCost, FaultKind};
+use reelmill_common::session::{AttemptProgress, FromWorker};
 
 /// Why job `a` of tenant `t` waits: what is said after how much of it does.
 fn why(rig: &Rig) -> Vec<String> {
@@ -59,14 +59,24 @@ fn the_memory_is_taken() {
 #[test]
 fn all_are_busy_until() {
     let mut rig = waiting(&[1, 2, 3, 4].map(costly));
-    rig.worker("w", 2);
+    let w = rig.worker("w", 2);
     rig.worker("x", 1);
+    let first = rig.leases().remove(0);
     let says = |s: u64| {
         [format!("all slots of the 2 workers that could do it are taken: the next is free in about {s} s")]
     };
     assert_eq!(why(&rig), says(30));
     rig.now = rig.now.plus(4_500);
     assert_eq!(why(&rig), says(26), "by what was predicted, until there is progress");
+    rig.now = rig.now.plus(5_500);
+    let running =
+        vec![AttemptProgress { attempt: first.attempt, done: 1, total: 2, cost: AttemptCost::default() }];
+    rig.said(w, FromWorker::Heartbeat { sequence: 1, running });
+    assert_eq!(why(&rig), says(10), "half of it is done");
+    rig.now = rig.now.plus(4_000);
+    assert_eq!(why(&rig), says(6), "it goes on between two heartbeats");
+    rig.now = rig.now.plus(9_000);
+    assert_eq!(why(&rig), says(3), "what is 3 s late may be as late again");
 }
 
 #[test]
