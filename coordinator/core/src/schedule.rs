@@ -344,10 +344,15 @@ impl Leader {
         let may_begin = |f: &Fit| spec.cost_ms <= horizon.most_ms(turn.now, like, f.pace_permille);
         // what some cannot have, or have failed on, is left only to somebody who can
         let picky = !failed_on.is_empty() || job.is_choosy();
-        let could = self.workers.iter().filter(|(id, w)| {
-            picky && self.is_able(turn, job, w, spec) && (!others || !failed_on.contains(id))
-        });
-        let fastest = could.map(|(_, w)| self.pace_at(horizon, w, spec.needs, spec.class)).min();
+        // every worker is looked at, so only for those
+        let fastest = || {
+            let could = self
+                .workers
+                .iter()
+                .filter(|(id, w)| self.is_able(turn, job, w, spec) && (!others || !failed_on.contains(id)));
+            could.map(|(_, w)| self.pace_at(horizon, w, spec.needs, spec.class)).min()
+        };
+        let fastest = if picky { fastest() } else { None };
         let with_room = horizon.fastest_with_room(spec.needs);
         let no_faster = |w: &Worker, pace: u64| match fastest {
             Some(fastest) => is_near(pace, fastest),
