@@ -8,6 +8,7 @@
 
 use crate::chunks::{Cut, are_unlike};
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// A part is no smaller than this in predicted slot-milliseconds: starting one costs, and so does decoding twice.
 const LEAST_MS: u64 = 1_000;
@@ -47,9 +48,16 @@ fn shared_out(cost_ms: u64, share_ms: u64) -> u64 {
 
 fn beside_idle_slots(costs: &[u64], slots: u64) -> Vec<u64> {
     let runs = dealt(costs, slots);
+    let sorted = |mut times: Vec<u64>| {
+        times.sort_unstable();
+        times
+    };
+    let starts = sorted(runs.iter().map(|(start, _)| *start).collect());
+    let ends = sorted(runs.iter().map(|(_, end)| *end).collect());
     let share = |(&(start, end), cost): (&(u64, u64), &u64)| {
         let middle = start + (end - start) / 2;
-        let running = runs.iter().filter(|(s, e)| (*s..*e).contains(&middle)).count() as u64;
+        let until = |times: &[u64]| times.partition_point(|t| *t <= middle) as u64;
+        let running = until(&starts) - until(&ends);
         (slots / running.max(1)).min(cost / LEAST_MS).max(1)
     };
     runs.iter().zip(costs).map(share).collect()
@@ -59,13 +67,14 @@ fn beside_idle_slots(costs: &[u64], slots: u64) -> Vec<u64> {
 fn dealt(costs: &[u64], slots: u64) -> Vec<(u64, u64)> {
     let mut order: Vec<usize> = (0..costs.len()).collect();
     order.sort_by_key(|i| (Reverse(costs[*i]), *i));
-    let mut free = vec![0u64; usize::try_from(slots).unwrap_or(usize::MAX).clamp(1, costs.len().max(1))];
+    let slots = usize::try_from(slots).unwrap_or(usize::MAX).clamp(1, costs.len().max(1));
+    let mut free: BinaryHeap<Reverse<u64>> = vec![Reverse(0); slots].into();
     let mut runs = vec![(0, 0); costs.len()];
     for i in order {
-        let Some(slot) = free.iter_mut().min() else { break };
-        let end = slot.saturating_add(costs[i].max(1));
-        runs[i] = (*slot, end);
-        *slot = end;
+        let Some(Reverse(start)) = free.pop() else { break };
+        let end = start.saturating_add(costs[i].max(1));
+        runs[i] = (start, end);
+        free.push(Reverse(end));
     }
     runs
 }

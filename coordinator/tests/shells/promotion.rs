@@ -183,6 +183,7 @@ async fn copies_that_land_late_write_what_is_there() {
     // those of the second leader are held, too: nothing is removed before all of them are done
     store.hold(3);
     first.stop().await.unwrap();
+    second.leads().await;
     until("the second leader promotes", || store.held() == 3).await;
     store.release();
     let ended = published(&second, &id).await;
