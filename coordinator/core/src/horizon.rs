@@ -396,7 +396,7 @@ mod tests {
         assert!(all_done_in(&[], &three) > u64::MAX / 8, "nobody is there");
     }
 
-    /// They were, where a slot was counted on that might not begin: 40 slots idled while 40 chunks waited for ten.
+    /// Where slots are counted on that may not begin, these 40 idle while 40 chunks wait for ten.
     #[test]
     fn whoever_is_counted_on_may_begin() {
         let slots = slots(&[[(1_500, 450); 10].as_slice(), &[(0, 600); 40]].concat());
