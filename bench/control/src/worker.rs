@@ -54,6 +54,8 @@ pub(crate) struct Shared {
 /// An attempt that is held.
 struct Held {
     lease: Box<Lease>,
+    /// Nobody finishes it, so that its job stays open.
+    is_endless: bool,
     /// What will be reported, once it is made.
     made: Option<Box<Report>>,
 }
@@ -119,13 +121,20 @@ impl Worker {
                     draining = true;
                     self.tell(AgentEvent::DrainRequested).await?;
                 }
-                () = hand_back.cancelled(), if !handing_back => {
+                // not before: who is asked twice leaves a lease's time later, told or not told what became of its work
+                () = hand_back.cancelled(), if !handing_back && self.holds_only_endless() => {
                     handing_back = true;
                     self.tell(AgentEvent::DrainRequested).await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Was every end of work told and answered, so that nothing is held but what never ends?
+    fn holds_only_endless(&self) -> bool {
+        let (_, unsettled) = self.agent.held();
+        unsettled == 0 && self.held.values().all(|held| held.is_endless)
     }
 
     /// When something is due without anybody saying anything.
@@ -211,7 +220,7 @@ impl Worker {
                 let attempt = lease.attempt;
                 let is_endless =
                     matches!(&lease.item, WorkItem::Encode(chunk) if self.shared.film.is_last(chunk));
-                self.held.insert(attempt, Held { lease, made: None });
+                self.held.insert(attempt, Held { lease, is_endless, made: None });
                 let takes = self.draw();
                 if takes.is_zero() && !is_endless {
                     return Ok(self.made(attempt));
