@@ -31,6 +31,8 @@ pub enum Wrap {
     Mov,
     /// Matroska with FLAC; times rounded to milliseconds.
     Mkv,
+    /// The same with Opus: decoders leave out the first of its samples.
+    MkvOpus,
     /// Transport stream with AAC; a clock of 33 bits.
     Ts,
 }
@@ -40,7 +42,7 @@ impl Wrap {
         match self {
             Self::Mp4 => "mp4",
             Self::Mov => "mov",
-            Self::Mkv => "mkv",
+            Self::Mkv | Self::MkvOpus => "mkv",
             Self::Ts => "ts",
         }
     }
@@ -50,6 +52,7 @@ impl Wrap {
             Self::Mp4 | Self::Ts => &["-c:a", "aac", "-b:a", "128k"],
             Self::Mov => &["-c:a", "pcm_s16le"],
             Self::Mkv => &["-c:a", "flac"],
+            Self::MkvOpus => &["-c:a", "libopus", "-b:a", "128k"],
         }
     }
 }
@@ -166,7 +169,7 @@ impl Film {
                 Wrap::Mp4 | Wrap::Mov => 0,
                 // 90 kHz and 1 ms clocks.
                 Wrap::Ts => 1,
-                Wrap::Mkv => rate / 1000 / 2 + 1,
+                Wrap::Mkv | Wrap::MkvOpus => rate / 1000 / 2 + 1,
             },
         });
         Expected { frames, scale: self.scale(), fast: self.scale() > 32 * mean, sound }

@@ -206,6 +206,29 @@ fn limits_of_a_scan_have_their_own_errors() {
 }
 
 #[test]
+fn what_packets_leave_open_is_said_where_frames_were_read() {
+    let stream = "stream|index=0|codec_name=h264|codec_type=video|width=32|height=32|time_base=1/25|\
+                  disposition:attached_pic=0\nformat|format_name=mpegts";
+    let packet = |n: u32, flags: &str| {
+        format!("packet|stream_index=0|pts={n}|dts={n}|duration=1|size=9|pos=4|flags={flags}\n")
+    };
+    let packets = packet(0, "K__") + &packet(1, "__C") + &packet(2, "___") + stream;
+    let why = match scan(&packets, Depth::Packets) {
+        Err(IndexError::NeedsFrameScan { why }) => why,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(why, "damaged or empty packets: 1 of 3");
+    let mut frames = Scan::new(Depth::Frames, Limits::default()).because(why);
+    let shown = [0, 2].map(|n| format!("frame|media_type=video|stream_index=0|key_frame=1|pts={n}\n"));
+    for line in (shown.concat() + stream).split('\n') {
+        frames.line(line).unwrap();
+    }
+    let index = frames.finish(1, "v").unwrap();
+    let note = "every frame was decoded to learn its time: damaged or empty packets: 1 of 3";
+    assert!(index.notes.iter().any(|n| n == note), "{:?}", index.notes);
+}
+
+#[test]
 fn wrong_bytes_are_a_fault_of_the_caller() {
     let mut machine = Mp4Index::new(TINY.len() as u64, Limits::default());
     machine.feed(5, Bytes::from_static(&[1, 2, 3]));

@@ -23,8 +23,8 @@ pub(super) async fn index(work: &Work, spec: &IndexSpec, source: &Source) -> Res
     let index = match index.video.as_ref().filter(|_| spec.decode && depth == Depth::Packets) {
         Some(video) => {
             tracing::info!("packets promise other frames than there are, decoding");
-            let stream = Some(video.stream);
-            let shown = scan(work, source, Some(index.demuxer), Depth::Frames, stream).await?;
+            let frames = Scan::damaged(Limits::default());
+            let shown = scan(work, source, Some(index.demuxer), frames, Some(video.stream)).await?;
             match shown.map(|shown| shown.video) {
                 Ok(Some(shown)) => by_decoder(index, &shown),
                 Ok(None) => return Err(fault::of_ruin("none of its pictures can be decoded")),
@@ -56,10 +56,11 @@ async fn promised(work: &Work, source: &Source) -> Result<(SourceIndex, Depth), 
             Err(e) => return Err(fault::of_index(&e)),
         }
     }
-    let (index, depth) = match scan(work, source, demuxer, Depth::Packets, None).await? {
+    let of = |depth| Scan::new(depth, Limits::default());
+    let (index, depth) = match scan(work, source, demuxer, of(Depth::Packets), None).await? {
         Err(IndexError::NeedsFrameScan { why }) => {
             tracing::info!(why, "packets do not tell the frames, decoding");
-            (scan(work, source, demuxer, Depth::Frames, None).await?, Depth::Frames)
+            (scan(work, source, demuxer, of(Depth::Frames).because(why), None).await?, Depth::Frames)
         }
         other => (other, Depth::Packets),
     };
@@ -90,18 +91,14 @@ async fn scan(
     work: &Work,
     source: &Source,
     demuxer: Option<Demuxer>,
-    depth: Depth,
+    scan: Scan,
     stream: Option<u32>,
 ) -> Result<Result<SourceIndex, IndexError>, Fault> {
     // the demuxer named here only says whether a moov is worth keeping; what ffprobe may open is in its arguments
     let served = source.for_ffmpeg(demuxer.unwrap_or(Demuxer::MpegTs), 1).await?;
-    let args = argv::scan::scan(&served.input.location, demuxer, depth, stream);
+    let args = argv::scan::scan(&served.input.location, demuxer, scan.depth(), stream);
     let mut watch = Lines {
-        scan: if stream.is_some() {
-            Scan::damaged(Limits::default())
-        } else {
-            Scan::new(depth, Limits::default())
-        },
+        scan,
         refused: None,
         count: 0,
         stall: StallWatch::new(Millis(0), work.shop.stall_ms),

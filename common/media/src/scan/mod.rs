@@ -62,6 +62,8 @@ const MAX_LINE: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Scan {
     depth: Depth,
+    /// What a scan of packets left open.
+    why: Option<String>,
     /// Frames of a damaged film: those that come at a time that is past are left out.
     growing: bool,
     limits: Limits,
@@ -78,6 +80,7 @@ impl Scan {
     pub fn new(depth: Depth, limits: Limits) -> Self {
         Self {
             depth,
+            why: None,
             growing: false,
             limits,
             hash: sha2::Sha256::new(),
@@ -91,6 +94,16 @@ impl Scan {
     /// may show a picture at a time that is past: nobody can see it there, and no encoder takes it.
     pub fn damaged(limits: Limits) -> Self {
         Self { growing: true, ..Self::new(Depth::Frames, limits) }
+    }
+
+    /// Says in the index what packets left open ([`IndexError::NeedsFrameScan`]), so that frames had to be read.
+    pub fn because(self, why: String) -> Self {
+        Self { why: Some(why), ..self }
+    }
+
+    /// How deep ffprobe is to look.
+    pub fn depth(&self) -> Depth {
+        self.depth
     }
 
     /// Takes one line of standard output, with or without its line feed.
@@ -160,7 +173,8 @@ impl Scan {
             notes: Vec::new(),
         };
         if self.depth == Depth::Frames {
-            index.notes.push("every frame was decoded to learn its time: packets did not tell".to_owned());
+            let why = self.why.as_deref().unwrap_or("packets did not tell");
+            index.notes.push(format!("every frame was decoded to learn its time: {why}"));
         }
         for stream in self.streams.values() {
             let units = self.units.get(stream.index as usize).map_or(&[][..], Vec::as_slice);

@@ -111,8 +111,9 @@ fn packets_tell(stream: &Stream, units: &[Unit]) -> Result<()> {
     if units.iter().any(|u| u.pts.is_none()) {
         return refuse("packets lack presentation times");
     }
-    if units.iter().any(|u| u.doubtful) {
-        return refuse("packets are damaged or empty");
+    match units.iter().filter(|u| u.doubtful).count() {
+        0 => {}
+        some => return refuse(&format!("damaged or empty packets: {some} of {}", units.len())),
     }
     if !first.key {
         return refuse("the film does not begin with a keyframe");
